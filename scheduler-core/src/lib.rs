@@ -1,0 +1,1 @@
+//! The words, the traits and the classifier of the hybrid scheduler.
