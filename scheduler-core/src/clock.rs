@@ -1,0 +1,141 @@
+//! Time as something that is given: the wall clock, the monotonic clock, and waiting.
+//!
+//! Everything that must wait or ask the time does so through a [`Clock`], so a test can move it.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// A boxed future that can be sent between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A source of time.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The wall clock. It may step, in either direction.
+    fn now(&self) -> Timestamp;
+
+    /// Time since an arbitrary origin. It never goes back.
+    fn monotonic(&self) -> Duration;
+
+    /// Waits until [`monotonic`](Self::monotonic) has reached `at`, never shorter.
+    fn sleep_until(&self, at: Duration) -> BoxFuture<()>;
+
+    /// Says that work goes on for which a test clock has to wait before it moves; free on a real clock.
+    fn busy(&self) -> Busy {
+        Busy(None)
+    }
+}
+
+/// Work that a test clock waits for: held from its making until the last clone is dropped, except while
+/// [`parked`](Self::parked).
+#[derive(Clone, Debug, Default)]
+pub struct Busy(Option<Arc<Hold>>);
+
+#[derive(Debug)]
+struct Hold {
+    gate: Arc<dyn Gate>,
+    state: Mutex<HoldState>,
+}
+
+#[derive(Debug, PartialEq)]
+enum HoldState {
+    Held,
+    Parked,
+    /// Held until dropped, whatever parks it.
+    Pinned,
+}
+
+/// What counts the work that is going on.
+pub(crate) trait Gate: Debug + Send + Sync {
+    fn enter(&self);
+    fn leave(&self);
+}
+
+impl Busy {
+    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "only a test clock has a gate"))]
+    pub(crate) fn enter(gate: Arc<dyn Gate>) -> Self {
+        gate.enter();
+        Self(Some(Arc::new(Hold { gate, state: Mutex::new(HoldState::Held) })))
+    }
+
+    /// Awaits something that only the clock, or other held work, can bring about.
+    pub async fn parked<F: Future>(&self, future: F) -> F::Output {
+        // The future is dropped after the work is held again: a sleep that woke holds the clock until then.
+        let mut future = pin!(future);
+        self.shift(&HoldState::Held, HoldState::Parked, |gate| gate.leave());
+        let output = future.as_mut().await;
+        self.shift(&HoldState::Parked, HoldState::Held, |gate| gate.enter());
+        output
+    }
+
+    /// Holds the clock until the work ends, even while parked: it has been told to stop and must react.
+    pub fn pin(&self) {
+        self.shift(&HoldState::Parked, HoldState::Pinned, |gate| gate.enter());
+        self.shift(&HoldState::Held, HoldState::Pinned, |_| ());
+    }
+
+    fn shift(&self, from: &HoldState, to: HoldState, then: impl FnOnce(&dyn Gate)) {
+        let Some(hold) = &self.0 else { return };
+        let mut state = hold.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == *from {
+            *state = to;
+            then(&*hold.gate);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if *self.state.get_mut().unwrap_or_else(PoisonError::into_inner) != HoldState::Parked {
+            self.gate.leave();
+        }
+    }
+}
+
+/// The clocks of the operating system; waiting uses tokio's timer.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Debug)]
+pub struct SystemClock {
+    origin: std::time::Instant,
+    runtime: Option<tokio::runtime::Handle>,
+}
+
+#[cfg(feature = "tokio")]
+impl SystemClock {
+    /// A clock whose monotonic origin is now.
+    ///
+    /// Made inside a tokio runtime, it also serves threads outside of it.
+    pub fn new() -> Self {
+        Self { origin: std::time::Instant::now(), runtime: tokio::runtime::Handle::try_current().ok() }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        std::time::SystemTime::now().into()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// # Panics
+    /// When neither the caller nor the place where the clock was made is inside a tokio runtime with a timer.
+    fn sleep_until(&self, at: Duration) -> BoxFuture<()> {
+        let inside = tokio::runtime::Handle::try_current().is_ok();
+        let _entered = if inside { None } else { self.runtime.as_ref().map(tokio::runtime::Handle::enter) };
+        Box::pin(tokio::time::sleep(at.saturating_sub(self.monotonic())))
+    }
+}

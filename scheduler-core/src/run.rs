@@ -1,0 +1,194 @@
+//! One firing of a task: its states, its outcome, and what history keeps of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::characteristics::words;
+use crate::{Name, RunId, Tier, Timestamp};
+
+words! {
+    /// Where a run stands.
+    RunState {
+        /// Its fire time lies ahead.
+        Scheduled = "scheduled",
+        /// It waits for a worker.
+        Queued = "queued",
+        /// An attempt is under way.
+        Running = "running",
+        /// An attempt failed and the next one is waited for.
+        Retrying = "retrying",
+        /// It ended well.
+        Succeeded = "succeeded",
+        /// It ended badly.
+        Failed = "failed",
+        /// It was ended from outside.
+        Cancelled = "cancelled",
+        /// It never began; its `reason` says why.
+        Skipped = "skipped",
+    }
+}
+
+impl RunState {
+    /// Whether the run has ended.
+    pub fn is_end(self) -> bool {
+        self.successors().is_empty()
+    }
+
+    /// The states that may follow this one.
+    pub fn successors(self) -> &'static [Self] {
+        match self {
+            Self::Scheduled => &[Self::Queued, Self::Skipped, Self::Cancelled],
+            Self::Queued => &[Self::Running, Self::Failed, Self::Cancelled],
+            Self::Running => &[Self::Succeeded, Self::Failed, Self::Retrying, Self::Queued, Self::Cancelled],
+            Self::Retrying => &[Self::Queued, Self::Cancelled],
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => &[],
+        }
+    }
+}
+
+words! {
+    /// What made a run.
+    RunOrigin {
+        /// Its task's trigger.
+        Schedule = "schedule",
+        /// A person or a program.
+        Manual = "manual",
+    }
+}
+
+/// A run, as a backend shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Run {
+    /// Its identity.
+    pub id: RunId,
+    /// The task it belongs to.
+    pub task: Name,
+    /// The backend that owns it.
+    pub backend: Name,
+    /// The tier of that backend.
+    pub tier: Tier,
+    /// What made it.
+    pub origin: RunOrigin,
+    /// The instant the trigger named; of a manual run, when it was asked to run.
+    pub fire_time: Timestamp,
+    /// Where it stands.
+    pub state: RunState,
+    /// The latest attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// When the first attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// When the next attempt is due, while one is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// Why it failed, was skipped or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the job returned.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// The attempts that did not succeed, oldest first, the newest ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailedAttempt>,
+    /// Parameters given when it was triggered.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Value>,
+}
+
+/// An attempt that did not succeed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why.
+    pub error: String,
+}
+
+impl Run {
+    /// A run that waits for a worker.
+    pub fn queued(id: RunId, task: Name, backend: Name, tier: Tier, fire_time: Timestamp) -> Self {
+        Self {
+            id,
+            task,
+            backend,
+            tier,
+            origin: RunOrigin::Schedule,
+            fire_time,
+            state: RunState::Queued,
+            attempt: 0,
+            started_at: None,
+            finished_at: None,
+            next_attempt_at: None,
+            reason: None,
+            output: Value::Null,
+            failures: Vec::new(),
+            params: Map::new(),
+        }
+    }
+
+    /// A fire that did not become more than a note in history.
+    pub fn skipped(
+        id: RunId,
+        task: Name,
+        backend: Name,
+        tier: Tier,
+        fire_time: Timestamp,
+        now: Timestamp,
+        reason: impl Into<String>,
+    ) -> Self {
+        let reason = Some(reason.into());
+        let finished_at = Some(now);
+        Self {
+            state: RunState::Skipped,
+            finished_at,
+            reason,
+            ..Self::queued(id, task, backend, tier, fire_time)
+        }
+    }
+
+    /// Adds a failed attempt, keeping the newest ten.
+    pub fn record_failure(&mut self, at: Timestamp, error: impl Into<String>) {
+        if self.failures.len() == 10 {
+            self.failures.remove(0);
+        }
+        self.failures.push(FailedAttempt { attempt: self.attempt, at, error: error.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_documented_transitions_exist() {
+        use RunState::*;
+        let allowed = [
+            (Scheduled, Queued),
+            (Scheduled, Skipped),
+            (Queued, Running),
+            (Queued, Failed),
+            (Running, Succeeded),
+            (Running, Failed),
+            (Running, Retrying),
+            (Running, Queued),
+            (Retrying, Queued),
+            (Scheduled, Cancelled),
+            (Queued, Cancelled),
+            (Running, Cancelled),
+            (Retrying, Cancelled),
+        ];
+        for from in RunState::ALL {
+            for to in RunState::ALL {
+                let listed = allowed.contains(&(*from, *to));
+                assert_eq!(from.successors().contains(to), listed, "{from} → {to}");
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! A clock that stands still until a test moves it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::Gate;
+use crate::{BoxFuture, Busy, Clock, Timestamp};
+
+/// How long [`TestClock::advance`] waits, in real time, for work that does not end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A clock for tests: it stands still until [`advance`](Self::advance) moves it from one wake-up to the next,
+/// letting everything that was woken finish before it goes on.
+///
+/// Clones share the time. A job takes no time unless it waits through its
+/// [`RunContext`](crate::RunContext): `ctx.sleep(…)` and `ctx.cancelled()` let the clock move, any other
+/// waiting holds it.
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    gate: Arc<WorkGate>,
+}
+
+#[derive(Debug)]
+struct State {
+    wall: Timestamp,
+    monotonic: Duration,
+    next_id: u64,
+    sleepers: BTreeMap<(Duration, u64), (Waker, Arc<Mutex<Option<Busy>>>)>,
+}
+
+impl TestClock {
+    /// A clock that stands at `now`.
+    pub fn at(now: Timestamp) -> Self {
+        let state = State { wall: now, monotonic: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
+        Self(Arc::new(Shared { state: Mutex::new(state), gate: Arc::default() }))
+    }
+
+    /// Moves both clocks forward by `by`, stopping at each wake-up on the way until the work that it caused
+    /// has ended or waits for a later one.
+    ///
+    /// # Panics
+    /// When work neither ends nor waits through the clock for 20 s of real time.
+    pub async fn advance(&self, by: Duration) {
+        let target = self.0.lock().monotonic + by;
+        loop {
+            self.settle().await;
+            if !self.0.step_towards(target) {
+                break;
+            }
+        }
+        self.settle().await;
+    }
+
+    /// Waits, without moving the clock, until all work has ended or waits for the clock.
+    ///
+    /// # Panics
+    /// As [`advance`](Self::advance).
+    pub async fn settle(&self) {
+        Idle { gate: Arc::clone(&self.0.gate), since: None }.await;
+    }
+
+    /// Moves both clocks by `by` in one jump, as a suspended machine or a stalled process sees it.
+    pub async fn jump(&self, by: Duration) {
+        self.settle().await;
+        self.0.lock().shift(by);
+        self.0.wake_due();
+        self.settle().await;
+    }
+
+    /// Sets the wall clock alone, as an operator or a time server does.
+    pub fn set_wall(&self, now: Timestamp) {
+        self.0.lock().wall = now;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        self.0.lock().wall
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.lock().monotonic
+    }
+
+    fn sleep_until(&self, at: Duration) -> BoxFuture<()> {
+        let id = {
+            let mut state = self.0.lock();
+            state.next_id += 1;
+            state.next_id
+        };
+        Box::pin(Sleep { shared: Arc::clone(&self.0), key: (at, id), woken: Arc::default() })
+    }
+
+    fn busy(&self) -> Busy {
+        Busy::enter(Arc::clone(&self.0.gate) as Arc<dyn Gate>)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes to the next wake-up up to `target`, or to `target`; says whether anything was woken.
+    fn step_towards(&self, target: Duration) -> bool {
+        let mut state = self.lock();
+        let next = state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= target);
+        let by = next.unwrap_or(target).saturating_sub(state.monotonic);
+        state.shift(by);
+        drop(state);
+        next.is_some() && self.wake_due()
+    }
+
+    fn wake_due(self: &Shared) -> bool {
+        let mut due = Vec::new();
+        {
+            let mut state = self.lock();
+            let now = state.monotonic;
+            while let Some(entry) = state.sleepers.first_entry().filter(|entry| entry.key().0 <= now) {
+                due.push(entry.remove());
+            }
+        }
+        for (waker, woken) in &due {
+            let hold = Busy::enter(Arc::clone(&self.gate) as Arc<dyn Gate>);
+            *woken.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
+            waker.wake_by_ref();
+        }
+        !due.is_empty()
+    }
+}
+
+impl State {
+    fn shift(&mut self, by: Duration) {
+        self.monotonic += by;
+        self.wall = self.wall + by;
+    }
+}
+
+/// A sleep; once woken it holds the clock until it is dropped.
+#[derive(Debug)]
+struct Sleep {
+    shared: Arc<Shared>,
+    key: (Duration, u64),
+    woken: Arc<Mutex<Option<Busy>>>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if state.monotonic >= self.key.0 {
+            return Poll::Ready(());
+        }
+        state.sleepers.insert(self.key, (cx.waker().clone(), Arc::clone(&self.woken)));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.shared.lock().sleepers.remove(&self.key);
+    }
+}
+
+#[derive(Debug, Default)]
+struct WorkGate(Mutex<(usize, Vec<Waker>)>);
+
+impl WorkGate {
+    fn lock(&self) -> MutexGuard<'_, (usize, Vec<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate for WorkGate {
+    fn enter(&self) {
+        self.lock().0 += 1;
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.0 -= 1;
+        let wakers = if state.0 == 0 { std::mem::take(&mut state.1) } else { Vec::new() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+struct Idle {
+    gate: Arc<WorkGate>,
+    since: Option<std::time::Instant>,
+}
+
+impl Future for Idle {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let first = self.since.is_none();
+        let since = *self.since.get_or_insert_with(std::time::Instant::now);
+        let mut state = self.gate.lock();
+        if state.0 == 0 {
+            return Poll::Ready(());
+        }
+        let held = state.0;
+        state.1.push(cx.waker().clone());
+        drop(state);
+        assert!(
+            since.elapsed() < PATIENCE,
+            "the test clock has waited {PATIENCE:?} for {held} pieces of work that neither end nor wait through it"
+        );
+        if first {
+            let waker = cx.waker().clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                waker.wake();
+            });
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[tokio::test]
+    async fn advancing_stops_at_each_wake_up_until_its_work_has_ended() {
+        let clock = TestClock::at(Timestamp::from_millis(0));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (worker, out) = (clock.clone(), Arc::clone(&seen));
+        let busy = clock.busy();
+        tokio::spawn(async move {
+            for second in 1..=3 {
+                busy.parked(worker.sleep_until(Duration::from_secs(second))).await;
+                tokio::task::yield_now().await;
+                out.lock().unwrap().push(worker.now().as_millis());
+            }
+        });
+
+        clock.advance(Duration::from_secs(10)).await;
+
+        assert_eq!(*seen.lock().unwrap(), [1_000, 2_000, 3_000]);
+        assert_eq!(clock.now(), Timestamp::from_millis(10_000));
+    }
+
+    #[tokio::test]
+    async fn pinned_work_holds_the_clock_even_while_parked() {
+        let clock = TestClock::at(Timestamp::from_millis(0));
+        let busy = clock.busy();
+        let released = Arc::new(AtomicU64::new(0));
+        let (count, pinned) = (Arc::clone(&released), busy.clone());
+        tokio::spawn(async move {
+            pinned.pin();
+            busy.parked(tokio::task::yield_now()).await;
+            count.store(1, Ordering::SeqCst);
+        });
+        tokio::task::yield_now().await;
+
+        clock.settle().await;
+
+        assert_eq!(released.load(Ordering::SeqCst), 1);
+    }
+}
