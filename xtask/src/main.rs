@@ -16,8 +16,10 @@ mod house;
 mod metadata;
 mod paths;
 mod steps;
+mod tally;
+mod test;
 
-/// Checks the workspace.
+/// Checks and tests the workspace.
 ///
 /// Exit codes: 0 when everything holds, 1 when something was found, 2 when the command line is wrong.
 #[derive(Debug, Parser)]
@@ -37,11 +39,14 @@ enum Command {
         #[arg(value_enum, value_name = "PART")]
         parts: Vec<check::Part>,
     },
+    /// Run `check`, then every test suite; the last line is `N passed, N failed`
+    Test,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
+        Command::Test => test::run(),
     };
 
     result.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::command_line::CommandLine;
+use crate::tally::{self, Tally};
 
 /// One named thing to do.
 pub(crate) struct Step {
@@ -18,6 +19,7 @@ pub(crate) struct Step {
 
 enum Work {
     Command(CommandLine),
+    Suite(CommandLine),
     Rule(Box<dyn FnOnce() -> Result<()>>),
 }
 
@@ -25,6 +27,11 @@ impl Step {
     /// A child process, judged by its exit status.
     pub(crate) fn command(name: impl Into<String>, line: CommandLine) -> Self {
         Self { name: name.into(), repeat: line.to_string(), work: Work::Command(line) }
+    }
+
+    /// A child process that runs tests: judged by its exit status, and its closing lines are counted.
+    pub(crate) fn suite(name: impl Into<String>, line: CommandLine) -> Self {
+        Self { name: name.into(), repeat: line.to_string(), work: Work::Suite(line) }
     }
 
     /// A rule that this process checks itself; `repeat` is the command that checks it alone.
@@ -43,6 +50,8 @@ pub(crate) struct Report {
     steps: usize,
     failures: Vec<Failure>,
     took: Duration,
+    /// Tests that the suites among the steps ran.
+    pub(crate) tally: Tally,
 }
 
 #[derive(Debug)]
@@ -82,6 +91,7 @@ pub(crate) fn run(steps: Vec<Step>) -> Report {
         let step_start = Instant::now();
         let result = match work {
             Work::Command(line) => line.run(),
+            Work::Suite(line) => tally::run_counting(&line, &mut report.tally),
             Work::Rule(rule) => rule(),
         };
 
