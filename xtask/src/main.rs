@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod alone;
 mod arrows;
+mod audit;
 mod check;
 mod command_line;
 mod features;
@@ -19,9 +20,10 @@ mod steps;
 mod tally;
 mod test;
 
-/// Checks and tests the workspace.
+/// Checks, tests and audits the workspace.
 ///
-/// Exit codes: 0 when everything holds, 1 when something was found, 2 when the command line is wrong.
+/// Exit codes: 0 when everything holds, 1 when something was found, 2 when the command line is wrong or a tool is
+/// missing.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -41,12 +43,15 @@ enum Command {
     },
     /// Run `check`, then every test suite; the last line is `N passed, N failed`
     Test,
+    /// Check dependencies for bans, licences and sources (needs cargo-deny)
+    Audit,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
         Command::Test => test::run(),
+        Command::Audit => audit::run(),
     };
 
     result.unwrap_or_else(|error| {
