@@ -1,2 +1,61 @@
-//! The suites.
-fn main() {}
+//! `cargo xtask`: everything that decides whether a change may go in, as one program.
+//!
+//! It starts cargo and reads what cargo says; it builds nothing itself and knows no crate's insides.
+//! Every command works on the workspace that this crate belongs to, whatever the current directory.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod alone;
+mod arrows;
+mod audit;
+mod check;
+mod command_line;
+mod features;
+mod house;
+mod metadata;
+mod paths;
+mod steps;
+mod tally;
+mod test;
+
+/// Checks, tests and audits the workspace.
+///
+/// Exit codes: 0 when everything holds, 1 when something was found, 2 when the command line is wrong or a tool is
+/// missing.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check format, lints, every feature set, docs, crate dependencies and house rules
+    ///
+    /// All parts run even when one fails; the summary gives the command that repeats each failure.
+    Check {
+        /// Run these parts only, in the usual order [default: all]
+        #[arg(value_enum, value_name = "PART")]
+        parts: Vec<check::Part>,
+    },
+    /// Run `check`, then every test suite; the last line is `N passed, N failed`
+    Test,
+    /// Check dependencies for bans, licences and sources (needs cargo-deny)
+    Audit,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Check { parts } => check::run(&parts),
+        Command::Test => test::run(),
+        Command::Audit => audit::run(),
+    };
+
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask check`: everything that can be said about the workspace without running it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::command_line::{CommandLine, workspace_root};
+use crate::metadata::{self, Member};
+use crate::steps::{self, Step};
+use crate::{alone, arrows, features, house, paths};
+
+/// A part of the check that can be run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Formatting by rustfmt
+    Format,
+    /// Lints of the whole workspace, all targets, all features
+    Clippy,
+    /// Lints with no features, with each feature alone, with all of them
+    Features,
+    /// Lints of each crate by itself, without its development dependencies
+    Alone,
+    /// Documentation without warnings
+    Docs,
+    /// Dependencies between the workspace's crates point down only
+    Arrows,
+    /// Names of Rust files; long files are reported
+    House,
+    /// No tracked file mentions a home folder
+    Paths,
+}
+
+/// Runs the parts, or all of them when `parts` is empty.
+///
+/// # Errors
+/// The workspace cannot be read at all; findings are an exit code.
+pub(crate) fn run(parts: &[Part]) -> Result<ExitCode> {
+    let report = steps::run(steps(parts)?);
+    report.print_summary("check");
+    Ok(if report.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The steps of the parts, or of all when `parts` is empty, always in the order of [`Part`].
+pub(crate) fn steps(parts: &[Part]) -> Result<Vec<Step>> {
+    let members = metadata::members()?;
+    let is_wanted = |part: &Part| parts.is_empty() || parts.contains(part);
+    Ok(Part::value_variants()
+        .iter()
+        .filter(|part| is_wanted(part))
+        .flat_map(|part| part.steps(&members))
+        .collect())
+}
+
+impl Part {
+    fn steps(self, members: &[Member]) -> Vec<Step> {
+        match self {
+            Self::Format => vec![Step::command("format", CommandLine::cargo("fmt --all --check"))],
+            Self::Clippy => vec![Step::command(
+                "clippy",
+                CommandLine::cargo("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
+            )],
+            Self::Features => features::steps(members),
+            Self::Alone => alone::steps(members),
+            Self::Docs => vec![Step::command(
+                "docs",
+                CommandLine::cargo("doc --locked --workspace --no-deps --all-features")
+                    .with_variable("RUSTDOCFLAGS", "-D warnings"),
+            )],
+            Self::Arrows => {
+                // Judged at once, because a step outlives the borrowed members.
+                let verdict = arrows::check(members);
+                vec![Step::rule("arrows", "cargo xtask check arrows", || verdict)]
+            }
+            Self::House => {
+                vec![Step::rule("house", "cargo xtask check house", || house::check(workspace_root()))]
+            }
+            Self::Paths => vec![Step::rule("paths", "cargo xtask check paths", paths::check)],
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A child process as a line that a person can run again.
+//!
+//! What is started and what is printed come from the same words, so the advice in a summary cannot drift from what
+//! really ran. Children start in the workspace root; the printed line assumes the reader is there too.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context, Result, bail};
+
+/// The directory of the workspace's `Cargo.toml`.
+pub(crate) fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a folder of the workspace")
+}
+
+/// A program, its arguments and the environment variables it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandLine {
+    variables: Vec<(&'static str, &'static str)>,
+    program: &'static str,
+    arguments: Vec<String>,
+}
+
+impl CommandLine {
+    /// A cargo command whose words are separated by single spaces; words with spaces go through [`Self::and`].
+    pub(crate) fn cargo(words: &str) -> Self {
+        Self::new("cargo", words)
+    }
+
+    pub(crate) fn new(program: &'static str, words: &str) -> Self {
+        let arguments = words.split(' ').map(str::to_owned).collect();
+        Self { variables: Vec::new(), program, arguments }
+    }
+
+    pub(crate) fn and(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// The child, ready to start, for callers that read its output.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(&self.arguments).envs(self.variables.iter().copied()).current_dir(workspace_root());
+        command
+    }
+
+    /// Runs the child with our own output and succeeds when it does.
+    ///
+    /// # Errors
+    /// The child cannot start or ends with a failure; both name the command line.
+    pub(crate) fn run(&self) -> Result<()> {
+        let status = self.command().status().with_context(|| self.cannot_start())?;
+        self.judge(status)
+    }
+
+    /// Runs the child and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn output(&self) -> Result<Vec<u8>> {
+        let output = self
+            .command()
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .with_context(|| self.cannot_start())?;
+        self.judge(output.status)?;
+        Ok(output.stdout)
+    }
+
+    pub(crate) fn judge(&self, status: ExitStatus) -> Result<()> {
+        if !status.success() {
+            bail!("`{self}` ended with {status}");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cannot_start(&self) -> String {
+        format!("cannot start `{self}`")
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.variables {
+            write!(f, "{name}={} ", quoted(value))?;
+        }
+        f.write_str(self.program)?;
+        for argument in &self.arguments {
+            write!(f, " {}", quoted(argument))?;
+        }
+        Ok(())
+    }
+}
+
+/// The word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_line_can_be_pasted_into_a_shell() {
+        let line = CommandLine::cargo("doc --no-deps")
+            .and(["it's", ""])
+            .with_variable("RUSTDOCFLAGS", "-D warnings");
+
+        assert_eq!(line.to_string(), r"RUSTDOCFLAGS='-D warnings' cargo doc --no-deps 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_failing_child_is_reported_by_its_command_line() {
+        let line = CommandLine::new("false", "--quietly");
+
+        let error = line.run().expect_err("`false` always fails");
+
+        assert_eq!(error.to_string(), "`false --quietly` ended with exit status: 1");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_reported_by_its_command_line() {
+        let line = CommandLine::new("no-such-program-anywhere", "--flag");
+
+        let error = line.run().expect_err("there is no such program");
+
+        assert_eq!(error.to_string(), "cannot start `no-such-program-anywhere --flag`");
+    }
+}

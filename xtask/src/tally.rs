@@ -1,0 +1,99 @@
+//! Counts tests by the closing lines of test runners, while passing everything they print through.
+//!
+//! Only `test result: …` lines are read, the one part of libtest's and rustdoc's output that has kept its shape; the
+//! runner's exit status stays the judge of whether it passed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+
+use crate::command_line::CommandLine;
+
+/// How many tests ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl Tally {
+    /// Whether no test ran at all; an ignored test did not run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed + self.failed == 0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+/// Runs the child, prints its output as it comes, and adds its closing lines to `tally`.
+///
+/// # Errors
+/// As [`CommandLine::run`]; what was counted until then stays in `tally`.
+pub(crate) fn run_counting(line: &CommandLine, tally: &mut Tally) -> Result<()> {
+    let mut child = line.command().stdout(Stdio::piped()).spawn().with_context(|| line.cannot_start())?;
+    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+
+    // Bytes, not strings: a test may print anything, and it is shown as it is.
+    let mut printed = Vec::new();
+    while output.read_until(b'\n', &mut printed).with_context(|| format!("cannot read from `{line}`"))? > 0 {
+        std::io::stdout().write_all(&printed)?;
+        if let Some(closing) = closing_line(&String::from_utf8_lossy(&printed)) {
+            tally.add(closing);
+        }
+        printed.clear();
+    }
+
+    line.judge(child.wait()?)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`; any other line is `None`.
+fn closing_line(line: &str) -> Option<Tally> {
+    let (_verdict, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
+    let count_of = |word: &str| {
+        let mut counts = counts.split("; ").filter_map(|count| count.split_once(' '));
+        counts.find(|(_, what)| *what == word)?.0.parse().ok()
+    };
+    Some(Tally { passed: count_of("passed")?, failed: count_of("failed")?, ignored: count_of("ignored")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_counted_and_nothing_else_is() {
+        let counted = |passed, failed, ignored| Some(Tally { passed, failed, ignored });
+        let rest = "0 measured; 0 filtered out; finished in 0.00s";
+        let cases = [
+            (format!("test result: ok. 3 passed; 0 failed; 1 ignored; {rest}\n"), counted(3, 0, 1)),
+            (format!("test result: FAILED. 10 passed; 2 failed; 0 ignored; {rest}"), counted(10, 2, 0)),
+            (format!("  test result: ok. 0 passed; 0 failed; 0 ignored; {rest}\r\n"), counted(0, 0, 0)),
+            ("running 3 tests\n".to_owned(), None),
+            ("test closing_lines_are_counted ... ok\n".to_owned(), None),
+            ("test result: ok.".to_owned(), None),
+            ("test result: ok. many passed; 0 failed; 0 ignored".to_owned(), None),
+            ("3 passed; 0 failed; 0 ignored".to_owned(), None),
+            (String::new(), None),
+        ];
+
+        for (line, expected) in cases {
+            assert_eq!(closing_line(&line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_tally_of_ignored_tests_alone_is_empty() {
+        let ignored = Tally { ignored: 4, ..Tally::default() };
+        let mut failed = ignored;
+        failed.add(Tally { failed: 1, ..Tally::default() });
+
+        assert!(ignored.is_empty());
+        assert!(!failed.is_empty());
+    }
+}
