@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -20,7 +21,10 @@ use crate::{Error, Result, Timestamp};
 /// restricted a day matches either; a `+` before the weekday asks for both. A fixed time that falls into a
 /// daylight-saving gap fires once, at the first instant after it; one that exists twice fires at the first.
 #[derive(Clone)]
-pub struct Cron {
+pub struct Cron(Arc<Parts>);
+
+#[derive(PartialEq)]
+struct Parts {
     expression: String,
     zone: String,
     parsed: croner::Cron,
@@ -45,32 +49,34 @@ impl Cron {
             .parse(&plain)
             .map_err(|error| bad(expression, &error.to_string()))?;
         let fixed = field::is_fixed(&plain);
-        let cron = Self { expression: expression.to_owned(), zone: zone.to_owned(), parsed, fixed };
+        let (expression, zone) = (expression.to_owned(), zone.to_owned());
+        let cron = Self(Arc::new(Parts { expression, zone, parsed, fixed }));
         // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
         match cron.next_after(Timestamp::from_millis(0)) {
             Some(_) => Ok(cron),
             None => Err(Error::invalid(
                 "trigger/never_fires",
-                format!("`{expression}` never fires: no such date exists"),
+                format!("`{cron}` never fires: no such date exists"),
             )),
         }
     }
 
     /// The expression as it was written.
     pub fn expression(&self) -> &str {
-        &self.expression
+        &self.0.expression
     }
 
     /// The name of the zone.
     pub fn zone(&self) -> &str {
-        &self.zone
+        &self.0.zone
     }
 
     /// The first instant after `after`, exclusive, that the expression names.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let zone = lookup(&self.zone).ok()?;
+        let zone = lookup(&self.0.zone).ok()?;
         let after = jiff::Timestamp::from_millisecond(after.as_millis()).ok()?;
-        let next = if self.fixed { self.next_fixed(after, &zone) } else { self.next_wildcard(after, &zone) };
+        let next =
+            if self.0.fixed { self.next_fixed(after, &zone) } else { self.next_wildcard(after, &zone) };
         next.map(|next| Timestamp::from_millis(next.as_millisecond()))
     }
 
@@ -114,7 +120,7 @@ impl Cron {
     /// The next match on a wall clock that never changes.
     fn next_on_wall(&self, wall: DateTime, inclusive: bool) -> Option<DateTime> {
         let from = wall.to_zoned(TimeZone::UTC).ok()?;
-        self.parsed.find_next_occurrence(&from, inclusive).ok().map(|found| found.datetime())
+        self.0.parsed.find_next_occurrence(&from, inclusive).ok().map(|found| found.datetime())
     }
 
     /// The mean time between fires over the 28 days from 2024-01-01 UTC; of an expression that fires less than
@@ -318,14 +324,14 @@ impl FromStr for Cron {
 
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
-        (&self.expression, &self.zone, &self.parsed) == (&other.expression, &other.zone, &other.parsed)
+        self.0 == other.0
     }
 }
 
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.expression)?;
-        if self.zone == "UTC" { Ok(()) } else { write!(f, " {}", self.zone) }
+        write!(f, "{}", self.0.expression)?;
+        if self.0.zone == "UTC" { Ok(()) } else { write!(f, " {}", self.0.zone) }
     }
 }
 

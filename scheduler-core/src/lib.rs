@@ -1,5 +1,6 @@
 //! The words, the traits and the classifier of the hybrid scheduler.
 mod attempt;
+mod backend;
 mod cancel;
 mod characteristics;
 mod classify;
@@ -7,13 +8,19 @@ mod clock;
 mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;
+mod driver;
 mod error;
+mod events;
 mod job;
+mod lifecycle;
 mod name;
+mod placement;
 mod plan;
+mod registry;
 mod retry;
 mod run;
 mod run_id;
+mod scheduler;
 mod secret;
 mod state;
 mod task;
@@ -25,6 +32,10 @@ mod trigger;
 pub use async_trait::async_trait;
 
 pub use attempt::{AttemptEnd, attempt};
+pub use backend::{
+    Backend, BackendContext, BackendInfo, CONTRACT, Cancelled, Capability, Drained, Enqueued, Health,
+    HealthStatus, Page, PageToken, Pause, Placed, RunFilter, RunRequest, ScheduleStatus, Schedules, TaskBook,
+};
 pub use cancel::{CancelReason, CancelToken};
 pub use characteristics::{
     Complexity, Durability, Frequency, Infrastructure, TaskCharacteristics, Tier, Visibility,
@@ -38,12 +49,16 @@ pub use clock::SystemClock;
 pub use clock::{BoxFuture, Busy, Clock};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Event, Events};
 pub use job::{ArgsError, Job, JobDescriptor, JobError, OrAbort, Output};
 pub use name::Name;
+pub use placement::{Placement, Site, place};
 pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Schedule, SkipReason, Step, plan};
+pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};
 pub use retry::{Backoff, MIN_SNOOZE, RetryPolicy, Verdict, verdict};
 pub use run::{FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;
+pub use scheduler::{BackendRole, Scheduler, SchedulerBuilder, TriggerRequest, WeakScheduler};
 pub use secret::{Secret, SecretValue};
 pub use state::{FileStateStore, MemoryStateStore, StateStore, StoredState, TaskState};
 pub use task::{Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task};
@@ -52,15 +67,8 @@ pub use test_clock::TestClock;
 pub use timestamp::Timestamp;
 pub use trigger::{Bounds, Rule, Spelled, Trigger};
 
-/// x
-#[derive(Clone, Debug, Default)]
-pub struct WeakScheduler;
-/// x
-#[derive(Clone, Debug)]
-pub struct Scheduler;
-impl WeakScheduler {
-    /// x
-    pub fn upgrade(&self) -> Option<Scheduler> {
-        None
-    }
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::registry::{BackendRegistration, JobRegistration};
+    pub use inventory;
 }

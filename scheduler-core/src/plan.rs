@@ -204,10 +204,10 @@ fn left_out(
     };
     let missed = |count, more| SkipReason::Missed { count, more, first: next, policy: misfire.policy };
     let backlog = if schedule.trigger.follows_finish() { None } else { backlog(schedule, next, now, keep) };
-    if let Some(backlog) = &backlog {
-        if backlog.left_out > 0 {
-            return Some((backlog.last_left_out, missed(backlog.left_out, backlog.more)));
-        }
+    if let Some(backlog) = &backlog
+        && backlog.left_out > 0
+    {
+        return Some((backlog.last_left_out, missed(backlog.left_out, backlog.more)));
     }
     let followed = backlog.is_some_and(|backlog| backlog.kept > 1);
     if next > cursor.served_since && !followed {

@@ -20,13 +20,23 @@ pub struct RunId(u128);
 impl RunId {
     /// The id of the run that a schedule fires: the first 128 bits of SHA-256 over its identity.
     pub fn scheduled(namespace: &Name, task: &Name, fire_time: Timestamp) -> Self {
+        Self::hashed(namespace, task, &fire_time.as_millis().to_be_bytes())
+    }
+
+    /// The id of a run that was asked for with a key: the same task and key is the same run.
+    pub fn keyed(namespace: &Name, task: &Name, key: &str) -> Self {
+        // Eight bytes that begin like this lie far outside of every fire time, so the two kinds never meet.
+        Self::hashed(namespace, task, format!("key/{key}").as_bytes())
+    }
+
+    fn hashed(namespace: &Name, task: &Name, rest: &[u8]) -> Self {
         let mut hash = Sha256::new();
         for name in [namespace, task] {
             // A name holds no zero byte, so the fields cannot run into each other.
             hash.update(name.as_str());
             hash.update([0]);
         }
-        hash.update(fire_time.as_millis().to_be_bytes());
+        hash.update(rest);
         let digest = hash.finalize();
         Self(digest.iter().take(16).fold(0, |n, byte| n << 8 | u128::from(*byte)))
     }

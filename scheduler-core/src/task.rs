@@ -181,25 +181,24 @@ impl Task {
         let mut warnings = placement_warnings(tier, &self.characteristics());
         if let Some((period, timeout)) =
             self.trigger.as_ref().and_then(Trigger::mean_period).zip(self.timeout)
+            && period < timeout
         {
-            if period < timeout {
-                warnings.push(Warning::new(
-                    "task/period_below_timeout",
-                    format!(
-                        "fires every {} but a run may take {}: with overlap = {} fires are {}; \
+            warnings.push(Warning::new(
+                "task/period_below_timeout",
+                format!(
+                    "fires every {} but a run may take {}: with overlap = {} fires are {}; \
                          shorten the timeout or the cadence",
-                        crate::Spelled(period),
-                        crate::Spelled(timeout),
-                        self.overlap,
-                        match self.overlap {
-                            Overlap::Skip => "skipped",
-                            Overlap::Queue => "queued",
-                            Overlap::CancelOther => "cut short",
-                            Overlap::Allow => "run side by side",
-                        }
-                    ),
-                ));
-            }
+                    crate::Spelled(period),
+                    crate::Spelled(timeout),
+                    self.overlap,
+                    match self.overlap {
+                        Overlap::Skip => "skipped",
+                        Overlap::Queue => "queued",
+                        Overlap::CancelOther => "cut short",
+                        Overlap::Allow => "run side by side",
+                    }
+                ),
+            ));
         }
         let persistent = self.characteristics().durability == Durability::Persistent;
         if persistent && self.retry.attempts_on(tier) == 1 {

@@ -33,8 +33,11 @@ struct State {
     wall: Timestamp,
     monotonic: Duration,
     next_id: u64,
-    sleepers: BTreeMap<(Duration, u64), (Waker, Arc<Mutex<Option<Busy>>>)>,
+    sleepers: BTreeMap<(Duration, u64), Sleeper>,
 }
+
+/// Who to wake, and where to put the hold that lasts until the sleep is dropped.
+type Sleeper = (Waker, Arc<Mutex<Option<Busy>>>);
 
 impl TestClock {
     /// A clock that stands at `now`.

@@ -48,15 +48,24 @@ impl Trigger {
     /// Joins a rule and its bounds.
     ///
     /// # Errors
-    /// `trigger/bad_period` for an interval below a millisecond; `trigger/never_fires` when no instant within
+    /// `trigger/bad_period` for an interval below a millisecond; `trigger/bad_jitter` for a jitter longer than
+    /// the time between fires; `trigger/never_fires` when no instant within
     /// the bounds can ever be named.
     pub fn new(rule: Rule, bounds: Bounds) -> Result<Self> {
-        if let Rule::Every(period) | Rule::AfterFinish(period) = &rule {
-            if period.as_millis() == 0 {
-                return Err(Error::invalid("trigger/bad_period", "an interval must be at least 1ms"));
-            }
+        if let Rule::Every(period) | Rule::AfterFinish(period) = &rule
+            && period.as_millis() == 0
+        {
+            return Err(Error::invalid("trigger/bad_period", "an interval must be at least 1ms"));
         }
         let trigger = Self { rule, bounds };
+        if let Some(period) = trigger.mean_period().filter(|period| trigger.bounds.jitter > *period) {
+            let message = format!(
+                "jitter {} is longer than the {} between fires",
+                Spelled(trigger.bounds.jitter),
+                Spelled(period)
+            );
+            return Err(Error::invalid("trigger/bad_jitter", message));
+        }
         match trigger.next_after(Timestamp::MIN) {
             Some(_) => Ok(trigger),
             None => Err(Error::invalid(

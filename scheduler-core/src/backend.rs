@@ -1,0 +1,458 @@
+//! The seam: what an implementation that accepts tasks and runs them must do, and what it may do besides.
+
+use std::fmt::{self, Debug};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::characteristics::words;
+use crate::{
+    Clock, Events, Job, Name, Placement, Result, Run, RunHost, RunId, RunOrigin, RunState, StateStore, Task,
+    Tier, Timestamp, WeakScheduler,
+};
+
+/// The version of this contract; a backend built against another one is refused when it is registered.
+pub const CONTRACT: u32 = 1;
+
+/// An implementation that accepts tasks and runs them.
+///
+/// Seven duties; everything else is an optional ability behind an accessor that answers `None` by default. A
+/// backend without [`schedules`](Self::schedules) gets its fires from the [`Scheduler`](crate::Scheduler),
+/// which plans them and calls [`enqueue`](Self::enqueue), so it needs no timer of its own.
+#[async_trait]
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// What it is and what it can do; always the same answer.
+    fn info(&self) -> BackendInfo;
+
+    /// Begins to take and run work. Calling it again while it runs changes nothing.
+    ///
+    /// # Errors
+    /// Of kind `Unavailable` when what it needs does not answer; nothing runs then.
+    async fn start(&self, ctx: BackendContext) -> Result<()>;
+
+    /// Takes a run, which may lie in the future, and runs it once due. The same run id again is a
+    /// [`Enqueued::Duplicate`] and changes nothing.
+    ///
+    /// # Errors
+    /// `task/unknown` when [`BackendContext::tasks`] has no such task; `backend/stopped` while it does not run.
+    async fn enqueue(&self, request: RunRequest) -> Result<Enqueued>;
+
+    /// The runs it owns, live and ended, newest fire first. Works before `start` and after `stop` as far as
+    /// it keeps history outside of the process.
+    async fn runs(&self, filter: &RunFilter) -> Result<Page>;
+
+    /// Ends a run: one that waits never starts, one that is under way hears it through its context.
+    ///
+    /// # Errors
+    /// `run/unknown` when it owns no such run.
+    async fn cancel(&self, run: &RunId) -> Result<Cancelled>;
+
+    /// Whether it works, and what is wrong if not.
+    async fn health(&self) -> Health;
+
+    /// Stops taking work, lets running work end within `grace`, gives back what did not begin, and cancels the
+    /// rest. Calling it again changes nothing and reports nothing.
+    async fn stop(&self, grace: Duration) -> Result<Drained>;
+
+    /// Ends now: nothing is waited for. What was running is reported as abandoned.
+    async fn abort(&self) -> Result<Drained> {
+        self.stop(Duration::ZERO).await
+    }
+
+    /// The ability to fire tasks by itself.
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+}
+
+/// Keeps schedules and fires them.
+#[async_trait]
+pub trait Schedules: Send + Sync {
+    /// Accepts a task or its new definition. A fire that happened does not happen again; runs under way end on
+    /// the old definition.
+    async fn upsert(&self, task: Arc<Placed>) -> Result<()>;
+
+    /// Forgets a task; says whether it was known. Runs under way end.
+    async fn remove(&self, task: &Name) -> Result<bool>;
+
+    /// The accepted tasks and when they fire next.
+    async fn statuses(&self) -> Result<Vec<ScheduleStatus>>;
+
+    /// Keeps a task from firing until it is resumed or `pause.until` has come.
+    ///
+    /// # Errors
+    /// `task/unknown`.
+    async fn pause(&self, task: &Name, pause: Pause) -> Result<()>;
+
+    /// Lets a paused task fire again; what it missed follows its misfire policy.
+    ///
+    /// # Errors
+    /// `task/unknown`.
+    async fn resume(&self, task: &Name) -> Result<()>;
+}
+
+/// What a backend is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BackendInfo {
+    /// Its name in this process.
+    pub name: Name,
+    /// What it is an instance of.
+    pub kind: String,
+    /// The tier it serves.
+    pub tier: Tier,
+    /// What it promises beyond the duties.
+    pub capabilities: Vec<Capability>,
+    /// The contract it was built against.
+    pub contract: u32,
+}
+
+impl BackendInfo {
+    /// A backend of the present contract.
+    pub fn new(name: Name, kind: impl Into<String>, tier: Tier, capabilities: &[Capability]) -> Self {
+        Self { name, kind: kind.into(), tier, capabilities: capabilities.to_vec(), contract: CONTRACT }
+    }
+}
+
+words! {
+    /// Something a backend promises beyond its duties.
+    Capability {
+        /// It fires tasks by itself.
+        Schedules = "schedules",
+        /// Runs survive the process.
+        Durable = "durable",
+        /// Among due runs the higher priority starts first.
+        Priorities = "priorities",
+        /// A running attempt can be cancelled.
+        CancelRunning = "cancel_running",
+    }
+}
+
+/// What a backend is given when it starts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BackendContext {
+    /// The namespace, part of each run's identity.
+    pub namespace: Name,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The tasks of this process, by name.
+    pub tasks: TaskBook,
+    /// Where tasks keep state.
+    pub state: Arc<dyn StateStore>,
+    /// Where to tell what happened to runs.
+    pub events: Events,
+    /// The scheduler around it.
+    pub scheduler: WeakScheduler,
+    /// A folder for files, if the process has one.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl BackendContext {
+    /// A context without a scheduler around it, for a backend that is used or tested on its own.
+    pub fn standalone(namespace: Name, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            namespace,
+            clock,
+            tasks: TaskBook::default(),
+            state: Arc::new(crate::MemoryStateStore::default()),
+            events: Events::default(),
+            scheduler: WeakScheduler::default(),
+            data_dir: None,
+        }
+    }
+
+    /// What a run's context needs of it.
+    pub fn run_host(&self) -> RunHost {
+        RunHost {
+            clock: Arc::clone(&self.clock),
+            state: Arc::clone(&self.state),
+            scheduler: self.scheduler.clone(),
+        }
+    }
+}
+
+/// A task that has been placed: its definition, the job made from its args, and where it runs.
+pub struct Placed {
+    /// The definition.
+    pub task: Task,
+    /// The job.
+    pub job: Arc<dyn Job>,
+    /// Where it runs, and why.
+    pub placement: Placement,
+}
+
+impl Debug for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Placed({} on {})", self.task.name, self.placement.backend)
+    }
+}
+
+/// The tasks of a process, by name. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct TaskBook(Arc<RwLock<std::collections::BTreeMap<Name, Arc<Placed>>>>);
+
+impl TaskBook {
+    /// The task, if it is known.
+    pub fn find(&self, task: &Name) -> Option<Arc<Placed>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned()
+    }
+
+    /// Every task, by name.
+    pub fn all(&self) -> Vec<Arc<Placed>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Adds a task or replaces its definition; returns the one before.
+    pub fn insert(&self, placed: Arc<Placed>) -> Option<Arc<Placed>> {
+        let name = placed.task.name.clone();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, placed)
+    }
+
+    /// Removes a task and returns it.
+    pub fn remove(&self, task: &Name) -> Option<Arc<Placed>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(task)
+    }
+}
+
+/// A run that a backend is asked to take.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunRequest {
+    /// Its identity.
+    pub run_id: RunId,
+    /// The task it belongs to.
+    pub task: Name,
+    /// The instant the trigger named; of a manual run, when it was asked for.
+    pub fire_time: Timestamp,
+    /// Not to be started before this instant.
+    pub due: Timestamp,
+    /// What made it.
+    pub origin: RunOrigin,
+    /// Parameters given when it was triggered.
+    pub params: Map<String, Value>,
+}
+
+impl RunRequest {
+    /// The run that a schedule fires.
+    pub fn scheduled(run_id: RunId, task: Name, fire_time: Timestamp) -> Self {
+        Self { run_id, task, fire_time, due: fire_time, origin: RunOrigin::Schedule, params: Map::new() }
+    }
+
+    /// A run that somebody asked for.
+    pub fn manual(run_id: RunId, task: Name, fire_time: Timestamp) -> Self {
+        Self { origin: RunOrigin::Manual, ..Self::scheduled(run_id, task, fire_time) }
+    }
+}
+
+/// The answer to [`Backend::enqueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enqueued {
+    /// The run is new.
+    Inserted(RunId),
+    /// A run of this id was there already; nothing changed.
+    Duplicate(RunId),
+}
+
+impl Enqueued {
+    /// The run.
+    pub fn run_id(self) -> RunId {
+        match self {
+            Self::Inserted(id) | Self::Duplicate(id) => id,
+        }
+    }
+}
+
+/// Which runs to show.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RunFilter {
+    /// Only those of this task.
+    pub task: Option<Name>,
+    /// Only those in one of these states; all when empty.
+    pub states: Vec<RunState>,
+    /// Only those behind this place in the order.
+    pub after: Option<PageToken>,
+    /// How many at most; 100 unless set.
+    pub limit: Option<NonZeroUsize>,
+}
+
+impl RunFilter {
+    /// Every run, a page at a time.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The runs of one task.
+    pub fn of_task(task: Name) -> Self {
+        Self { task: Some(task), ..Self::default() }
+    }
+
+    /// At most `limit` runs a page.
+    #[must_use]
+    pub fn limited(mut self, limit: usize) -> Self {
+        self.limit = NonZeroUsize::new(limit);
+        self
+    }
+
+    /// Only those in one of these states.
+    #[must_use]
+    pub fn in_states(mut self, states: &[RunState]) -> Self {
+        self.states = states.to_vec();
+        self
+    }
+
+    /// How many runs a page holds at most.
+    pub fn page_size(&self) -> usize {
+        self.limit.map_or(100, NonZeroUsize::get)
+    }
+
+    /// Whether a run belongs on the pages of this filter.
+    pub fn matches(&self, run: &Run) -> bool {
+        self.task.as_ref().is_none_or(|task| *task == run.task)
+            && (self.states.is_empty() || self.states.contains(&run.state))
+            && self.after.is_none_or(|after| PageToken::of(run) < after)
+    }
+
+    /// One page of `runs`: those that match, newest fire first.
+    pub fn page(&self, runs: impl IntoIterator<Item = Run>) -> Page {
+        let mut runs: Vec<Run> = runs.into_iter().filter(|run| self.matches(run)).collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(PageToken::of(run)));
+        let more = runs.len() > self.page_size();
+        runs.truncate(self.page_size());
+        let next = runs.last().filter(|_| more).map(PageToken::of);
+        Page { runs, next }
+    }
+}
+
+/// A place in the order of runs: by fire time, then by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PageToken {
+    fire_time: Timestamp,
+    run: RunId,
+}
+
+impl PageToken {
+    /// The place of a run.
+    pub fn of(run: &Run) -> Self {
+        Self { fire_time: run.fire_time, run: run.id }
+    }
+}
+
+/// Some runs, and where the next page begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// Newest fire first.
+    pub runs: Vec<Run>,
+    /// The filter's `after` for the next page, if there is one.
+    pub next: Option<PageToken>,
+}
+
+/// The answer to [`Backend::cancel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancelled {
+    /// It waited and never starts.
+    Prevented,
+    /// It is under way and has been told.
+    Requested,
+    /// It had ended already.
+    AlreadyFinished,
+}
+
+/// Whether a backend works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// What is wrong; empty when nothing is.
+    pub findings: Vec<String>,
+}
+
+words! {
+    /// The verdict on a backend.
+    HealthStatus {
+        /// It works.
+        Up = "up",
+        /// It works, and something is wrong.
+        Degraded = "degraded",
+        /// It does not work.
+        Down = "down",
+    }
+}
+
+impl Health {
+    /// It works.
+    pub fn up() -> Self {
+        Self { status: HealthStatus::Up, findings: Vec::new() }
+    }
+
+    /// It works, with these findings.
+    pub fn degraded(findings: Vec<String>) -> Self {
+        Self { status: HealthStatus::Degraded, findings }
+    }
+
+    /// It does not work.
+    pub fn down(finding: impl Into<String>) -> Self {
+        Self { status: HealthStatus::Down, findings: vec![finding.into()] }
+    }
+}
+
+/// What became of the work of a backend that stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Drained {
+    /// Runs that were under way and ended by themselves.
+    pub finished: usize,
+    /// Runs that had not begun and are kept for the next start, or cancelled where nothing is kept.
+    pub given_back: usize,
+    /// Runs that were under way and were cut off.
+    pub abandoned: Vec<RunId>,
+}
+
+impl Drained {
+    /// Adds another backend's report.
+    pub fn add(&mut self, other: Self) {
+        self.finished += other.finished;
+        self.given_back += other.given_back;
+        self.abandoned.extend(other.abandoned);
+    }
+}
+
+/// A task that a backend has accepted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ScheduleStatus {
+    /// The task.
+    pub task: Name,
+    /// When its next run is due; `None` when it never fires again, is paused or waits for its run to finish.
+    pub next: Option<Timestamp>,
+    /// Why it does not fire, while it is paused.
+    pub paused: Option<Pause>,
+    /// Its runs that have not ended.
+    pub live: usize,
+}
+
+impl ScheduleStatus {
+    /// A task that fires next at `next`.
+    pub fn new(task: Name, next: Option<Timestamp>) -> Self {
+        Self { task, next, paused: None, live: 0 }
+    }
+}
+
+/// Who keeps a task from firing, why, and until when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who paused it.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it resumes by itself; never when left out.
+    pub until: Option<Timestamp>,
+}

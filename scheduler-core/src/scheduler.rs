@@ -1,0 +1,524 @@
+//! The facade: one way to submit, trigger, follow and stop tasks, whatever tier they run on.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::lock::Mutex;
+use serde_json::{Map, Value};
+
+use crate::driver::Driver;
+use crate::lifecycle::Lifecycle;
+use crate::placement::{Site, place};
+use crate::{
+    Backend, Cancelled, Clock, Drained, Enqueued, Error, Events, FileStateStore, Health, MemoryStateStore,
+    Name, Page, Pause, Placed, Placement, Registry, Result, Run, RunFilter, RunId, RunRequest,
+    ScheduleStatus, Schedules, StateStore, Task, TaskBook, Timestamp,
+};
+
+/// One scheduler over all tiers. Clones share it.
+///
+/// # Guarantees
+/// - [`start`](Self::start) and [`stop`](Self::stop) are idempotent and may be called from anywhere.
+/// - A task that cannot run is refused when it is submitted, with every fault that could be found, and the
+///   tasks accepted before stay as they were.
+/// - A run that was triggered with a key exists once, however often the trigger is repeated.
+#[derive(Clone)]
+pub struct Scheduler(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) namespace: Name,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) registry: Registry,
+    pub(crate) backends: Vec<Member>,
+    pub(crate) tasks: TaskBook,
+    pub(crate) events: Events,
+    pub(crate) lifecycle: Mutex<Lifecycle>,
+    pub(crate) driver: Driver,
+}
+
+/// A backend in a scheduler.
+pub(crate) struct Member {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) is_default: bool,
+    pub(crate) required: bool,
+    pub(crate) down: AtomicBool,
+}
+
+impl Member {
+    pub(crate) fn name(&self) -> Name {
+        self.backend.info().name
+    }
+}
+
+/// A handle that does not keep the scheduler alive.
+#[derive(Clone, Default)]
+pub struct WeakScheduler(Weak<Inner>);
+
+/// Collects what a scheduler is made of.
+#[derive(Debug)]
+pub struct SchedulerBuilder {
+    namespace: Name,
+    clock: Arc<dyn Clock>,
+    state: Option<Arc<dyn StateStore>>,
+    data_dir: Option<PathBuf>,
+    registry: Registry,
+    backends: Vec<(Arc<dyn Backend>, BackendRole)>,
+}
+
+/// The part a backend plays in a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendRole {
+    /// Whether its tier uses it when a task names none.
+    pub is_default: bool,
+    /// Whether the scheduler refuses to start without it; else it runs degraded and tries again.
+    pub required: bool,
+}
+
+impl Default for BackendRole {
+    fn default() -> Self {
+        Self { is_default: false, required: true }
+    }
+}
+
+/// A request to run a task now or later, outside of its schedule.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TriggerRequest {
+    /// When; at once when left out.
+    pub at: Option<Timestamp>,
+    /// A key: the same task and key is the same run.
+    pub key: Option<String>,
+    /// Parameters for the run.
+    pub params: Map<String, Value>,
+}
+
+impl TriggerRequest {
+    /// A run at once.
+    pub fn now() -> Self {
+        Self::default()
+    }
+
+    /// A run at `at`.
+    pub fn at(at: Timestamp) -> Self {
+        Self { at: Some(at), ..Self::default() }
+    }
+
+    /// The same request with a key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The same request with one more parameter.
+    #[must_use]
+    pub fn with_param(mut self, name: impl Into<String>, value: Value) -> Self {
+        self.params.insert(name.into(), value);
+        self
+    }
+}
+
+impl SchedulerBuilder {
+    /// The namespace, `default` unless set.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Name) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// A folder for files: state and history live there. Without one they live in memory.
+    #[must_use]
+    pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(folder.into());
+        self
+    }
+
+    /// Where tasks keep state, instead of `state/` in the data folder, or memory.
+    #[must_use]
+    pub fn state(mut self, state: Arc<dyn StateStore>) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// The jobs that tasks may name.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Adds a backend that must start and serves its tier.
+    #[must_use]
+    pub fn backend(self, backend: Arc<dyn Backend>) -> Self {
+        self.backend_as(backend, BackendRole::default())
+    }
+
+    /// Adds a backend with a role.
+    #[must_use]
+    pub fn backend_as(mut self, backend: Arc<dyn Backend>, role: BackendRole) -> Self {
+        self.backends.push((backend, role));
+        self
+    }
+
+    /// Makes the scheduler. Nothing runs yet.
+    ///
+    /// # Errors
+    /// `registry/duplicate_backend` for two backends of one name, `backend/contract` for one that was built
+    /// against another version of the contract.
+    pub fn build(self) -> Result<Scheduler> {
+        let mut names: Vec<Name> = Vec::new();
+        for (backend, _) in &self.backends {
+            let info = backend.info();
+            if names.contains(&info.name) {
+                let message = format!("two backends are named `{}`", info.name);
+                return Err(Error::conflict("registry/duplicate_backend", message));
+            }
+            if info.contract != crate::CONTRACT {
+                let message = format!(
+                    "backend `{}` was built against contract {}, this program speaks {}",
+                    info.name,
+                    info.contract,
+                    crate::CONTRACT
+                );
+                return Err(Error::unsupported("backend/contract", message));
+            }
+            names.push(info.name);
+        }
+        let in_folder = || {
+            self.data_dir.as_ref().map_or_else(
+                || Arc::new(MemoryStateStore::default()) as Arc<dyn StateStore>,
+                |folder| Arc::new(FileStateStore::new(folder.join("state"))),
+            )
+        };
+        let state = self.state.clone().unwrap_or_else(in_folder);
+        let member = |(backend, role): (Arc<dyn Backend>, BackendRole)| Member {
+            backend,
+            is_default: role.is_default,
+            required: role.required,
+            down: AtomicBool::new(false),
+        };
+        Ok(Scheduler(Arc::new(Inner {
+            namespace: self.namespace,
+            driver: Driver::new(&self.clock),
+            clock: self.clock,
+            state,
+            data_dir: self.data_dir,
+            registry: self.registry,
+            backends: self.backends.into_iter().map(member).collect(),
+            tasks: TaskBook::default(),
+            events: Events::default(),
+            lifecycle: Mutex::new(Lifecycle::default()),
+        })))
+    }
+}
+
+impl Scheduler {
+    /// Begins to build a scheduler that goes by `clock`.
+    pub fn builder(clock: Arc<dyn Clock>) -> SchedulerBuilder {
+        SchedulerBuilder {
+            namespace: Name::new("default").expect("`default` is a name"),
+            clock,
+            state: None,
+            data_dir: None,
+            registry: Registry::new(),
+            backends: Vec::new(),
+        }
+    }
+
+    /// Starts every backend, all at once, and hands them their tasks. Does nothing while it runs.
+    ///
+    /// # Errors
+    /// Those of the first required backend that did not start; the others have been stopped again then.
+    pub async fn start(&self) -> Result<()> {
+        self.0.start().await
+    }
+
+    /// Stops every backend, all at once, letting runs end within `grace`. Does nothing while it is stopped.
+    ///
+    /// # Errors
+    /// Those of the first backend that could not stop cleanly; the others have been stopped.
+    pub async fn stop(&self, grace: Duration) -> Result<Drained> {
+        self.0.stop(Some(grace)).await
+    }
+
+    /// Stops every backend without waiting for runs.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    pub async fn abort(&self) -> Result<Drained> {
+        self.0.stop(None).await
+    }
+
+    /// Accepts a task, or its new definition, and says where it runs and why.
+    ///
+    /// # Errors
+    /// `job/unknown`, `task/bad_args` (all faults in one message), `trigger/passed` for a trigger whose last
+    /// fire time has passed, and those of placing it (codes `placement/…`).
+    pub async fn submit(&self, task: Task) -> Result<Placement> {
+        let placed = Arc::new(self.0.placed(task)?);
+        if let Some(trigger) = &placed.task.trigger {
+            let now = self.0.clock.now();
+            if trigger.next_after(now - Duration::from_millis(1)).is_none() {
+                let message = format!("task `{}` never fires: `{trigger}` has passed", placed.task.name);
+                return Err(Error::invalid("trigger/passed", message));
+            }
+        }
+        self.0.accept(Arc::clone(&placed)).await?;
+        Ok(placed.placement.clone())
+    }
+
+    /// Says where a task would run and why, without accepting it.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), except `trigger/passed`.
+    pub fn placement(&self, task: &Task) -> Result<Placement> {
+        self.0.placed(task.clone()).map(|placed| placed.placement)
+    }
+
+    /// Forgets a task; says whether it was known. Its runs under way end.
+    ///
+    /// # Errors
+    /// Those of its backend.
+    pub async fn remove(&self, task: &Name) -> Result<bool> {
+        let Some(placed) = self.0.tasks.remove(task) else { return Ok(false) };
+        self.0.forget(&placed).await?;
+        Ok(true)
+    }
+
+    /// Runs a task outside of its schedule, which stays as it is.
+    ///
+    /// # Errors
+    /// `task/unknown`, and those of its backend. When that is down and the task allows it, the next tier takes
+    /// the run.
+    pub async fn trigger(&self, task: &Name, request: TriggerRequest) -> Result<Enqueued> {
+        let placed = self.0.known(task)?;
+        let now = self.0.clock.now();
+        let run_id = match &request.key {
+            Some(key) => RunId::keyed(&self.0.namespace, task, key),
+            None => RunId::manual(now),
+        };
+        let due = request.at.unwrap_or(now);
+        let fire_time = if request.at.is_some() { due } else { now };
+        let run =
+            RunRequest { due, params: request.params, ..RunRequest::manual(run_id, task.clone(), fire_time) };
+        self.0.enqueue(&placed, run).await
+    }
+
+    /// Keeps a task from firing.
+    ///
+    /// # Errors
+    /// `task/unknown`, and those of its backend.
+    pub async fn pause(&self, task: &Name, pause: Pause) -> Result<()> {
+        self.0.schedules_of(&*self.0.known(task)?)?.pause(task, pause).await
+    }
+
+    /// Lets a paused task fire again; what it missed follows its misfire policy.
+    ///
+    /// # Errors
+    /// `task/unknown`, and those of its backend.
+    pub async fn resume(&self, task: &Name) -> Result<()> {
+        self.0.schedules_of(&*self.0.known(task)?)?.resume(task).await
+    }
+
+    /// Ends a run, wherever it is.
+    ///
+    /// # Errors
+    /// `run/unknown` when no backend owns it, else those of its backend.
+    pub async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
+        for member in &self.0.backends {
+            match member.backend.cancel(run).await {
+                Err(error) if error.code() == "run/unknown" => {}
+                answer => return answer,
+            }
+        }
+        Err(Error::not_found("run/unknown", format!("no backend has a run {run}")))
+    }
+
+    /// The runs of every tier as one history, newest fire first.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer.
+    pub async fn history(&self, filter: &RunFilter) -> Result<Page> {
+        let mut runs: Vec<Run> = self.0.driver.skipped(filter);
+        for member in &self.0.backends {
+            runs.extend(member.backend.runs(filter).await?.runs);
+        }
+        Ok(filter.page(runs))
+    }
+
+    /// The accepted tasks, by name.
+    pub fn tasks(&self) -> Vec<Arc<Placed>> {
+        self.0.tasks.all()
+    }
+
+    /// When each task fires next, by name.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer.
+    pub async fn statuses(&self) -> Result<Vec<ScheduleStatus>> {
+        let mut all = self.0.driver.statuses().await?;
+        for schedules in self.0.backends.iter().filter_map(|member| member.backend.schedules()) {
+            all.extend(schedules.statuses().await?);
+        }
+        all.sort_unstable_by(|a, b| a.task.cmp(&b.task));
+        Ok(all)
+    }
+
+    /// The health of every backend, by name.
+    pub async fn health(&self) -> Vec<(Name, Health)> {
+        let asked = self.0.backends.iter().map(|member| async move {
+            let health = match member.down.load(Ordering::Relaxed) {
+                true => Health::down("did not start"),
+                false => member.backend.health().await,
+            };
+            (member.name(), health)
+        });
+        futures_util::future::join_all(asked).await
+    }
+
+    /// The backends.
+    pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
+        self.0.backends.iter().map(|member| Arc::clone(&member.backend)).collect()
+    }
+
+    /// What the program has registered.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Where to listen for what happens.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Name {
+        &self.0.namespace
+    }
+
+    /// A handle that does not keep the scheduler alive.
+    pub fn downgrade(&self) -> WeakScheduler {
+        WeakScheduler(Arc::downgrade(&self.0))
+    }
+}
+
+impl Inner {
+    fn placed(&self, task: Task) -> Result<Placed> {
+        let descriptor = self.registry.job(task.job.as_str())?;
+        let faults = |faults: Vec<crate::ArgsError>| {
+            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
+        };
+        let job = descriptor.build(&task.args).map_err(faults)?;
+        let missing = job.check();
+        if !missing.is_empty() {
+            return Err(faults(missing));
+        }
+        let sites: Vec<Site> = self
+            .backends
+            .iter()
+            .map(|member| Site {
+                info: member.backend.info(),
+                is_default: member.is_default,
+                is_down: member.down.load(Ordering::Relaxed),
+            })
+            .collect();
+        let placement = place(&task, descriptor, &sites)?;
+        Ok(Placed { task, job, placement })
+    }
+
+    /// Tells the backend, then the book; a task that moves to another backend leaves the old one.
+    async fn accept(&self, placed: Arc<Placed>) -> Result<()> {
+        let before = self.tasks.find(&placed.task.name);
+        let running = self.lifecycle.lock().await.is_running();
+        if running {
+            self.schedules_of(&placed)?.upsert(Arc::clone(&placed)).await?;
+        }
+        self.tasks.insert(Arc::clone(&placed));
+        match before {
+            Some(before) if running && before.placement.backend != placed.placement.backend => {
+                self.forget(&before).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, placed: &Placed) -> Result<()> {
+        self.schedules_of(placed)?.remove(&placed.task.name).await.map(|_| ())
+    }
+
+    pub(crate) fn known(&self, task: &Name) -> Result<Arc<Placed>> {
+        self.tasks.find(task).ok_or_else(|| {
+            let known: Vec<String> =
+                self.tasks.all().iter().map(|placed| placed.task.name.to_string()).collect();
+            Error::not_found("task/unknown", format!("no task `{task}`; there are: {}", known.join(", ")))
+        })
+    }
+
+    pub(crate) fn member(&self, backend: &Name) -> Result<&Member> {
+        self.backends
+            .iter()
+            .find(|member| member.name() == *backend)
+            .ok_or_else(|| Error::not_found("backend/unknown", format!("no backend `{backend}`")))
+    }
+
+    /// What fires a task: its backend, or the driver where that has no schedules.
+    fn schedules_of(&self, placed: &Placed) -> Result<&dyn Schedules> {
+        let member = self.member(&placed.placement.backend)?;
+        Ok(member.backend.schedules().unwrap_or(&self.driver))
+    }
+
+    /// Hands a run to the task's backend, or to the next tier when that is down and the task allows it.
+    pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
+        let member = self.member(&placed.placement.backend)?;
+        let refused = match member.backend.enqueue(run.clone()).await {
+            Err(error) if error.is_transient() => error,
+            answer => return answer,
+        };
+        if placed.task.on_unavailable == crate::OnUnavailable::Error {
+            return Err(refused);
+        }
+        let descriptor = self.registry.job(placed.task.job.as_str())?;
+        let tier_of = |member: &&Member| member.backend.info().tier;
+        let below = |member: &&Member| {
+            tier_of(member) < placed.placement.tier && descriptor.tiers().contains(&tier_of(member))
+        };
+        let mut others: Vec<&Member> = self.backends.iter().filter(below).collect();
+        others.sort_by_key(|member| std::cmp::Reverse(tier_of(member)));
+        for other in others {
+            if let Ok(answer) = other.backend.enqueue(run.clone()).await {
+                tracing::warn!(task = %placed.task.name, backend = %other.name(), "fallback: {refused}");
+                return Ok(answer);
+            }
+        }
+        Err(refused)
+    }
+}
+
+impl WeakScheduler {
+    /// The scheduler, while somebody keeps it.
+    pub fn upgrade(&self) -> Option<Scheduler> {
+        self.0.upgrade().map(Scheduler)
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backends: Vec<Name> = self.0.backends.iter().map(Member::name).collect();
+        f.debug_struct("Scheduler")
+            .field("namespace", &self.0.namespace)
+            .field("backends", &backends)
+            .finish()
+    }
+}
+
+impl fmt::Debug for WeakScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakScheduler")
+    }
+}
