@@ -1,1 +1,2 @@
 //! The local tier.
+mod wheel;

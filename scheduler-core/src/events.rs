@@ -39,6 +39,8 @@ pub enum Event<'a> {
     JobBlocksThread {
         /// The run.
         run: &'a Run,
+        /// The fencing token of the delivery.
+        fence: u64,
         /// For how long already.
         since: Duration,
     },
@@ -118,20 +120,15 @@ fn log(event: &Event<'_>) {
             }
         }
         Event::RunEnded { run, fence } => log_end(run, fence),
-        Event::JobBlocksThread { run, since } => {
-            run_line!(
-                warn,
-                run,
-                0,
-                "has blocked its thread for {}; use spawn_blocking in the job",
-                Spelled(since)
-            );
+        Event::JobBlocksThread { run, fence, since } => {
+            let since = Spelled(since);
+            run_line!(warn, run, fence, "has blocked its thread for {since}; use spawn_blocking in the job");
         }
         Event::ClockStepped { from, to } => {
-            warn!(target: "scheduler::clock", %from, %to, "the wall clock stepped")
+            warn!(target: "scheduler::clock", %from, %to, "the wall clock stepped");
         }
         Event::BackendDown { backend, reason } => {
-            error!(target: "scheduler::backend", %backend, "down: {reason}")
+            error!(target: "scheduler::backend", %backend, "down: {reason}");
         }
         Event::BackendUp { backend } => info!(target: "scheduler::backend", %backend, "up again"),
     }
@@ -144,7 +141,7 @@ fn log_end(run: &Run, fence: u64) {
     match run.state {
         RunState::Succeeded => run_line!(info, run, fence, "succeeded in {took}"),
         RunState::Failed => {
-            run_line!(error, run, fence, "failed for good after attempt {}: {reason}", run.attempt)
+            run_line!(error, run, fence, "failed for good after attempt {}: {reason}", run.attempt);
         }
         RunState::Cancelled => run_line!(warn, run, fence, "cancelled: {reason}"),
         RunState::Skipped => run_line!(info, run, fence, "skipped: {reason}"),

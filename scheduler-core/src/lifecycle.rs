@@ -52,11 +52,19 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) async fn stop(self: &Arc<Self>, grace: Option<Duration>) -> Result<Drained> {
+    pub(crate) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<Drained> {
         let mut lifecycle = self.lifecycle.lock().await;
         let Some(stopping) = lifecycle.running.take() else { return Ok(Drained::default()) };
         stopping.cancel(CancelReason::Shutdown);
-        self.stop_members(grace).await
+        self.stop_members(Some(grace)).await
+    }
+
+    /// Ends now, also while somebody else waits for a slower stop.
+    pub(crate) async fn abort(self: &Arc<Self>) -> Result<Drained> {
+        // A stop under way holds the lock until its backends are done, which this is about to bring forward.
+        let drained = self.stop_members(None).await;
+        self.stop(Duration::ZERO).await?;
+        drained
     }
 
     /// Starts one backend and hands it its tasks; one that may be away is marked instead of failing.

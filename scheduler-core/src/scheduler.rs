@@ -243,7 +243,7 @@ impl Scheduler {
     /// # Errors
     /// Those of the first backend that could not stop cleanly; the others have been stopped.
     pub async fn stop(&self, grace: Duration) -> Result<Drained> {
-        self.0.stop(Some(grace)).await
+        self.0.stop(grace).await
     }
 
     /// Stops every backend without waiting for runs.
@@ -251,7 +251,7 @@ impl Scheduler {
     /// # Errors
     /// As [`stop`](Self::stop).
     pub async fn abort(&self) -> Result<Drained> {
-        self.0.stop(None).await
+        self.0.abort().await
     }
 
     /// Accepts a task, or its new definition, and says where it runs and why.
