@@ -1,1 +1,4 @@
 //! The command line of the hybrid scheduler, as a library.
+
+pub mod diagnostic;
+pub mod origin;
