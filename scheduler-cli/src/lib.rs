@@ -2,4 +2,12 @@
 
 pub mod diagnostic;
 pub mod duration;
+mod include;
+pub mod layers;
 pub mod origin;
+mod overrides;
+mod pointer;
+pub mod source;
+mod suggest;
+mod toml_file;
+mod yaml_file;
