@@ -95,6 +95,16 @@ impl Document {
         self.nearest(pointer, Source::key_origin)
     }
 
+    /// The text that the environment or a flag gives for exactly this value.
+    ///
+    /// A setting that is a text takes it as it is: `SCHEDULER_NAMESPACE=007` names "007".
+    pub(crate) fn raw(&self, pointer: &str) -> Option<&str> {
+        match self.layer(pointer)? {
+            Layer::Override(change) if change.pointer() == pointer => Some(change.raw()),
+            Layer::Override(_) | Layer::File(_) => None,
+        }
+    }
+
     fn nearest(&self, pointer: &str, place: impl Fn(&Source, &str) -> Option<Origin>) -> Origin {
         let mut at = Some(pointer);
         while let Some(here) = at {
@@ -328,7 +338,7 @@ mod tests {
             let variable = format!("SCHEDULER_{name}");
             if let Ok(document) = load(&content, &[(&variable, &value)], &[(&name, &value)]) {
                 for pointer in ["", "/tasks", "/tasks/a/b", "/a/0", &name] {
-                    let _ = (document.origin(pointer), document.key_origin(pointer));
+                    let _ = (document.origin(pointer), document.key_origin(pointer), document.raw(pointer));
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 pub mod diagnostic;
 pub mod duration;
+pub mod fields;
+pub mod from_value;
 mod include;
 pub mod layers;
 pub mod origin;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::suggest::suggestion;
-use crate::toml_file;
+use crate::{pointer, toml_file};
 
 /// Set for the programs that we run, or read before there is a configuration: no settings.
 pub(crate) const NO_SETTINGS: [&str; 7] = [
@@ -22,6 +22,7 @@ pub(crate) const NO_SETTINGS: [&str; 7] = [
 pub(crate) struct Override {
     origin: Origin,
     path: Vec<String>,
+    raw: String,
     value: Value,
 }
 
@@ -43,12 +44,21 @@ impl Override {
     }
 
     fn new(origin: Origin, path: Vec<String>, raw: String) -> Self {
-        let value = toml_file::parse_value(&raw).unwrap_or(Value::String(raw));
-        Self { origin, path, value }
+        let value = toml_file::parse_value(&raw).unwrap_or_else(|| Value::String(raw.clone()));
+        Self { origin, path, raw, value }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The value as it was written.
+    pub(crate) fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    pub(crate) fn pointer(&self) -> String {
+        pointer::from_path(self.path.iter().map(String::as_str))
     }
 
     /// The value under its path, and nothing else.
