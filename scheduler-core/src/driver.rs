@@ -170,7 +170,7 @@ impl Driver {
                     }
                 }
                 Step::Skip { fire_time, reason } => {
-                    self.skip(inner, driven, fire_time, now, reason.to_string())
+                    self.skip(inner, driven, fire_time, now, reason.to_string());
                 }
                 Step::Wait(at) => {
                     driven.next = Some(at);
