@@ -228,8 +228,8 @@ impl Driver {
         let task = &driven.placed.task.name;
         let placement = &driven.placed.placement;
         let id = RunId::scheduled(&inner.namespace, task, fire_time);
-        let run =
-            Run::skipped(id, task.clone(), placement.backend.clone(), placement.tier, fire_time, now, reason);
+        let run = Run::queued(id, task.clone(), placement.backend.clone(), placement.tier, fire_time)
+            .into_skipped(now, reason);
         inner.events.emit(&Event::RunEnded { run: &run, fence: 0 });
         let mut skipped = lock(&self.skipped);
         if skipped.len() == MAX_SKIPPED {

@@ -198,12 +198,15 @@ fn left_out(
     now: Timestamp,
 ) -> Option<(Timestamp, SkipReason)> {
     let misfire = &schedule.task.misfire;
-    let keep = match misfire.policy {
-        MisfirePolicy::Skip | MisfirePolicy::Latest => 1,
-        MisfirePolicy::All => misfire.max.get() as usize,
+    // Under `skip` the fires that nobody served go together; one that came later may still be the newest.
+    let (until, keep) = match misfire.policy {
+        MisfirePolicy::Skip if next <= cursor.served_since => (cursor.served_since, 0),
+        MisfirePolicy::Skip | MisfirePolicy::Latest => (Timestamp::MAX, 1),
+        MisfirePolicy::All => (Timestamp::MAX, misfire.max.get() as usize),
     };
     let missed = |count, more| SkipReason::Missed { count, more, first: next, policy: misfire.policy };
-    let backlog = if schedule.trigger.follows_finish() { None } else { backlog(schedule, next, now, keep) };
+    let backlog =
+        if schedule.trigger.follows_finish() { None } else { backlog(schedule, next, until, now, keep) };
     if let Some(backlog) = &backlog
         && backlog.left_out > 0
     {
@@ -228,15 +231,26 @@ struct Backlog {
     kept: usize,
 }
 
-/// Counts the due fires from `next` on, of which the newest `keep` are kept; `None` when `next` is alone.
-fn backlog(schedule: &Schedule<'_>, next: Timestamp, now: Timestamp, keep: usize) -> Option<Backlog> {
-    let due_after = |fire| schedule.trigger.next_after(fire).filter(|fire| schedule.due(*fire) <= now);
+/// Counts the due fires from `next` to `until`, of which the newest `keep` are kept; `None` when `next` is alone.
+fn backlog(
+    schedule: &Schedule<'_>,
+    next: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+    keep: usize,
+) -> Option<Backlog> {
+    let is_due = |fire: &Timestamp| *fire <= until && schedule.due(*fire) <= now;
+    let due_after = |fire| schedule.trigger.next_after(fire).filter(is_due);
     due_after(next)?;
     let mut from = next;
     let mut more = false;
-    let mut counted = 0;
     let mut window: VecDeque<Timestamp> = VecDeque::from([next]);
     let mut last_left_out = next;
+    let mut counted = 0;
+    if keep == 0 {
+        window.clear();
+        counted = 1;
+    }
     while let Some(fire) = due_after(from) {
         window.push_back(fire);
         from = fire;
@@ -246,8 +260,8 @@ fn backlog(schedule: &Schedule<'_>, next: Timestamp, now: Timestamp, keep: usize
         }
         if counted == MAX_COUNTED && !more {
             more = true;
-            if let Some(later) = before_the_last(schedule, from, now, keep) {
-                window = VecDeque::from([later]);
+            if let Some(later) = before_the_last(schedule, from, until.min(now), keep) {
+                window = if keep == 0 { VecDeque::new() } else { VecDeque::from([later]) };
                 (from, last_left_out) = (later, later);
             }
         }
@@ -260,8 +274,8 @@ fn backlog(schedule: &Schedule<'_>, next: Timestamp, now: Timestamp, keep: usize
     })
 }
 
-/// A due fire after `after` that at least `keep` due fires follow: found by looking back from now in growing
-/// windows, so that a long absence of a frequent task costs no more than a short one.
+/// A due fire after `after` that at least `keep` due fires up to `now` follow: found by looking back in
+/// growing windows, so that a long absence of a frequent task costs no more than a short one.
 fn before_the_last(
     schedule: &Schedule<'_>,
     after: Timestamp,
@@ -300,5 +314,185 @@ impl fmt::Display for SkipReason {
             Self::Overlap => f.write_str("the last run was still going (overlap = skip)"),
             Self::QueueFull => write!(f, "{MAX_QUEUED} fires waited already (overlap = queue)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bounds, Misfire};
+    use std::num::{NonZeroU32, NonZeroU64};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn task(change: impl FnOnce(&mut Task)) -> Task {
+        let mut task = Task::new(Name::new("t").unwrap(), Name::new("j").unwrap());
+        task.trigger = Some(Trigger::every(Duration::from_secs(10)).unwrap());
+        change(&mut task);
+        task
+    }
+
+    fn policy(policy: MisfirePolicy) -> impl FnOnce(&mut Task) {
+        move |task| task.misfire.policy = policy
+    }
+
+    /// Takes every step at `now` with nothing live, each fire ending at once; in words.
+    fn steps(task: &Task, cursor: &mut Cursor, now: Timestamp) -> Vec<String> {
+        let namespace = Name::new("n").unwrap();
+        let schedule = Schedule::of(&namespace, task).unwrap();
+        let mut seen = Vec::new();
+        loop {
+            match plan(&schedule, cursor, Live::default(), now) {
+                Step::Fire { fire_time, .. } => seen.push(format!("fire {}", fire_time.as_millis() / 1_000)),
+                Step::Skip { fire_time, reason } => {
+                    let count = match reason {
+                        SkipReason::Missed { count, more, .. } => {
+                            format!("{count}{}", if more { "+" } else { "" })
+                        }
+                        other => other.to_string(),
+                    };
+                    seen.push(format!("skip {} ({count})", fire_time.as_millis() / 1_000));
+                }
+                Step::Wait(until) => seen.push(format!("wait {}", until.as_millis() / 1_000)),
+                Step::AwaitFinish => seen.push("await".into()),
+                Step::Done => seen.push("done".into()),
+            }
+            if !seen.last().is_some_and(|step| step.starts_with("fire") || step.starts_with("skip")) {
+                return seen;
+            }
+        }
+    }
+
+    /// Away from 5 to `back`, then served again.
+    fn away(task: &Task, back: i64) -> Vec<String> {
+        let mut cursor = Cursor::starting(at(5));
+        cursor.resume(at(back));
+        steps(task, &mut cursor, at(back))
+    }
+
+    #[test]
+    fn missed_fires_follow_the_policy() {
+        let bounded = |task: &mut Task| {
+            task.misfire = Misfire {
+                policy: MisfirePolicy::All,
+                max: NonZeroU32::new(2).unwrap(),
+                ..Misfire::default()
+            };
+        };
+        let late = |task: &mut Task| task.misfire.max_lateness = Some(Duration::from_secs(3));
+        let cases: &[(Task, &[&str])] = &[
+            (task(policy(MisfirePolicy::Latest)), &["skip 30 (3)", "fire 40", "wait 50"]),
+            (task(policy(MisfirePolicy::Skip)), &["skip 40 (4)", "wait 50"]),
+            (task(policy(MisfirePolicy::All)), &["fire 10", "fire 20", "fire 30", "fire 40", "wait 50"]),
+            (task(bounded), &["skip 20 (2)", "fire 30", "fire 40", "wait 50"]),
+            (task(late), &["skip 30 (3)", "skip 40 (missed by 5s, more than max_lateness 3s)", "wait 50"]),
+        ];
+        for (task, expected) in cases {
+            assert_eq!(away(task, 45), *expected, "{:?}", task.misfire);
+        }
+    }
+
+    #[test]
+    fn mere_lateness_is_no_misfire() {
+        for misfire in MisfirePolicy::ALL {
+            let mut task = task(policy(*misfire));
+            task.misfire.max_lateness = Some(Duration::from_secs(1));
+            assert_eq!(
+                steps(&task, &mut Cursor::starting(at(5)), at(18)),
+                ["fire 10", "wait 20"],
+                "{misfire}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stall_is_no_burst() {
+        for misfire in [MisfirePolicy::Latest, MisfirePolicy::Skip] {
+            let task = task(policy(misfire));
+            assert_eq!(
+                steps(&task, &mut Cursor::starting(at(5)), at(48)),
+                ["skip 30 (3)", "fire 40", "wait 50"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_absence_is_counted_up_to_a_bound() {
+        let every = |policy| {
+            task(|task| {
+                task.trigger = Some(Trigger::every(Duration::from_secs(1)).unwrap());
+                task.misfire.policy = policy;
+            })
+        };
+        let year = 31_536_000;
+        assert_eq!(
+            away(&every(MisfirePolicy::Latest), year),
+            [format!("skip {} (10000+)", year - 1), format!("fire {year}"), format!("wait {}", year + 1)]
+        );
+        assert_eq!(
+            away(&every(MisfirePolicy::Skip), year),
+            [format!("skip {year} (10000+)"), format!("wait {}", year + 1)]
+        );
+        let all = away(&every(MisfirePolicy::All), year);
+        assert_eq!((all.len(), all[1].as_str()), (102, format!("fire {}", year - 99).as_str()));
+    }
+
+    #[test]
+    fn max_runs_counts_runs_and_not_skips() {
+        let task = task(|task| {
+            let max_runs = NonZeroU64::new(2);
+            let trigger = task.trigger.take().unwrap();
+            task.trigger = Some(trigger.within(Bounds { max_runs, ..Bounds::default() }).unwrap());
+        });
+        let mut cursor = Cursor::starting(at(5));
+        assert_eq!(steps(&task, &mut cursor, at(35)), ["skip 20 (2)", "fire 30", "wait 40"]);
+        assert_eq!(steps(&task, &mut cursor, at(40)), ["fire 40", "done"]);
+    }
+
+    #[test]
+    fn a_live_run_is_met_as_the_overlap_says() {
+        let namespace = Name::new("n").unwrap();
+        let fire_time = at(10);
+        let fire = |entry| Step::Fire { fire_time, entry };
+        let skip = |reason| Step::Skip { fire_time, reason };
+        let one = Live { running: 1, queued: 0 };
+        let full = Live { running: 1, queued: MAX_QUEUED };
+        let cases = [
+            (Overlap::Skip, Live::default(), fire(Entry::Start)),
+            (Overlap::Skip, one, skip(SkipReason::Overlap)),
+            (Overlap::Queue, one, fire(Entry::Queue)),
+            (Overlap::Queue, full, skip(SkipReason::QueueFull)),
+            (Overlap::CancelOther, one, fire(Entry::CancelOthers)),
+            (Overlap::Allow, one, fire(Entry::Start)),
+        ];
+        for (overlap, live, expected) in cases {
+            let task = task(|task| task.overlap = overlap);
+            let schedule = Schedule::of(&namespace, &task).unwrap();
+            assert_eq!(plan(&schedule, &mut Cursor::starting(at(5)), live, at(10)), expected, "{overlap}");
+        }
+        let all = task(policy(MisfirePolicy::All));
+        let schedule = Schedule::of(&namespace, &all).unwrap();
+        let mut caught_up = Cursor::starting(at(5));
+        caught_up.resume(at(10));
+        assert_eq!(
+            plan(&schedule, &mut caught_up, one, at(10)),
+            fire(Entry::Queue),
+            "caught-up fires take turns"
+        );
+    }
+
+    #[test]
+    fn a_trigger_that_follows_the_finish_waits_for_it() {
+        let namespace = Name::new("n").unwrap();
+        let task = task(|task| task.trigger = Some(Trigger::after_finish(Duration::from_secs(10)).unwrap()));
+        let schedule = Schedule::of(&namespace, &task).unwrap();
+        let mut cursor = Cursor::starting(at(5));
+        assert_eq!(steps(&task, &mut cursor, at(10))[0], "fire 10");
+        let live = Live { running: 1, queued: 0 };
+        assert_eq!(plan(&schedule, &mut cursor, live, at(30)), Step::AwaitFinish);
+        cursor.finished = Some(at(33));
+        assert_eq!(plan(&schedule, &mut cursor, Live::default(), at(33)), Step::Wait(at(43)));
     }
 }

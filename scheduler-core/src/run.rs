@@ -133,24 +133,10 @@ impl Run {
         }
     }
 
-    /// A fire that did not become more than a note in history.
-    pub fn skipped(
-        id: RunId,
-        task: Name,
-        backend: Name,
-        tier: Tier,
-        fire_time: Timestamp,
-        now: Timestamp,
-        reason: impl Into<String>,
-    ) -> Self {
-        let reason = Some(reason.into());
-        let finished_at = Some(now);
-        Self {
-            state: RunState::Skipped,
-            finished_at,
-            reason,
-            ..Self::queued(id, task, backend, tier, fire_time)
-        }
+    /// The same run as a note in history that it never began, and why.
+    #[must_use]
+    pub fn into_skipped(self, now: Timestamp, reason: impl Into<String>) -> Self {
+        Self { state: RunState::Skipped, finished_at: Some(now), reason: Some(reason.into()), ..self }
     }
 
     /// Adds a failed attempt, keeping the newest ten.
