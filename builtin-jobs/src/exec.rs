@@ -7,11 +7,13 @@
 //! - When the program ends, what it left in its group is killed.
 //! - When the run is cancelled or times out, the group is told to terminate, and killed after `grace`. When
 //!   the attempt is dropped, the group is killed at once.
+//! - When the daemon is killed, the group lives on until [`sweep_orphans`] finds it, at the next start.
 //!
 //! A process that leaves the group (`setsid`, a daemon) is left alone when the program ends by itself; what it
 //! prints from then on is lost. On Linux it is killed by the marks in its environment (`SCHEDULER_RUN_ID`,
-//! `SCHEDULER_EXEC_OWNER`) when the run is cancelled, times out or is dropped. One that
-//! also clears or overwrites its environment, or changes its user, is out of reach.
+//! `SCHEDULER_EXEC_OWNER`) when the run is cancelled, times out or is dropped, and swept after the daemon's
+//! death. One that also clears or overwrites its environment, or changes its user, is out of reach. A service
+//! that shall outlive the daemon is started by the service manager, or with `env -u SCHEDULER_EXEC_OWNER`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +34,7 @@ use tokio::process::Command;
 use crate::capture::Pipes;
 use crate::environment::{EnvValue, Environment, PASSED};
 use crate::exit_code::{ExitCodes, Meaning, account};
-use crate::marks::Marks;
+use crate::marks::{self, Marks};
 use crate::process::ProcessGroup;
 use crate::{duration, program};
 
@@ -50,6 +52,15 @@ const LARGEST_OUTPUT: usize = 16 * 1024 * 1024;
 pub fn descriptor() -> JobDescriptor {
     let schema = schemars::schema_for!(ExecArgs).to_value();
     JobDescriptor::typed("exec", "runs a program", Exec::new).with_schema(schema)
+}
+
+/// Kills the processes of runs whose daemon is dead, and waits at most two seconds for their end.
+///
+/// It is called once when a scheduler starts, before any attempt, and it blocks. It never touches its own
+/// process, one whose daemon lives, one of another user or of another process id namespace. Outside of Linux it
+/// does nothing: the programs of a killed daemon run on there.
+pub fn sweep_orphans() -> Swept {
+    marks::sweep_orphans()
 }
 
 /// What a sweep did.

@@ -10,11 +10,15 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal, test_kill_process};
 use scheduler_core::RunId;
 
 use crate::environment::{OWNER, RUN_ID, TASK};
 use crate::exec::{Orphan, Swept};
+
+/// How long swept processes are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between two scans; a killed process needs a moment to vanish.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -33,6 +37,14 @@ impl Owner {
         let pid = std::process::id();
         (fs::read_link("/proc/self").ok()?.to_str()? == pid.to_string()).then_some(())?;
         Some(Self { namespace: namespace_of(pid)?, pid, started: Stat::of(pid)?.started })
+    }
+
+    fn lives(self) -> bool {
+        match Stat::of(self.pid) {
+            Some(stat) => stat.lives() && stat.started == self.started,
+            // Where `/proc` hides the processes of other users, the kernel still says that there is one.
+            None => id(self.pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM)),
+        }
     }
 }
 
@@ -74,6 +86,12 @@ impl Marks {
             |carrier: &Carrier| carrier.owner == self.owner && carrier.process.run_id == Some(self.run_id);
         kill_all(carries, patience).left.into_iter().map(|process| process.pid).collect()
     }
+}
+
+/// See [`crate::exec::sweep_orphans`].
+pub(crate) fn sweep_orphans() -> Swept {
+    let Some(own) = Owner::current() else { return Swept::default() };
+    kill_all(|carrier| carrier.owner.namespace == own.namespace && !carrier.owner.lives(), PATIENCE)
 }
 
 /// Whether any member of the group lives; a zombie does not.
@@ -209,6 +227,16 @@ mod tests {
         assert_eq!(owner.to_string().parse(), Ok(owner));
         for text in ["", "1:2", "1:2:3:4", "1:-2:3", "1:99999999999:3", "a:b:c"] {
             assert_eq!(text.parse::<Owner>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_owner_lives_while_its_number_and_its_start_agree() {
+        let owner = Owner::current().unwrap();
+        assert!(owner.lives());
+        assert!(!Owner { started: owner.started + 1, ..owner }.lives());
+        for pid in [0, i32::MAX as u32, u32::MAX] {
+            assert!(!Owner { pid, ..owner }.lives(), "{pid}");
         }
     }
 
