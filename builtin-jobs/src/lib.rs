@@ -1,1 +1,38 @@
 //! Jobs that ship with the hybrid scheduler.
+//!
+//! Nothing registers itself: whoever wants these jobs takes [`all`]. A job is one file that is named like it,
+//! and what several files share is named by a word: the [process group](exec), the marks, the capture.
+//!
+//! ```
+//! let jobs = builtin_jobs::all();
+//! let exec = jobs.iter().find(|job| *job.name() == "exec").unwrap();
+//!
+//! let args = serde_json::json!({"program": "/bin/echo", "args": ["$HOME; stays as it is"]});
+//! assert!(exec.build(&args).unwrap().check().is_empty());
+//! ```
+//!
+//! # Guarantees
+//!
+//! - Args are read into types when a task is checked; a fault names its place and what to do.
+//! - A value of a secret appears in no message and no args; what a program prints is its own affair.
+//! - Whatever a job starts ends with its run, as far as the operating system can tell that it belongs to it.
+
+mod capture;
+mod duration;
+mod environment;
+pub mod exec;
+mod exit_code;
+#[cfg(target_os = "linux")]
+mod marks;
+#[cfg(not(target_os = "linux"))]
+#[path = "marks_off.rs"]
+mod marks;
+mod process;
+mod program;
+
+use scheduler_core::JobDescriptor;
+
+/// Every job of this crate.
+pub fn all() -> Vec<JobDescriptor> {
+    vec![exec::descriptor()]
+}
