@@ -23,6 +23,7 @@ pub struct Fields<'a> {
     pointer: String,
     table: Option<&'a Map<String, Value>>,
     known: Vec<&'static str>,
+    refused: Vec<&'static str>,
 }
 
 /// Shows no values: passwords may be among them.
@@ -40,7 +41,7 @@ impl<'a> Fields<'a> {
 
     fn at(document: &'a Document, pointer: String) -> Self {
         let table = document.value(&pointer).and_then(Value::as_object);
-        Self { document, pointer, table, known: Vec::new() }
+        Self { document, pointer, table, known: Vec::new(), refused: Vec::new() }
     }
 
     /// The JSON pointer to this table.
@@ -129,6 +130,22 @@ impl<'a> Fields<'a> {
         tables
     }
 
+    /// Reports a key that this version does not take, with its own message; it is suggested to nobody.
+    pub fn refuse(
+        &mut self,
+        code: &'static str,
+        key: &'static str,
+        problem: &str,
+        faults: &mut Vec<Diagnostic>,
+    ) {
+        if self.has(key) {
+            self.refused.push(key);
+            let place = self.place(key);
+            let message = format!("{} {problem}", pointer::subject(&place));
+            faults.push(Diagnostic::error(code, message, self.document.key_origin(&place)));
+        }
+    }
+
     /// A fault of the value under a key, or of this table's own if the key is absent.
     ///
     /// The message is whole: it names the key and what is wrong.
@@ -149,7 +166,7 @@ impl<'a> Fields<'a> {
     /// Reports each key that nobody asked for.
     pub fn finish(self, faults: &mut Vec<Diagnostic>) {
         for key in self.table.into_iter().flat_map(Map::keys) {
-            if !self.known.contains(&key.as_str()) {
+            if !self.known.contains(&key.as_str()) && !self.refused.contains(&key.as_str()) {
                 let place = self.place(key);
                 let message = format!("unknown key {}", pointer::subject(&place));
                 let fault =

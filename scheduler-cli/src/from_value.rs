@@ -1,5 +1,6 @@
 //! Turns a value of the configuration into the type of a setting.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -176,3 +177,20 @@ macro_rules! integers {
 }
 
 integers!(u8, u16, u32, u64, usize, i32, i64);
+
+macro_rules! counts {
+    ($($count:ty: $integer:ty),+) => {$(
+        impl FromValue for $count {
+            const EXPECTED: &'static str = <$integer>::EXPECTED;
+
+            fn from_value(value: &Value) -> Result<Self, Vec<Mismatch>> {
+                Self::new(<$integer>::from_value(value)?).ok_or_else(|| {
+                    let allowed = "write a number from 1";
+                    vec![Mismatch::new("config/out_of_range", "is 0").with_help(allowed)]
+                })
+            }
+        }
+    )+};
+}
+
+counts!(NonZeroU32: u32, NonZeroU64: u64);

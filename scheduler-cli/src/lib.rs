@@ -1,15 +1,59 @@
 //! The command line of the hybrid scheduler, as a library.
+//!
+//! [`App`] composes a binary from jobs and kinds of backends; the binary `scheduler` is one with everything
+//! that is compiled in. The other public modules are the configuration layer: files, environment and flags
+//! laid over one another, and faults that know their place.
+//!
+//! # Guarantees
+//! - A configuration with a fault starts nothing, and all its faults are told at once.
+//! - A result goes to stdout and everything else to stderr; JSON carries its version, also on failure.
 
+mod app;
+mod checked;
+mod command_line;
+mod data_dir;
 pub mod diagnostic;
 pub mod duration;
+mod exit;
+mod failure;
 pub mod fields;
 pub mod from_value;
 mod include;
 pub mod layers;
+mod log;
+mod log_line;
+mod members;
 pub mod origin;
+mod orphans;
+mod output;
 mod overrides;
+mod past;
 mod pointer;
+mod reasoning;
+mod relative;
+mod schedule;
+mod session;
+mod settings;
+mod signals;
 pub mod source;
 mod suggest;
+mod table;
+mod tally;
+mod task_entry;
+mod task_trigger;
 mod toml_file;
+mod verb_backends;
+mod verb_check;
+mod verb_classify;
+mod verb_exec;
+mod verb_explain;
+mod verb_history;
+mod verb_jobs;
+mod verb_list;
+mod verb_next;
+mod verb_run;
+mod verb_version;
 mod yaml_file;
+
+pub use app::App;
+pub use scheduler_core;

@@ -1,0 +1,213 @@
+//! Checks what a configuration names against what is there: jobs and their args, backends, tiers.
+//!
+//! Runs nothing and changes nothing. Every fault is found at once and stands where it was written.
+
+use std::sync::Arc;
+
+use scheduler_core::{ArgsError, Job, Placement, Registry, Site, Task, Timestamp, Trigger, place};
+
+use crate::diagnostic::Diagnostic;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::layers::Document;
+use crate::members::{self, Member};
+use crate::origin::Origin;
+use crate::pointer;
+use crate::settings::Settings;
+use crate::suggest::suggestion;
+use crate::task_entry::TaskEntry;
+
+/// A configuration that was looked at.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) settings: Settings,
+    /// The backends that could be made.
+    pub(crate) members: Vec<Member>,
+    /// The tasks without a fault of their own, by name.
+    pub(crate) tasks: Vec<CheckedTask>,
+    /// Errors and warnings in the order of the file.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// A task whose definition makes sense.
+pub(crate) struct CheckedTask {
+    pub(crate) task: Task,
+    pub(crate) job: Arc<dyn Job>,
+    /// Where it runs; `None` when nothing there can run it.
+    pub(crate) placement: Option<Placement>,
+}
+
+impl std::fmt::Debug for CheckedTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckedTask").field("task", &self.task.name).finish_non_exhaustive()
+    }
+}
+
+impl Checked {
+    /// The task of this name.
+    ///
+    /// # Errors
+    /// `task/unknown`, with what it may have meant.
+    pub(crate) fn task(&self, name: &str) -> Result<&CheckedTask, Failure> {
+        self.tasks.iter().find(|task| task.task.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = self.tasks.iter().map(|task| task.task.name.as_str()).collect();
+            Failure::new(Exit::NotFound, "task/unknown", format!("there is no task `{name}`"))
+                .with_help(suggestion(name, "tasks", &known))
+        })
+    }
+}
+
+impl CheckedTask {
+    /// When it fires next, judged by its trigger alone.
+    pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.task.trigger.as_ref().and_then(|trigger| trigger.next_after(now))
+    }
+}
+
+/// The same judgement as [`scheduler_core::Scheduler::submit`] makes.
+fn passed(trigger: &Trigger, now: Timestamp) -> bool {
+    trigger.next_after(now - std::time::Duration::from_millis(1)).is_none()
+}
+
+/// Checks settings that were decoded with these `faults`.
+pub(crate) fn check(
+    mut settings: Settings,
+    document: &Document,
+    registry: &Registry,
+    mut faults: Vec<Diagnostic>,
+) -> Checked {
+    let (members, sites) = members::build(&settings, document, registry, &mut faults);
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let mut tasks = Vec::new();
+    for entry in std::mem::take(&mut settings.tasks) {
+        let mut task = TaskCheck { document, registry, entry: &entry, faults: &mut faults };
+        let job = task.job();
+        let placement = sites.as_deref().and_then(|sites| task.placement(sites));
+        task.warn_of_passed(now);
+        if let Some(job) = job.filter(|_| entry.is_sound) {
+            tasks.push(CheckedTask { task: entry.task, job, placement });
+        }
+    }
+    faults.sort_by(|a, b| position(a).cmp(&position(b)));
+    Checked { settings, members, tasks, diagnostics: faults }
+}
+
+fn position(fault: &Diagnostic) -> (bool, &std::path::Path, usize, usize) {
+    match &fault.origin {
+        Origin::File(at) => (false, &at.path, at.line, at.column),
+        Origin::Environment { .. } | Origin::Flag { .. } | Origin::None => (true, "".as_ref(), 0, 0),
+    }
+}
+
+struct TaskCheck<'a> {
+    document: &'a Document,
+    registry: &'a Registry,
+    entry: &'a TaskEntry,
+    faults: &'a mut Vec<Diagnostic>,
+}
+
+impl TaskCheck<'_> {
+    /// The job made from its args, if neither has a fault.
+    fn job(&mut self) -> Option<Arc<dyn Job>> {
+        let name = self.entry.job.as_deref()?;
+        let Ok(descriptor) = self.registry.job(name) else {
+            let fault = self.fault("job/unknown", "/job", format!("no job `{name}` is registered"));
+            let fault = fault.with_help(self.unknown_job_help(name));
+            self.faults.push(fault);
+            return None;
+        };
+        let built = descriptor.build(&self.entry.task.args);
+        let found = match &built {
+            Ok(job) => job.check(),
+            Err(faults) => faults.clone(),
+        };
+        for fault in &found {
+            self.faults.push(args_fault(
+                self.document,
+                &format!("{}/args", self.entry.pointer),
+                "task/bad_args",
+                fault,
+            ));
+        }
+        built.ok().filter(|_| found.is_empty())
+    }
+
+    fn unknown_job_help(&self, name: &str) -> String {
+        let known: Vec<&str> = self.registry.jobs().map(|job| job.item.name().as_str()).collect();
+        let suggestion = suggestion(name, "jobs", &known);
+        if cfg!(not(feature = "builtin-jobs")) && name == "exec" {
+            return format!("build with the feature `builtin-jobs`, which brings it; {suggestion}");
+        }
+        format!("{suggestion}; a crate that brings one is linked by `use that_crate as _;`")
+    }
+
+    fn placement(&mut self, sites: &[Site]) -> Option<Placement> {
+        let task = &self.entry.task;
+        let descriptor =
+            self.registry.job(self.entry.job.as_deref()?).ok().filter(|_| self.entry.is_sound)?;
+        let placement = match place(task, descriptor, sites) {
+            Ok(placement) => placement,
+            Err(error) => {
+                let below = match error.code() {
+                    "placement/unknown_backend" => "/backend",
+                    "placement/job_not_on_tier" if task.tier.is_none() => "/job",
+                    _ => "/tier",
+                };
+                let (message, help) = split_remedy(&error.to_string());
+                let fault = self.fault(error.code(), below, message);
+                let no_tier = sites.is_empty() && cfg!(not(feature = "local"));
+                let help = if no_tier { Some(NO_LOCAL.to_owned()) } else { help };
+                self.faults.push(Diagnostic { help, ..fault });
+                return None;
+            }
+        };
+        for warning in &placement.warnings {
+            let below = match warning.code {
+                "task/period_below_timeout" => "/timeout",
+                "task/tier_disagrees" => "/tier",
+                "classify/high_frequency_on_workflow" | "classify/high_frequency_on_queue" => "/trigger",
+                _ => "/characteristics",
+            };
+            let (message, help) = split_remedy(&format!("task `{}`: {}", task.name, warning.message));
+            let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
+            self.faults.push(Diagnostic { help, ..Diagnostic::warning(warning.code, message, origin) });
+        }
+        Some(placement)
+    }
+
+    fn warn_of_passed(&mut self, now: Timestamp) {
+        let task = &self.entry.task;
+        let Some(trigger) = task.trigger.as_ref().filter(|trigger| passed(trigger, now)) else { return };
+        let message = format!("task `{}` never fires again: `{trigger}` has passed", task.name);
+        let origin = self.document.origin(&format!("{}/trigger", self.entry.pointer));
+        let fault = Diagnostic::warning("trigger/passed", message, origin);
+        self.faults.push(fault.with_help("remove the task, or give it a time to come"));
+    }
+
+    fn fault(&self, code: &'static str, below: &str, message: String) -> Diagnostic {
+        let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
+        Diagnostic::error(code, message, origin)
+    }
+}
+
+const NO_LOCAL: &str = "this program has no backend; build it with the feature `local`";
+
+/// A fault in what a job or a backend reads itself; its pointer counts from `base`.
+pub(crate) fn args_fault(
+    document: &Document,
+    base: &str,
+    code: &'static str,
+    fault: &ArgsError,
+) -> Diagnostic {
+    let place = format!("{base}{}", fault.pointer);
+    let message = format!("{}: {}", pointer::subject(&place), fault.message);
+    Diagnostic { help: fault.help.clone(), ..Diagnostic::error(code, message, document.origin(&place)) }
+}
+
+/// Core's messages end in the remedy, behind a semicolon.
+fn split_remedy(message: &str) -> (String, Option<String>) {
+    match message.split_once("; ") {
+        Some((message, remedy)) => (message.to_owned(), Some(remedy.to_owned())),
+        None => (message.to_owned(), None),
+    }
+}

@@ -1,0 +1,62 @@
+//! The folder for state and history, which belongs to one daemon at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// A daemon's hold on its folder; the operating system ends it with the process at the latest.
+#[derive(Debug)]
+pub(crate) struct DataDirLock {
+    _file: File,
+}
+
+impl DataDirLock {
+    /// Makes the folder, readable by its owner only, and takes hold of it.
+    ///
+    /// # Errors
+    /// `data_dir/in_use` names the process that holds it; `data_dir/unusable`.
+    pub(crate) fn take(folder: &Path) -> Result<Self, Failure> {
+        let unusable = |error: io::Error| {
+            let message = format!("cannot use data_dir {}: {error}", folder.display());
+            Failure::new(Exit::Usage, "data_dir/unusable", message)
+                .with_help("set `data_dir` in [scheduler] to a folder that can be written to")
+        };
+        create(folder).map_err(unusable)?;
+        let path = folder.join("scheduler.lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let pid = std::process::id().to_string();
+        file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(unusable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn in_use(folder: &Path, file: &mut File) -> Failure {
+    let mut pid = String::new();
+    // The other one may just be about to write it.
+    let _ = file.read_to_string(&mut pid);
+    let holder = match pid.trim() {
+        "" => "another scheduler".to_owned(),
+        pid => format!("the scheduler with process id {pid}"),
+    };
+    let message = format!("data_dir {} is in use by {holder}", folder.display());
+    let help = "stop that one, or give this one a folder of its own: SCHEDULER_SCHEDULER__DATA_DIR=…";
+    Failure::new(Exit::Conflict, "data_dir/in_use", message).with_help(help)
+}
+
+fn create(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

@@ -1,0 +1,118 @@
+//! Makes the backends that a configuration names.
+
+use std::sync::Arc;
+
+use scheduler_core::{Backend, BackendInfo, BackendKind, BackendRole, BackendSettings, Name, Registry, Site};
+use serde_json::{Map, Value};
+
+use crate::checked::args_fault;
+use crate::diagnostic::Diagnostic;
+use crate::layers::Document;
+use crate::settings::{BackendSection, Settings};
+use crate::suggest::{list, suggestion};
+
+/// A backend, and the part it plays.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) role: BackendRole,
+}
+
+/// The backends that could be made, and every site a task may be placed on. The sites are `None` when a
+/// section's kind is unknown: then nobody knows what is missing.
+pub(crate) fn build(
+    settings: &Settings,
+    document: &Document,
+    registry: &Registry,
+    faults: &mut Vec<Diagnostic>,
+) -> (Vec<Member>, Option<Vec<Site>>) {
+    if document.value("/backends").is_none() {
+        return implied(settings, registry);
+    }
+    let (mut members, mut sites, mut all_known) = (Vec::new(), Vec::new(), true);
+    for section in &settings.backends {
+        let Ok(kind) = registry.backend(&section.kind) else {
+            faults.push(unknown_kind(section, document, registry));
+            all_known = false;
+            continue;
+        };
+        let built = kind.build(&section.settings(settings));
+        let role = BackendRole { is_default: section.is_default, required: section.required };
+        let info = match &built {
+            Ok(backend) => backend.info(),
+            // A faulty section still has its place: its tasks are not to blame.
+            Err(_) => BackendInfo::new(section.name.clone(), kind.kind().as_str(), kind.tier(), &[]),
+        };
+        let second =
+            role.is_default && sites.iter().any(|site: &Site| site.is_default && site.info.tier == info.tier);
+        if second {
+            let message = format!("backend `{}` is a second default of tier {}", section.name, info.tier);
+            let origin = document.origin(&format!("{}/default", section.pointer));
+            faults.push(
+                Diagnostic::error("config/two_defaults", message, origin)
+                    .with_help("keep one default a tier"),
+            );
+        }
+        sites.push(Site { info, is_default: role.is_default, is_down: false });
+        match built {
+            Ok(backend) => members.push(Member { backend, role }),
+            Err(found) => faults.extend(
+                found.iter().map(|fault| args_fault(document, &section.pointer, "backend/bad_config", fault)),
+            ),
+        }
+    }
+    (members, all_known.then_some(sites))
+}
+
+/// A configuration without `[backends]` has the local one, if the program does.
+fn implied(settings: &Settings, registry: &Registry) -> (Vec<Member>, Option<Vec<Site>>) {
+    let local = registry.backend("local").ok().and_then(|kind| {
+        let config = Value::Object(Map::new());
+        let data_dir = Some(settings.data_dir.clone());
+        kind.build(&BackendSettings::new(kind.kind().clone(), config, data_dir)).ok()
+    });
+    let members: Vec<Member> =
+        local.into_iter().map(|backend| Member { backend, role: BackendRole::default() }).collect();
+    let site = |member: &Member| Site { info: member.backend.info(), is_default: false, is_down: false };
+    let sites = members.iter().map(site).collect();
+    (members, Some(sites))
+}
+
+impl BackendSection {
+    fn settings(&self, settings: &Settings) -> BackendSettings {
+        BackendSettings::new(self.name.clone(), self.config.clone(), Some(settings.data_dir.clone()))
+    }
+}
+
+fn unknown_kind(section: &BackendSection, document: &Document, registry: &Registry) -> Diagnostic {
+    let kind = section.kind.as_str();
+    let known: Vec<&str> = registry.backends().map(|kind| kind.item.kind()).map(Name::as_str).collect();
+    let place = format!("{}/kind", section.pointer);
+    let origin = match document.value(&place) {
+        Some(_) => document.origin(&place),
+        None => document.key_origin(&section.pointer),
+    };
+    let (message, help) = match kind {
+        "local" => (
+            format!("backend kind `{kind}` is not compiled in"),
+            "build with the feature `local` of scheduler-cli".to_owned(),
+        ),
+        "queue" | "workflow" => (
+            format!("backend kind `{kind}` is not part of this build"),
+            format!("this version has no {kind} tier; known kinds: {}", list(&known)),
+        ),
+        _ => (
+            format!("no backend kind `{kind}` is registered"),
+            format!(
+                "{}; a crate that brings one is linked by `use that_crate as _;`",
+                suggestion(kind, "known kinds", &known)
+            ),
+        ),
+    };
+    Diagnostic::error("backend/unknown", message, origin).with_help(help)
+}
+
+/// A backend of this kind with the defaults, to ask what it can do.
+pub(crate) fn sample(kind: &BackendKind) -> Option<Arc<dyn Backend>> {
+    kind.build(&BackendSettings::new(kind.kind().clone(), Value::Object(Map::new()), None)).ok()
+}

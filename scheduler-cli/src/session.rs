@@ -1,0 +1,54 @@
+//! What every command starts from: what the program knows, and the configuration it was pointed at.
+
+use std::path::{Path, PathBuf};
+
+use scheduler_core::Registry;
+
+use crate::checked::{self, Checked};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::failure::Failure;
+use crate::layers::Document;
+use crate::settings::Settings;
+
+/// One call of the program.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) registry: Registry,
+    pub(crate) config: PathBuf,
+}
+
+impl Session {
+    /// Loads and checks the configuration.
+    ///
+    /// # Errors
+    /// Every fault of it; warnings are in what is answered.
+    pub(crate) fn load(&self) -> Result<Checked, Failure> {
+        let checked = self.check()?;
+        if checked.diagnostics.iter().any(|found| found.severity == Severity::Error) {
+            return Err(self.refuse(checked.diagnostics));
+        }
+        Ok(checked)
+    }
+
+    /// Loads and checks the configuration; its faults are in what is answered.
+    ///
+    /// # Errors
+    /// Faults that leave nothing to look at, such as a file that does not parse.
+    pub(crate) fn check(&self) -> Result<Checked, Failure> {
+        // A variable that is no Unicode is none of ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let kinds: Vec<String> = self.registry.backends().map(|kind| kind.item.kind().to_string()).collect();
+        let document =
+            Document::load(&self.config, environment, &[], &kinds).map_err(|faults| self.refuse(faults))?;
+        let mut faults = Vec::new();
+        let folder = self.config.parent().unwrap_or(Path::new(""));
+        let settings = Settings::decode(&document, folder, &mut faults);
+        Ok(checked::check(settings, &document, &self.registry, faults))
+    }
+
+    /// The failure of a configuration with these faults.
+    pub(crate) fn refuse(&self, diagnostics: Vec<Diagnostic>) -> Failure {
+        Failure::of_config(&self.config.display().to_string(), diagnostics)
+    }
+}

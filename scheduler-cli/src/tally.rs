@@ -1,0 +1,89 @@
+//! Counts what a daemon's runs came to.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use scheduler_core::{Event, Events, RunId, RunState};
+
+use crate::failure::counted;
+
+/// The counts so far. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    succeeded: usize,
+    failed: usize,
+    cancelled: usize,
+    skipped: usize,
+    retries: usize,
+    running: HashSet<RunId>,
+}
+
+impl Tally {
+    /// Begins to count.
+    pub(crate) fn listen(events: &Events) -> Self {
+        let tally = Self::default();
+        let counting = tally.clone();
+        events.listen(move |event| counting.count(event));
+        tally
+    }
+
+    /// How many runs are under way.
+    pub(crate) fn running(&self) -> usize {
+        self.counts().running.len()
+    }
+
+    fn count(&self, event: &Event<'_>) {
+        let mut counts = self.counts();
+        match event {
+            Event::AttemptStarted { run, .. } => {
+                counts.running.insert(run.id);
+            }
+            Event::AttemptEnded { run, .. } => {
+                counts.running.remove(&run.id);
+                counts.retries += usize::from(run.state == RunState::Retrying);
+            }
+            Event::RunEnded { run, .. } => {
+                counts.running.remove(&run.id);
+                match run.state {
+                    RunState::Succeeded => counts.succeeded += 1,
+                    RunState::Failed => counts.failed += 1,
+                    RunState::Cancelled => counts.cancelled += 1,
+                    RunState::Skipped => counts.skipped += 1,
+                    RunState::Scheduled | RunState::Queued | RunState::Running | RunState::Retrying => {}
+                }
+            }
+            // The other events are about no run's end.
+            _ => {}
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts();
+        let outcomes = [
+            (counts.succeeded, "succeeded"),
+            (counts.failed, "failed"),
+            (counts.cancelled, "cancelled"),
+            (counts.skipped, "skipped"),
+        ];
+        let fires = outcomes.iter().map(|(number, _)| number).sum::<usize>() + counts.running.len();
+        write!(f, "{}", counted(fires, "fire"))?;
+        for (index, (number, outcome)) in outcomes.iter().filter(|(number, _)| *number > 0).enumerate() {
+            write!(f, "{}{number} {outcome}", if index == 0 { ": " } else { ", " })?;
+        }
+        match counts.retries {
+            0 => Ok(()),
+            1 => f.write_str("; 1 retry"),
+            retries => write!(f, "; {retries} retries"),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `scheduler exec`: runs a task once, here and now, beside a daemon or without one.
+//!
+//! It leaves nothing in history. Its exit code is 0 only when the attempt succeeded; one that failed, was
+//! cancelled or wants to run later is 1.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use scheduler_core::{
+    CancelReason, FileStateStore, Output, Registry, RunContext, RunHost, RunId, RunIdentity, Spelled,
+    Timestamp, Verdict, attempt, verdict,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::checked::{Checked, CheckedTask};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::log::{self, LogFormat};
+use crate::orphans;
+use crate::output::{self, Format, OutputFlag};
+use crate::session::Session;
+use crate::signals::StopSignals;
+use crate::toml_file;
+use crate::verb_run::build;
+
+/// Which task, and which of its runs.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// The task.
+    task: String,
+    /// The run; by default that of --fire-time, or a new one.
+    #[arg(long, value_name = "ID")]
+    run_id: Option<RunId>,
+    /// The instant that the schedule named, in RFC 3339; now unless given.
+    #[arg(long, value_name = "TIME")]
+    fire_time: Option<Timestamp>,
+    /// Which attempt of the run it is.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: u32,
+    /// A parameter of the run; may be given several times.
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
+    params: Vec<(String, Value)>,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+/// What became of the attempt.
+#[derive(Debug, Serialize)]
+struct Report {
+    task: String,
+    run_id: RunId,
+    attempt: u32,
+    fire_time: Timestamp,
+    outcome: &'static str,
+    reason: Option<String>,
+    took_ms: u64,
+    output: Output,
+}
+
+pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
+    let checked = session.load()?;
+    let task = checked.task(&flags.task)?;
+    log::start(LogFormat::of_stderr(), "warn", &checked.settings.timezone, 0)?;
+    orphans::sweep();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
+    })?;
+    let ended = runtime.block_on(run(&checked, task, flags, session.registry.clone()));
+    runtime.shutdown_background();
+    let report = ended?;
+    if flags.output.format == Format::Table {
+        report.pass_output_on()?;
+    }
+    output::one(flags.output.format, &report, || report.text())?;
+    Ok(if report.outcome == "succeeded" { Exit::Done } else { Exit::Findings })
+}
+
+async fn run(
+    checked: &Checked,
+    task: &CheckedTask,
+    flags: &Flags,
+    registry: Registry,
+) -> Result<Report, Failure> {
+    let mut signals = StopSignals::listen()?;
+    // It is not started: a job reads history and settings through it.
+    let scheduler = build(checked, registry)?;
+    let identity = identity(checked, task, flags)?;
+    let (run_id, fire_time) = (identity.run_id, identity.fire_time);
+    let host = RunHost {
+        clock: std::sync::Arc::new(scheduler_core::SystemClock::new()),
+        state: std::sync::Arc::new(FileStateStore::new(checked.settings.data_dir.join("state"))),
+        scheduler: scheduler.downgrade(),
+    };
+    let context = RunContext::new(identity, host);
+    let began = Instant::now();
+    let mut work = std::pin::pin!(attempt(&*task.job, &context, task.task.timeout));
+    let end = tokio::select! {
+        end = &mut work => end,
+        _ = signals.next() => {
+            context.cancel(CancelReason::Requested);
+            tokio::select! {
+                end = &mut work => end,
+                _ = signals.next() => scheduler_core::AttemptEnd::Cancelled(CancelReason::Requested),
+            }
+        }
+    };
+    let took = began.elapsed();
+    // The last attempt there is: what another one would do is up to whoever counts them.
+    let verdict = verdict(end, &task.task.retry, flags.attempt, flags.attempt, run_id.seed());
+    let (outcome, reason, output) = outcome(verdict);
+    Ok(Report {
+        task: flags.task.clone(),
+        run_id,
+        attempt: flags.attempt,
+        fire_time,
+        outcome,
+        reason,
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        output,
+    })
+}
+
+fn identity(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<RunIdentity, Failure> {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let (namespace, name) = (&checked.settings.namespace, &task.task.name);
+    let scheduled = flags.fire_time.map(|fire_time| RunId::scheduled(namespace, name, fire_time));
+    let Some(placement) = &task.placement else {
+        return Err(Failure::new(Exit::Usage, "placement/no_backend", format!("no backend runs `{name}`")));
+    };
+    Ok(RunIdentity {
+        namespace: namespace.clone(),
+        task: name.clone(),
+        tier: placement.tier,
+        backend: placement.backend.clone(),
+        run_id: flags.run_id.or(scheduled).unwrap_or_else(|| RunId::manual(now)),
+        fire_time: flags.fire_time.unwrap_or(now),
+        attempt: flags.attempt,
+        // It rises from call to call, as a fencing token must.
+        fence: now.as_millis().unsigned_abs(),
+        params: flags.params.iter().cloned().collect::<Map<_, _>>(),
+    })
+}
+
+fn outcome(verdict: Verdict) -> (&'static str, Option<String>, Output) {
+    match verdict {
+        Verdict::Succeed(output) => ("succeeded", None, output),
+        Verdict::Fail { error } | Verdict::Retry { error, .. } => ("failed", Some(error), Value::Null),
+        Verdict::Snooze { after } => {
+            ("snoozed", Some(format!("asks to run again in {}", Spelled(after))), Value::Null)
+        }
+        Verdict::Cancel(reason) => ("cancelled", Some(reason.as_str().to_owned()), Value::Null),
+    }
+}
+
+impl Report {
+    /// Passes on what a program printed, each stream to its own.
+    fn pass_output_on(&self) -> Result<(), Failure> {
+        let stream = |name| self.output.get(name).and_then(Value::as_str);
+        if let (Some(stdout), Some(stderr)) = (stream("stdout"), stream("stderr")) {
+            // Nobody is left to complain to about a stderr that is closed.
+            let _ = std::io::stderr().write_all(stderr.as_bytes());
+            return output::print(stdout);
+        }
+        match &self.output {
+            Value::Null => Ok(()),
+            Value::String(text) => output::print(&format!("{text}\n")),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                output::print(&format!("{other:#}\n"))
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let took = Spelled(Duration::from_millis(self.took_ms));
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let Self { task, run_id, attempt, outcome, .. } = self;
+        format!("{task} {outcome} after {took}{reason}  (run {run_id}, attempt {attempt})\n")
+    }
+}
+
+fn param(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("the key is empty; write KEY=VALUE".to_owned());
+    }
+    // A value is read as in an environment variable: as TOML, or else it is the text itself.
+    Ok((key.to_owned(), toml_file::parse_value(value).unwrap_or_else(|| value.into())))
+}

@@ -1,0 +1,162 @@
+//! `scheduler run`: the daemon. Nothing starts before the whole configuration was found sound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use scheduler_core::{Drained, Registry, Scheduler, SystemClock, Timestamp};
+use tracing::{error, info, warn};
+
+use crate::checked::Checked;
+use crate::data_dir::DataDirLock;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::duration::parse_duration;
+use crate::exit::Exit;
+use crate::failure::{Failure, counted};
+use crate::log::{self, LogFormat};
+use crate::orphans;
+use crate::relative::rough;
+use crate::session::Session;
+use crate::signals::StopSignals;
+use crate::tally::Tally;
+use crate::verb_check::{print_warnings, summary};
+
+/// How long to run, and how to tell of it.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Stops by itself after this time, such as 10s.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    run_for: Option<Duration>,
+    /// How to write the log: text on a terminal, else JSON, unless given.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log: Option<LogFormat>,
+}
+
+pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
+    let format = flags.log.unwrap_or_else(LogFormat::of_stderr);
+    match run(session, flags, format) {
+        Err(failure) if format == LogFormat::Json => {
+            // Whoever reads JSON lines gets nothing else.
+            log::start(format, "info", "UTC", 0)?;
+            failure.diagnostics.iter().chain([&*failure.summary]).for_each(log_fault);
+            Ok(failure.exit)
+        }
+        answer => answer,
+    }
+}
+
+fn run(session: &Session, flags: &Flags, format: LogFormat) -> Result<Exit, Failure> {
+    let checked = session.load()?;
+    let width = checked.tasks.iter().map(|task| task.task.name.as_str().len()).max().unwrap_or(0);
+    log::start(format, "info", &checked.settings.timezone, width)?;
+    match format {
+        LogFormat::Text => print_warnings(&checked.diagnostics),
+        LogFormat::Json => checked.diagnostics.iter().for_each(log_fault),
+    }
+    let _lock = DataDirLock::take(&checked.settings.data_dir)?;
+    orphans::sweep();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
+    })?;
+    let ended = runtime.block_on(serve(&checked, session.registry.clone(), flags.run_for));
+    // A job that blocks its thread was reported as abandoned; nobody waits for it here.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>) -> Result<Exit, Failure> {
+    let mut signals = StopSignals::listen()?;
+    let scheduler = build(checked, registry)?;
+    let tally = Tally::listen(scheduler.events());
+    submit(&scheduler, checked).await?;
+    let began = tokio::time::Instant::now();
+    tokio::select! {
+        started = scheduler.start() => started.map_err(|error| Failure { exit: Exit::Unreachable, ..error.into() })?,
+        signal = signals.next() => {
+            info!("{signal} before everything had started");
+            scheduler.abort().await?;
+            return Ok(Exit::Done);
+        }
+    }
+    info!("{}", summary(checked, Timestamp::from(std::time::SystemTime::now())));
+    tokio::select! {
+        signal = signals.next() => info!("{signal}: stopping"),
+        () = end_of(run_for) => info!("the time given by --for is over: stopping"),
+    }
+    let drained = drain(&scheduler, &tally, &mut signals, checked.settings.shutdown_grace).await?;
+    let exit = report(&drained);
+    info!("stopped after {}, {tally}", rough(began.elapsed()));
+    Ok(exit)
+}
+
+/// The scheduler of a configuration; nothing runs yet.
+pub(crate) fn build(checked: &Checked, registry: Registry) -> Result<Scheduler, Failure> {
+    let builder = Scheduler::builder(Arc::new(SystemClock::new()))
+        .namespace(checked.settings.namespace.clone())
+        .data_dir(&checked.settings.data_dir)
+        .registry(registry);
+    let members = checked.members.iter().cloned();
+    Ok(members.fold(builder, |builder, member| builder.backend_as(member.backend, member.role)).build()?)
+}
+
+/// Hands over every task before anything starts, so that a refusal leaves nothing behind.
+async fn submit(scheduler: &Scheduler, checked: &Checked) -> Result<(), Failure> {
+    for task in &checked.tasks {
+        match scheduler.submit(task.task.clone()).await {
+            // The check has warned of it.
+            Err(error) if error.code() == "trigger/passed" => {}
+            answer => drop(answer?),
+        }
+    }
+    Ok(())
+}
+
+async fn end_of(run_for: Option<Duration>) {
+    match run_for {
+        Some(length) => tokio::time::sleep(length).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets what is under way end; another signal cuts it off.
+async fn drain(
+    scheduler: &Scheduler,
+    tally: &Tally,
+    signals: &mut StopSignals,
+    grace: Duration,
+) -> Result<Drained, Failure> {
+    let under_way = tally.running();
+    info!("draining: {} under way, at most {}", counted(under_way, "run"), scheduler_core::Spelled(grace));
+    let mut stop = std::pin::pin!(scheduler.stop(grace));
+    let signal = tokio::select! {
+        drained = &mut stop => return Ok(drained?),
+        signal = signals.next() => signal,
+    };
+    warn!("{signal} again: not waiting for {} under way", counted(tally.running(), "run"));
+    // The stop goes on beside it, because its answer tells of what was cut off.
+    let (stopped, aborted) = tokio::join!(stop, scheduler.abort());
+    let mut drained = stopped?;
+    drained.add(aborted?);
+    Ok(drained)
+}
+
+fn report(drained: &Drained) -> Exit {
+    let Drained { finished, given_back, abandoned } = drained;
+    if abandoned.is_empty() {
+        info!("drained: {finished} finished, {given_back} given back, 0 abandoned");
+        return Exit::Done;
+    }
+    let runs: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
+    let runs = runs.join(" ");
+    warn!("drained: {finished} finished, {given_back} given back, {} abandoned: {runs}", abandoned.len());
+    Exit::Findings
+}
+
+fn log_fault(fault: &Diagnostic) {
+    let place = fault.origin.place();
+    let help = fault.help.as_deref().unwrap_or_default();
+    match fault.severity {
+        Severity::Error => error!(code = fault.code, place, help, "{}", fault.message),
+        Severity::Warning => warn!(code = fault.code, place, help, "{}", fault.message),
+    }
+}
