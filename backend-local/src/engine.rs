@@ -206,7 +206,7 @@ impl Engine {
 
     /// Sets a timer for so long from now.
     pub(crate) fn set_timer_in(&mut self, wait: Duration, timer: Timer) {
-        self.wheel.insert(ticks(self.ctx.clock.monotonic() + wait), timer);
+        self.wheel.insert(ticks(self.ctx.clock.monotonic().saturating_add(wait)), timer);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
