@@ -4,7 +4,6 @@
 //! next timer. Nothing else touches its state, and nothing in it waits for anything but time and messages.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,15 +137,17 @@ impl Engine {
             let clock = Arc::clone(&self.ctx.clock);
             let until = self.wheel.next_tick().map_or(Duration::MAX, Duration::from_millis);
             let until = until.min(clock.monotonic() + MAX_SLEEP);
+            // The sleep outlives the wait: on a test clock it holds the time until the loop itself does.
+            let mut sleep = clock.sleep_until(until);
             let told = {
-                let receive = pin!(messages.recv_many(&mut batch, BATCH));
-                let sleep = clock.sleep_until(until);
-                busy.parked(or(async { Some(receive.await) }, async {
-                    sleep.await;
+                let receive = async { Some(messages.recv_many(&mut batch, BATCH).await) };
+                let wait = async {
+                    (&mut sleep).await;
                     None
-                }))
-                .await
+                };
+                busy.parked(or(receive, wait)).await
             };
+            drop(sleep);
             if told == Some(0) {
                 // Every handle is gone, and with them everybody who could wait for a drain.
                 return;
@@ -205,7 +206,7 @@ impl Engine {
 
     /// Sets a timer for so long from now.
     pub(crate) fn set_timer_in(&mut self, wait: Duration, timer: Timer) {
-        self.wheel.insert(ticks(self.ctx.clock.monotonic() + wait), timer);
+        self.wheel.insert(ticks(self.ctx.clock.monotonic().saturating_add(wait)), timer);
     }
 
     pub(crate) fn now(&self) -> Timestamp {

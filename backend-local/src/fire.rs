@@ -221,7 +221,7 @@ impl Engine {
         let work = async move { attempt(&*job, &given, limit).await };
         live.attempt = Some((ctx.clone(), self.workers.begin(key, ctx, work)));
         if let Some(limit) = limit {
-            let patience = limit + live.placed.job.wind_down() + LOST;
+            let patience = limit.saturating_add(live.placed.job.wind_down()).saturating_add(LOST);
             self.set_timer_in(patience, Timer::Overdue(key, fence));
         }
     }
@@ -246,7 +246,7 @@ impl Engine {
             return Cancelled::Prevented;
         };
         ctx.cancel(reason);
-        let (fence, patience) = (live.fence, live.placed.job.wind_down() + LOST);
+        let (fence, patience) = (live.fence, live.placed.job.wind_down().saturating_add(LOST));
         self.set_timer_in(patience, Timer::Overdue(key, fence));
         Cancelled::Requested
     }

@@ -51,6 +51,8 @@ async fn drive(
     limit: Option<Duration>,
     mut running: std::pin::Pin<&mut (impl Future<Output = Ended> + Send)>,
 ) -> AttemptEnd {
+    // Held until the time limit is known to the clock, which would else move past it.
+    let mut beginning = Some(ctx.clock().busy());
     // Most jobs end at the first poll; only the others pay for a timer.
     let first = poll_fn(|cx| Poll::Ready(running.poll_unpin(cx))).await;
     if let Poll::Ready(ended) = first {
@@ -66,21 +68,28 @@ async fn drive(
         if let Poll::Ready(reason) = cancelled.poll_unpin(cx) {
             return Poll::Ready(Ok(reason));
         }
-        match time_up.as_mut().map(|sleep| sleep.poll_unpin(cx)) {
-            Some(Poll::Ready(())) => Poll::Ready(Ok(CancelReason::TimedOut)),
-            _ => Poll::Pending,
+        if let Some(Poll::Ready(())) = time_up.as_mut().map(|sleep| sleep.poll_unpin(cx)) {
+            return Poll::Ready(Ok(CancelReason::TimedOut));
         }
+        beginning = None;
+        Poll::Pending
     });
     let reason = match told.await {
-        Err(ended) => return conclude(ended, None, limit),
+        Err(ended) => return conclude(ended, ctx.cancel_token().reason(), limit),
         Ok(reason) => reason,
     };
-    ctx.hold_clock();
-    ctx.cancel_token().cancel(reason);
+    ctx.cancel(reason);
+    // Only one of two reasons counts when both come at once: the one the job hears.
+    let reason = ctx.cancel_token().reason().unwrap_or(reason);
     let mut patience = ctx.clock().sleep_until(ctx.clock().monotonic() + job.wind_down());
-    let ended = poll_fn(|cx| match running.poll_unpin(cx) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending => patience.poll_unpin(cx).map(|()| None),
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(ended) = running.poll_unpin(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        let given_up = patience.poll_unpin(cx).map(|()| None);
+        time_up = None;
+        ctx.heard();
+        given_up
     });
     match ended.await {
         Some(ended) => conclude(ended, Some(reason), limit),
@@ -114,4 +123,106 @@ fn message_of(payload: Box<dyn Any + Send>) -> String {
     // The payload's own destructor may panic; what it says then is of no use to anybody.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     message
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::{Clock, JobDescriptor, Name, RunHost, RunId, RunIdentity, TestClock, Tier, Timestamp};
+    use serde_json::Value;
+    use std::sync::Arc;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn context(clock: &TestClock) -> RunContext {
+        let name = Name::new("t").unwrap();
+        let identity = RunIdentity {
+            namespace: name.clone(),
+            task: name.clone(),
+            tier: Tier::Local,
+            backend: name,
+            run_id: RunId::manual(Timestamp::from_millis(0)),
+            fire_time: Timestamp::from_millis(0),
+            attempt: 1,
+            fence: 1,
+            params: serde_json::Map::new(),
+        };
+        RunContext::new(identity, RunHost::standalone(Arc::new(clock.clone())))
+    }
+
+    /// Runs a job for at most a second while time goes by for ten; says how it ended and when.
+    async fn ended<F, R>(reason: Option<CancelReason>, run: F) -> (String, u64)
+    where
+        F: Fn(RunContext) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Output, JobError>> + Send + 'static,
+    {
+        let clock = TestClock::at(Timestamp::from_millis(0));
+        let ctx = context(&clock);
+        let job = JobDescriptor::function("j", "", run).build(&Value::Null).unwrap();
+        let (given, timer) = (ctx.clone(), clock.clone());
+        let attempt = tokio::spawn(async move {
+            let end = attempt(&*job, &given, Some(SECOND)).await;
+            (format!("{end:?}"), timer.monotonic().as_secs())
+        });
+        // The context here would hold the clock, as whoever started the run does.
+        let told = reason.map(|reason| ctx.cancel_token().cancel(reason));
+        drop((ctx, told));
+        clock.advance(SECOND * 10).await;
+        attempt.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_attempt_ends_in_the_way_its_job_does() {
+        let ok = ended(None, |_| async { Ok(Value::from(1)) }).await;
+        assert_eq!(ok, ("Succeeded(Number(1))".into(), 0));
+        let failed = ended(None, |_| async { Err(JobError::abort("no")) }).await;
+        assert_eq!(failed.0, "Failed(Abort(no))");
+        let panicked = ended(None, |_| async { panic!("oh {}", "no") }).await;
+        assert_eq!(panicked.0, "Panicked(\"oh no\")");
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_heard_at_its_time_and_enforced_after_the_time_to_wind_down() {
+        let polite = ended(None, |ctx| async move {
+            ctx.cancelled().await;
+            Ok(Value::Null)
+        });
+        assert_eq!(polite.await, ("TimedOut(1s)".into(), 1), "a success after the limit is none");
+        let deaf = ended(None, |ctx| async move {
+            ctx.sleep(SECOND * 100).await;
+            Ok(Value::Null)
+        });
+        assert_eq!(deaf.await, ("TimedOut(1s)".into(), 6), "five seconds to wind down, then it is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_that_succeeds_has_succeeded() {
+        let reason = Some(CancelReason::Requested);
+        let late = ended(reason, |ctx| async move {
+            ctx.cancelled().await;
+            Ok(Value::Null)
+        });
+        assert_eq!(late.await.0, "Succeeded(Null)");
+        let heeded = ended(reason, |ctx| async move {
+            ctx.cancelled().await;
+            Err(JobError::retry("stopped half-way"))
+        });
+        assert_eq!(heeded.await.0, "Cancelled(Requested)");
+    }
+
+    #[tokio::test]
+    async fn a_panic_when_the_job_is_dropped_ends_only_the_attempt() {
+        struct Grenade;
+        impl Drop for Grenade {
+            fn drop(&mut self) {
+                panic!("in drop");
+            }
+        }
+        let end = ended(None, |ctx| async move {
+            let _grenade = Grenade;
+            ctx.sleep(SECOND * 100).await;
+            Ok(Value::Null)
+        });
+        assert_eq!(end.await.0, "Panicked(\"in drop\")");
+    }
 }

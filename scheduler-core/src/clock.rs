@@ -3,7 +3,7 @@
 //! Everything that must wait or ask the time does so through a [`Clock`], so a test can move it.
 
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,8 +45,6 @@ struct Hold {
 enum HoldState {
     Held,
     Parked,
-    /// Held until dropped, whatever parks it.
-    Pinned,
 }
 
 /// What counts the work that is going on.
@@ -62,20 +60,22 @@ impl Busy {
         Self(Some(Arc::new(Hold { gate, state: Mutex::new(HoldState::Held) })))
     }
 
-    /// Awaits something that only the clock, or other held work, can bring about.
+    /// Awaits something that only the clock, or other held work, can bring about. A sleep that is part of
+    /// `future` has to outlive it, so pass it by reference: woken, it holds the clock until it is dropped.
     pub async fn parked<F: Future>(&self, future: F) -> F::Output {
         // The future is dropped after the work is held again: a sleep that woke holds the clock until then.
         let mut future = pin!(future);
-        self.shift(&HoldState::Held, HoldState::Parked, |gate| gate.leave());
-        let output = future.as_mut().await;
+        let output = poll_fn(|cx| {
+            let polled = future.as_mut().poll(cx);
+            if polled.is_pending() {
+                // Only now: before its first poll a sleep is not known to the clock, which would move past it.
+                self.shift(&HoldState::Held, HoldState::Parked, |gate| gate.leave());
+            }
+            polled
+        })
+        .await;
         self.shift(&HoldState::Parked, HoldState::Held, |gate| gate.enter());
         output
-    }
-
-    /// Holds the clock until the work ends, even while parked: it has been told to stop and must react.
-    pub fn pin(&self) {
-        self.shift(&HoldState::Parked, HoldState::Pinned, |gate| gate.enter());
-        self.shift(&HoldState::Held, HoldState::Pinned, |_| ());
     }
 
     fn shift(&self, from: &HoldState, to: HoldState, then: impl FnOnce(&dyn Gate)) {

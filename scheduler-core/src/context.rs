@@ -22,6 +22,8 @@ struct Inner {
     host: RunHost,
     cancel: CancelToken,
     busy: Busy,
+    /// Holds a test clock from the moment the run is told to stop until its attempt has heard it.
+    told: Mutex<Option<Busy>>,
     progress: Mutex<Option<Progress>>,
 }
 
@@ -80,7 +82,15 @@ impl RunContext {
     /// A context for one attempt.
     pub fn new(identity: RunIdentity, host: RunHost) -> Self {
         let busy = host.clock.busy();
-        Self(Arc::new(Inner { identity, host, cancel: CancelToken::new(), busy, progress: Mutex::new(None) }))
+        let cancel = CancelToken::new();
+        Self(Arc::new(Inner {
+            identity,
+            host,
+            cancel,
+            busy,
+            told: Mutex::default(),
+            progress: Mutex::default(),
+        }))
     }
 
     /// Which attempt of which run this is.
@@ -164,14 +174,17 @@ impl RunContext {
         &self.0.cancel
     }
 
-    /// Tells the run to stop. A test clock does not move before it has reacted.
+    /// Tells the run to stop. A test clock does not move before its attempt has heard it.
     pub fn cancel(&self, reason: CancelReason) {
-        self.hold_clock();
+        if self.0.cancel.reason().is_none() {
+            *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock().busy());
+        }
         self.0.cancel.cancel(reason);
     }
 
-    pub(crate) fn hold_clock(&self) {
-        self.0.busy.pin();
+    /// Lets a test clock move again: the attempt has heard that it should stop.
+    pub(crate) fn heard(&self) {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Says how far the run has come: `done` from 0 to 1, and what it is doing.

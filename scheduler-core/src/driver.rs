@@ -300,10 +300,12 @@ async fn drive(scheduler: Weak<Inner>) {
         drop(held);
         let now = inner.clock.now();
         let pause = wake.map_or(MAX_SLEEP, |at| at.since(now).min(MAX_SLEEP));
-        let sleep = inner.clock.sleep_until(inner.clock.monotonic() + pause);
+        let mut sleep = inner.clock.sleep_until(inner.clock.monotonic() + pause);
         // While it sleeps, the driver does not keep the scheduler alive.
         drop(inner);
-        busy.parked(select(sleep, pin!(signal.notified()))).await;
+        // The sleep outlives the wait: on a test clock it holds the time until the driver itself does.
+        busy.parked(select(&mut sleep, pin!(signal.notified()))).await;
+        drop(sleep);
     }
 }
 

@@ -233,7 +233,6 @@ impl Future for Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[tokio::test]
     async fn advancing_stops_at_each_wake_up_until_its_work_has_ended() {
@@ -253,23 +252,5 @@ mod tests {
 
         assert_eq!(*seen.lock().unwrap(), [1_000, 2_000, 3_000]);
         assert_eq!(clock.now(), Timestamp::from_millis(10_000));
-    }
-
-    #[tokio::test]
-    async fn pinned_work_holds_the_clock_even_while_parked() {
-        let clock = TestClock::at(Timestamp::from_millis(0));
-        let busy = clock.busy();
-        let released = Arc::new(AtomicU64::new(0));
-        let (count, pinned) = (Arc::clone(&released), busy.clone());
-        tokio::spawn(async move {
-            pinned.pin();
-            busy.parked(tokio::task::yield_now()).await;
-            count.store(1, Ordering::SeqCst);
-        });
-        tokio::task::yield_now().await;
-
-        clock.settle().await;
-
-        assert_eq!(released.load(Ordering::SeqCst), 1);
     }
 }
