@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{ArgsError, Job, Placement, Registry, Site, Task, Timestamp, Trigger, place};
+use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, Trigger, place};
 
+use crate::args_fault;
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::layers::Document;
 use crate::members::{self, Member};
 use crate::origin::Origin;
-use crate::pointer;
 use crate::settings::Settings;
 use crate::suggest::suggestion;
 use crate::task_entry::TaskEntry;
@@ -116,13 +116,16 @@ impl TaskCheck<'_> {
             self.faults.push(fault);
             return None;
         };
+        if !self.entry.has_sound_args {
+            return None;
+        }
         let built = descriptor.build(&self.entry.task.args);
         let found = match &built {
             Ok(job) => job.check(),
             Err(faults) => faults.clone(),
         };
         for fault in &found {
-            self.faults.push(args_fault(
+            self.faults.push(args_fault::diagnose(
                 self.document,
                 &format!("{}/args", self.entry.pointer),
                 "task/bad_args",
@@ -154,9 +157,11 @@ impl TaskCheck<'_> {
                     _ => "/tier",
                 };
                 let (message, help) = split_remedy(&error.to_string());
+                let help = match error.code() {
+                    "placement/no_backend" => self.no_kind_help().or(help),
+                    _ => help,
+                };
                 let fault = self.fault(error.code(), below, message);
-                let no_tier = sites.is_empty() && cfg!(not(feature = "local"));
-                let help = if no_tier { Some(NO_LOCAL.to_owned()) } else { help };
                 self.faults.push(Diagnostic { help, ..fault });
                 return None;
             }
@@ -175,6 +180,21 @@ impl TaskCheck<'_> {
         Some(placement)
     }
 
+    /// What to do about a tier that no configuration of this program could serve.
+    fn no_kind_help(&self) -> Option<String> {
+        let task = &self.entry.task;
+        let tier = task.tier.unwrap_or_else(|| task.classify().tier);
+        if self.registry.backends().any(|kind| kind.item.tier() == tier) {
+            return None;
+        }
+        Some(match tier {
+            Tier::Local => "this program has no local tier; build it with the feature `local`".to_owned(),
+            Tier::Queue | Tier::Workflow => format!(
+                "this program has no {tier} tier; set tier = \"local\", or on_unavailable = \"fallback\""
+            ),
+        })
+    }
+
     fn warn_of_passed(&mut self, now: Timestamp) {
         let task = &self.entry.task;
         let Some(trigger) = task.trigger.as_ref().filter(|trigger| passed(trigger, now)) else { return };
@@ -188,20 +208,6 @@ impl TaskCheck<'_> {
         let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
         Diagnostic::error(code, message, origin)
     }
-}
-
-const NO_LOCAL: &str = "this program has no backend; build it with the feature `local`";
-
-/// A fault in what a job or a backend reads itself; its pointer counts from `base`.
-pub(crate) fn args_fault(
-    document: &Document,
-    base: &str,
-    code: &'static str,
-    fault: &ArgsError,
-) -> Diagnostic {
-    let place = format!("{base}{}", fault.pointer);
-    let message = format!("{}: {}", pointer::subject(&place), fault.message);
-    Diagnostic { help: fault.help.clone(), ..Diagnostic::error(code, message, document.origin(&place)) }
 }
 
 /// Core's messages end in the remedy, behind a semicolon.

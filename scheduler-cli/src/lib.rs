@@ -9,6 +9,7 @@
 //! - A result goes to stdout and everything else to stderr; JSON carries its version, also on failure.
 
 mod app;
+mod args_fault;
 mod checked;
 mod command_line;
 mod data_dir;

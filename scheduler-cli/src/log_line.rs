@@ -17,6 +17,9 @@ pub(crate) const NO_TASK: &str = "scheduler";
 /// Room for what most lines of a run say, so that what follows stands in one column.
 const COMMON: usize = 20;
 
+/// The widest column of task names; longer ones push their own line to the right.
+const WIDEST: usize = 24;
+
 /// Fields that every line of a run carries and that say little at a glance; the JSON form has them.
 const LEFT_OUT: [&str; 4] = ["fence", "tier", "backend", "fire_time"];
 
@@ -30,7 +33,7 @@ pub(crate) struct LogLine {
 impl LogLine {
     /// Lines with the time of day in `zone`, whose task names take `width` columns.
     pub(crate) fn new(zone: &str, width: usize) -> Self {
-        Self { zone: zone.to_owned(), width: width.max(NO_TASK.len()) }
+        Self { zone: zone.to_owned(), width: width.clamp(NO_TASK.len(), WIDEST) }
     }
 
     fn time_of_day(&self) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use scheduler_core::{Backend, BackendInfo, BackendKind, BackendRole, BackendSettings, Name, Registry, Site};
 use serde_json::{Map, Value};
 
-use crate::checked::args_fault;
+use crate::args_fault;
 use crate::diagnostic::Diagnostic;
 use crate::layers::Document;
 use crate::settings::{BackendSection, Settings};
@@ -56,9 +56,11 @@ pub(crate) fn build(
         sites.push(Site { info, is_default: role.is_default, is_down: false });
         match built {
             Ok(backend) => members.push(Member { backend, role }),
-            Err(found) => faults.extend(
-                found.iter().map(|fault| args_fault(document, &section.pointer, "backend/bad_config", fault)),
-            ),
+            Err(found) => {
+                let place = &section.pointer;
+                let told = |fault| args_fault::diagnose(document, place, "backend/bad_config", fault);
+                faults.extend(found.iter().map(told));
+            }
         }
     }
     (members, all_known.then_some(sites))

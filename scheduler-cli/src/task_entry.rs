@@ -22,6 +22,8 @@ pub(crate) struct TaskEntry {
     pub(crate) job: Option<String>,
     /// The definition; what was faulty has its default.
     pub(crate) task: Task,
+    /// Whether the job can be given its args.
+    pub(crate) has_sound_args: bool,
     /// Whether nothing was faulty.
     pub(crate) is_sound: bool,
 }
@@ -37,7 +39,9 @@ pub(crate) fn decode(
     let job: Option<String> = fields.require("job", faults);
     let mut task =
         Task::new(name_or_placeholder(name), name_or_placeholder(job.as_deref().unwrap_or_default()));
+    let before_args = faults.len();
     task.args = args(&mut fields, faults);
+    let has_sound_args = faults.len() == before_args;
     task.trigger = task_trigger::take(&mut fields, &task.name, timezone, faults);
     task.characteristics = characteristics(&mut fields, faults);
     task.tier = fields.word("tier", &words(Tier::ALL, Tier::as_str), faults);
@@ -58,7 +62,7 @@ pub(crate) fn decode(
     fields.refuse("config/not_available", "fired_by", problem, faults);
     let pointer = fields.pointer().to_owned();
     fields.finish(faults);
-    TaskEntry { pointer, job, task, is_sound: faults.len() == before }
+    TaskEntry { pointer, job, task, has_sound_args, is_sound: faults.len() == before }
 }
 
 /// The name, or another one where it is none: its fault is reported, and looking for others goes on.

@@ -64,7 +64,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let rows: Vec<Row<'_>> = session.registry.backends().map(|kind| Row::new(kind, &members)).collect();
     output::many(flags.output.format, "backends", &rows, || {
         let header = ["KIND", "TIER", "CONFIGURED", "CRATE", "WAY", "CAPABILITIES"];
-        table(&header, 3, rows.iter().map(Row::cells))
+        table(&header, 5, rows.iter().map(Row::cells))
     })?;
     Ok(Exit::Done)
 }

@@ -44,7 +44,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let now = Timestamp::from(std::time::SystemTime::now());
     output::many(flags.output.format, "runs", &runs, || {
         let header = ["RUN", "TASK", "FIRED", "RESULT", "ATTEMPT", "TOOK", "REASON"];
-        table(&header, 2, runs.iter().map(|run| cells(run, now)))
+        table(&header, 6, runs.iter().map(|run| cells(run, now)))
     })?;
     Ok(Exit::Done)
 }

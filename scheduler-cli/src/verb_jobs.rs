@@ -52,7 +52,7 @@ impl<'a> Row<'a> {
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
     let rows: Vec<Row<'_>> = session.registry.jobs().map(Row::new).collect();
     output::many(flags.output.format, "jobs", &rows, || {
-        table(&["JOB", "TIERS", "CRATE", "WAY", "WHAT IT DOES"], 1, rows.iter().map(Row::cells))
+        table(&["JOB", "TIERS", "CRATE", "WAY", "WHAT IT DOES"], 4, rows.iter().map(Row::cells))
     })?;
     Ok(Exit::Done)
 }

@@ -83,7 +83,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
         checked.tasks.iter().map(|task| Row::new(task, last.get(&task.task.name), now)).collect();
     output::many(flags.output.format, "tasks", &rows, || {
         let header = ["NAME", "TIER", "SCHEDULE", "NEXT", "LAST", "RESULT"];
-        table(&header, 1, rows.iter().map(|row| row.cells(now)))
+        table(&header, 2, rows.iter().map(|row| row.cells(now)))
     })?;
     Ok(Exit::Done)
 }

@@ -65,7 +65,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
             (Some(_), false) => {
                 let row =
                     |(fire, written): (&Timestamp, &String)| vec![written.clone(), relative(*fire, now)];
-                table(&["FIRE TIME", "NEXT"], 2, fires.iter().zip(&written).map(row))
+                table(&["FIRE TIME", "WHEN"], 1, fires.iter().zip(&written).map(row))
             }
         })?,
     }

@@ -1,10 +1,11 @@
 //! `scheduler run`: the daemon. Nothing starts before the whole configuration was found sound.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{Drained, Registry, Scheduler, SystemClock, Timestamp};
+use scheduler_core::{Drained, Registry, RunId, Scheduler, SystemClock, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::checked::Checked;
@@ -14,6 +15,7 @@ use crate::duration::parse_duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
 use crate::log::{self, LogFormat};
+use crate::origin::Origin;
 use crate::orphans;
 use crate::relative::rough;
 use crate::session::Session;
@@ -133,10 +135,11 @@ async fn drain(
         signal = signals.next() => signal,
     };
     warn!("{signal} again: not waiting for {} under way", counted(tally.running(), "run"));
-    // The stop goes on beside it, because its answer tells of what was cut off.
+    // The stop goes on beside it and tells of what was cut off; a backend may tell both callers.
     let (stopped, aborted) = tokio::join!(stop, scheduler.abort());
-    let mut drained = stopped?;
-    drained.add(aborted?);
+    let (mut drained, aborted) = (stopped?, aborted?);
+    let told: HashSet<RunId> = drained.abandoned.iter().copied().collect();
+    drained.abandoned.extend(aborted.abandoned.into_iter().filter(|run| !told.contains(run)));
     Ok(drained)
 }
 
@@ -153,10 +156,11 @@ fn report(drained: &Drained) -> Exit {
 }
 
 fn log_fault(fault: &Diagnostic) {
-    let place = fault.origin.place();
-    let help = fault.help.as_deref().unwrap_or_default();
+    let Diagnostic { code, message, .. } = fault;
+    let place = (fault.origin != Origin::None).then(|| fault.origin.place());
+    let help = fault.help.as_deref();
     match fault.severity {
-        Severity::Error => error!(code = fault.code, place, help, "{}", fault.message),
-        Severity::Warning => warn!(code = fault.code, place, help, "{}", fault.message),
+        Severity::Error => error!(code, place, help, "{message}"),
+        Severity::Warning => warn!(code, place, help, "{message}"),
     }
 }

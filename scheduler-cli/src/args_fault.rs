@@ -1,0 +1,36 @@
+//! Faults in what a job or a backend reads itself, told like those of our own keys.
+
+use scheduler_core::ArgsError;
+
+use crate::diagnostic::Diagnostic;
+use crate::layers::Document;
+use crate::pointer;
+use crate::suggest::suggestion;
+
+/// The fault as a diagnostic; its pointer counts from `base`.
+pub(crate) fn diagnose(document: &Document, base: &str, code: &'static str, fault: &ArgsError) -> Diagnostic {
+    let place = format!("{base}{}", fault.pointer);
+    // serde's words for the two most common slips; whatever says neither stands as it is.
+    if let Some(rest) = fault.message.strip_prefix("unknown field `") {
+        let mut names = rest.split('`').step_by(2);
+        let key = names.next().unwrap_or_default();
+        let known: Vec<&str> = names.collect();
+        let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
+        let place = below(document, &place, key);
+        let message = format!("unknown key {}", pointer::subject(&place));
+        let fault = Diagnostic::error(code, message, document.key_origin(&place));
+        return fault.with_help(suggestion(key, "known keys", &known));
+    }
+    if let Some(key) = fault.message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        let message = format!("{} is missing", pointer::subject(&pointer::child(&place, key)));
+        return Diagnostic::error(code, message, document.origin(&place)).with_help(format!("write `{key}`"));
+    }
+    let message = format!("{}: {}", pointer::subject(&place), fault.message);
+    Diagnostic { help: fault.help.clone(), ..Diagnostic::error(code, message, document.origin(&place)) }
+}
+
+/// The place of a key, whether the pointer leads to it or to the table that holds it.
+fn below(document: &Document, place: &str, key: &str) -> String {
+    let child = pointer::child(place, key);
+    if document.value(&child).is_some() { child } else { place.to_owned() }
+}
