@@ -56,7 +56,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     output::one(flags.output.format, &report, || {
         let warnings = match checked.diagnostics.len() {
             0 => String::new(),
-            _ => format!(" ({})", count(&checked.diagnostics)),
+            _ => format!("; {}", count(&checked.diagnostics)),
         };
         format!("OK {}{warnings}\n", summary(&checked, now))
     })?;

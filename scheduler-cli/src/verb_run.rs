@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{Drained, Registry, RunId, Scheduler, SystemClock, Timestamp};
+use scheduler_core::{Drained, Error, Registry, RunId, Scheduler, SystemClock, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::checked::Checked;
@@ -73,7 +73,7 @@ async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>)
     submit(&scheduler, checked).await?;
     let began = tokio::time::Instant::now();
     tokio::select! {
-        started = scheduler.start() => started.map_err(|error| Failure { exit: Exit::Unreachable, ..error.into() })?,
+        started = scheduler.start() => started.map_err(not_started)?,
         signal = signals.next() => {
             info!("{signal} before everything had started");
             scheduler.abort().await?;
@@ -99,6 +99,13 @@ pub(crate) fn build(checked: &Checked, registry: Registry) -> Result<Scheduler, 
         .registry(registry);
     let members = checked.members.iter().cloned();
     Ok(members.fold(builder, |builder, member| builder.backend_as(member.backend, member.role)).build()?)
+}
+
+/// Which backend it was stands in the log.
+fn not_started(error: Error) -> Failure {
+    let mut failure = Failure { exit: Exit::Unreachable, ..error.into() };
+    failure.summary.message = format!("a required backend did not start: {}", failure.summary.message);
+    failure.with_help("`required = false` in its section lets the daemon run without it")
 }
 
 /// Hands over every task before anything starts, so that a refusal leaves nothing behind.

@@ -1,0 +1,103 @@
+//! `exec`: one attempt, here and now.
+
+use rustix::process::Signal;
+
+use crate::bench::{Bench, Daemon};
+
+fn task(script: &str, more: &str) -> Bench {
+    Bench::new(&format!(
+        "[tasks.one]\njob = \"exec\"\nargs = {{ program = '{script}', shell = true }}\n{more}\n"
+    ))
+}
+
+#[test]
+fn the_exit_code_tells_the_outcome() {
+    let cases = [
+        ("echo out; echo err >&2", "", 0, "succeeded"),
+        ("exit 3", "retry.max_attempts = 5", 1, "failed"),
+        ("exit 64", "", 1, "failed"),
+        ("exit 75", "", 1, "snoozed"),
+        ("exec sleep 600", "timeout = \"200ms\"", 1, "failed"),
+    ];
+
+    for (script, more, code, outcome) in cases {
+        let answer = task(script, more).run(&["exec", "one", "-o", "json"]);
+
+        assert_eq!((answer.code, answer.json()["outcome"].as_str()), (code, Some(outcome)), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_the_program_prints_is_passed_on() {
+    let answer = task("echo to stdout; echo to stderr >&2", "").run(&["exec", "one"]);
+
+    assert!(answer.stdout.starts_with("to stdout\none succeeded after "), "{answer:?}");
+    assert_eq!(answer.stderr, "to stderr\n");
+}
+
+#[test]
+fn the_program_learns_which_run_it_is() {
+    let bench = task("echo $SCHEDULER_RUN_ID $SCHEDULER_FIRE_TIME $SCHEDULER_ATTEMPT", "");
+    let run_id = "01kdn4xt2v8d5q0z9w7r3y6mba";
+
+    let answer = bench.run(&[
+        "exec",
+        "one",
+        "--run-id",
+        run_id,
+        "--fire-time",
+        "2026-01-01T01:00:00+01:00",
+        "--attempt",
+        "2",
+    ]);
+
+    assert!(answer.stdout.starts_with(&format!("{run_id} 2026-01-01T00:00:00Z 2\n")), "{answer:?}");
+}
+
+#[test]
+fn the_same_fire_time_is_the_same_run() {
+    let bench = task("true", "");
+    let call = ["exec", "one", "--fire-time", "2026-01-01T00:00:00Z", "-o", "json"];
+
+    let (first, second) = (bench.run(&call).json(), bench.run(&call).json());
+    let other = bench.run(&["exec", "one", "-o", "json"]).json();
+
+    assert_eq!(first["run_id"], second["run_id"]);
+    assert_ne!(first["run_id"], other["run_id"]);
+}
+
+#[test]
+fn bad_flags_are_refused() {
+    let bench = task("touch marker", "");
+
+    for flags in [["--run-id", "short"], ["--fire-time", "now"], ["--attempt", "0"], ["--param", "novalue"]] {
+        let answer = bench.run(&["exec", "one", flags[0], flags[1]]);
+
+        assert_eq!(answer.code, 2, "{answer:?}");
+        assert!(answer.stderr.contains(flags[0]), "{answer:?}");
+    }
+    assert!(!bench.path("marker").exists());
+}
+
+#[test]
+fn a_signal_cancels_it() {
+    let bench = task("echo ready >&2; echo x > began; exec sleep 600", "");
+    let daemon = Daemon::of(bench.command(&["exec", "one"]));
+    crate::daemon::appears(&bench.path("began"));
+
+    daemon.signal(Signal::TERM);
+    let (code, _) = daemon.end();
+
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn it_runs_beside_a_daemon() {
+    let bench = task("echo x >> runs", "trigger = { every = \"100ms\" }");
+    let mut daemon = bench.daemon(&[]);
+    daemon.line(&["one", "succeeded"]);
+
+    let answer = bench.run(&["exec", "one"]);
+
+    assert_eq!(answer.code, 0, "{answer:?}");
+}

@@ -1,0 +1,15 @@
+//! Drives the binary as a person or a script does.
+#![cfg(all(unix, feature = "local", feature = "builtin-jobs"))]
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod placement;
