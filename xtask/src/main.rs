@@ -11,6 +11,7 @@ mod alone;
 mod arrows;
 mod audit;
 mod check;
+mod codes;
 mod command_line;
 mod docs;
 mod features;
