@@ -50,3 +50,8 @@ mod workers;
 
 pub use backend::{LocalBackend, kind};
 pub use config::LocalConfig;
+
+/// Compiles and runs the program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

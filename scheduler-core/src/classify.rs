@@ -2,6 +2,8 @@
 //!
 //! The rules are the decision matrix of the original design; the documentation's matrix is made from them.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::{Complexity, Durability, Frequency, Infrastructure, TaskCharacteristics, Tier, Visibility};
@@ -306,6 +308,22 @@ impl Fact {
             Self::Complexity(_) => format!("complexity = {}", facts.complexity),
             Self::Durability(_) => format!("durability = {}", facts.durability),
             Self::Infrastructure(_) => format!("infrastructure = {}", facts.infrastructure),
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    /// The field and the values that hold, as `field = a or b`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn joined<T: fmt::Display>(values: &[T]) -> String {
+            values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+        }
+        match self {
+            Self::Frequency(values) => write!(f, "frequency = {}", joined(values)),
+            Self::Visibility(values) => write!(f, "visibility = {}", joined(values)),
+            Self::Complexity(values) => write!(f, "complexity = {}", joined(values)),
+            Self::Durability(values) => write!(f, "durability = {}", joined(values)),
+            Self::Infrastructure(values) => write!(f, "infrastructure = {}", joined(values)),
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::command_line::{CommandLine, workspace_root};
 use crate::metadata::{self, Member};
 use crate::steps::{self, Step};
-use crate::{alone, arrows, features, house, paths};
+use crate::{alone, arrows, codes, features, house, paths};
 
 /// A part of the check that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Arrows,
     /// Names of Rust files; long files are reported
     House,
+    /// Every error code is explained in docs/troubleshooting.md
+    Codes,
     /// No tracked file mentions a home folder
     Paths,
 }
@@ -74,6 +76,9 @@ impl Part {
             }
             Self::House => {
                 vec![Step::rule("house", "cargo xtask check house", || house::check(workspace_root()))]
+            }
+            Self::Codes => {
+                vec![Step::rule("codes", "cargo xtask check codes", || codes::check(workspace_root()))]
             }
             Self::Paths => vec![Step::rule("paths", "cargo xtask check paths", paths::check)],
         }

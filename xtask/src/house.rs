@@ -42,7 +42,7 @@ fn has_refused_name(file: &Path) -> bool {
 }
 
 /// Walks the folders instead of asking git, so that an unpacked release can be checked too.
-fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -11,7 +11,9 @@ mod alone;
 mod arrows;
 mod audit;
 mod check;
+mod codes;
 mod command_line;
+mod docs;
 mod features;
 mod house;
 mod metadata;
@@ -43,6 +45,8 @@ enum Command {
     },
     /// Run `check`, then every test suite; the last line is `N passed, N failed`
     Test,
+    /// Write the pages in docs/ that are made from the code
+    Docs,
     /// Check dependencies for bans, licences and sources (needs cargo-deny)
     Audit,
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
         Command::Test => test::run(),
+        Command::Docs => docs::run(),
         Command::Audit => audit::run(),
     };
 
