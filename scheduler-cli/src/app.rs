@@ -7,7 +7,6 @@ use scheduler_core::{BackendKind, Error, JobDescriptor, Registry, Source, Way};
 
 use crate::command_line;
 use crate::failure::Failure;
-use crate::output::Format;
 
 /// A scheduler binary in the making.
 ///
@@ -80,12 +79,12 @@ impl App {
     /// Does what `arguments` ask for, the first of which is the program's name.
     #[must_use]
     pub fn run_with(self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> ExitCode {
-        let arguments = arguments.into_iter().map(Into::into).collect();
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         match self.into_registry() {
             Ok(registry) => command_line::execute(registry, arguments),
             Err(error) => {
                 let failure = Failure::from(error);
-                failure.print(Format::Table);
+                failure.print(command_line::asked_format(&arguments));
                 failure.exit.into()
             }
         }

@@ -113,7 +113,7 @@ fn unparsed(error: &clap::Error, format: Format) -> Result<Exit, Failure> {
 }
 
 /// The format that a command line asks for, also when the rest of it makes no sense.
-fn asked_format(arguments: &[OsString]) -> Format {
+pub(crate) fn asked_format(arguments: &[OsString]) -> Format {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let named = words.iter().enumerate().find_map(|(index, word)| match *word {
         "-o" | "--output" => words.get(index + 1).copied(),

@@ -129,11 +129,6 @@ fn misfire(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Misfire {
     misfire.policy = table.word("policy", &policies, faults).unwrap_or(misfire.policy);
     misfire.max_lateness = table.take("max_lateness", faults);
     misfire.max = table.take::<NonZeroU32>("max", faults).unwrap_or(misfire.max);
-    if table.has("max") && misfire.policy != MisfirePolicy::All {
-        let message = format!("{} means nothing with policy = \"{}\"", table.subject("max"), misfire.policy);
-        let help = "leave it out, or set policy = \"all\"";
-        faults.push(table.fault("config/no_effect", "max", message).with_help(help));
-    }
     table.finish(faults);
     misfire
 }

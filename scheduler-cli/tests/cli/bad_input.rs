@@ -92,10 +92,6 @@ const CASES: &[(&str, &[&str])] = &[
         &["config/unknown_word", "8:11", "did you mean `all`?"],
     ),
     (
-        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\nmisfire = { policy = \"skip\", max = 3 }\n",
-        &["config/no_effect", "8:36"],
-    ),
-    (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\npriority = 12\n",
         &["config/out_of_range", "8:12", "0 to 9"],
     ),

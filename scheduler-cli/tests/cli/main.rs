@@ -13,3 +13,9 @@ mod daemon;
 mod exec;
 #[cfg(test)]
 mod placement;
+#[cfg(test)]
+mod reasons;
+#[cfg(test)]
+mod shipped;
+#[cfg(test)]
+mod timetable;
