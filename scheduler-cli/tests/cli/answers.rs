@@ -63,15 +63,17 @@ fn a_task_whose_time_has_passed_is_warned_about() {
 #[test]
 fn list_never_cuts_a_name_however_narrow_the_terminal_is() {
     let name = "a_name_that_is_as_long_as_names_may_be_which_is_64_characters_or";
-    let bench = Bench::new(&format!("[tasks.{name}]\njob = \"exec\"\nargs.program = \"true\"\n"));
+    let trigger = "{ cron = \"30 2 * * *\", timezone = \"America/Argentina/Buenos_Aires\", max_runs = 10 }";
+    let bench = Bench::new(&format!(
+        "[tasks.{name}]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = {trigger}\n"
+    ));
 
-    for columns in ["20", "40", "80", "100", "200"] {
+    for columns in (20..200).step_by(10) {
         let mut command = bench.command(&["list"]);
-        command.env("COLUMNS", columns);
+        command.env("COLUMNS", columns.to_string());
         let answer = Answer::of(command);
 
         assert!(answer.stdout.contains(name), "{columns}: {}", answer.stdout);
-        assert!(answer.stdout.contains("when asked"), "{columns}: {}", answer.stdout);
     }
 }
 

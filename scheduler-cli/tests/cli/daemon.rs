@@ -57,10 +57,10 @@ fn a_task_that_fails_is_seen_to_retry_and_ends_failed() {
 #[test]
 fn a_signal_lets_runs_end_within_the_grace() {
     for signal in [Signal::TERM, Signal::INT] {
-        let bench = Bench::new(&script("slow", "500ms", "sleep 1; touch done", ""));
+        let bench = Bench::new(&script("slow", "500ms", "echo $$ > began; sleep 1; touch done", ""));
         let mut daemon = bench.daemon(&[]);
 
-        daemon.line(&["slow", "started"]);
+        appears(&bench.path("began"));
         daemon.signal(signal);
         daemon.line(&["draining: 1 run under way, at most 30s"]);
         let (code, log) = daemon.end();
