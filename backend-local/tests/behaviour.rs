@@ -1,5 +1,7 @@
 //! What the local tier promises beside the policies: isolation, stopping, history, clocks.
 
+#![expect(clippy::unwrap_used, reason = "the tests' own functions may fail like the tests")]
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

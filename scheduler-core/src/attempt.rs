@@ -125,7 +125,8 @@ fn message_of(payload: Box<dyn Any + Send>) -> String {
     message
 }
 
-#[cfg(all(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Clock, JobDescriptor, Name, RunHost, RunId, RunIdentity, TestClock, Tier, Timestamp};

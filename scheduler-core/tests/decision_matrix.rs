@@ -1,6 +1,5 @@
 //! `docs/decision-matrix.md` is made from the classifier and cannot drift from it.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use scheduler_core::{RULES, TaskCharacteristics, Tier, classify_task};
@@ -18,23 +17,21 @@ fn matrix() -> String {
             example.map(|facts| classify_task(&facts)).expect("every rule is the answer to something");
         let allowed: Vec<String> = rule.when.iter().map(ToString::to_string).collect();
         let when = if allowed.is_empty() { "none of the above".to_owned() } else { allowed.join(", ") };
-        writeln!(page, "| {} | {when} | {} | {} |", facts.rule, facts.tier, rule.because).unwrap();
+        page += &format!("| {} | {when} | {} | {} |\n", facts.rule, facts.tier, rule.because);
     }
     let count = |tier| TaskCharacteristics::all().filter(|facts| classify_task(facts).tier == tier).count();
-    writeln!(
-        page,
-        "\nOver the 72 combinations of explicit values that is {} workflow, {} queue and {} local.\n",
+    page += &format!(
+        "\nOver the 72 combinations of explicit values that is {} workflow, {} queue and {} local.\n\n",
         count(Tier::Workflow),
         count(Tier::Queue),
         count(Tier::Local)
-    )
-    .unwrap();
+    );
     page.push_str("| frequency | visibility | complexity | durability | infrastructure | tier | rule |\n");
     page.push_str("|---|---|---|---|---|---|---|\n");
     for facts in TaskCharacteristics::all() {
         let answer = classify_task(&facts);
         let words: Vec<&str> = facts.words().into_iter().map(|(_, word)| word).collect();
-        writeln!(page, "| {} | {} | {} |", words.join(" | "), answer.tier, answer.rule).unwrap();
+        page += &format!("| {} | {} | {} |\n", words.join(" | "), answer.tier, answer.rule);
     }
     page
 }
