@@ -20,6 +20,8 @@ struct Counts {
     skipped: usize,
     retries: usize,
     running: HashSet<RunId>,
+    /// Runs whose next attempt has not begun; it becomes a retry only then.
+    retrying: HashSet<RunId>,
 }
 
 impl Tally {
@@ -41,13 +43,17 @@ impl Tally {
         match event {
             Event::AttemptStarted { run, .. } => {
                 counts.running.insert(run.id);
+                counts.retries += usize::from(counts.retrying.remove(&run.id));
             }
             Event::AttemptEnded { run, .. } => {
                 counts.running.remove(&run.id);
-                counts.retries += usize::from(run.state == RunState::Retrying);
+                if run.state == RunState::Retrying {
+                    counts.retrying.insert(run.id);
+                }
             }
             Event::RunEnded { run, .. } => {
                 counts.running.remove(&run.id);
+                counts.retrying.remove(&run.id);
                 match run.state {
                     RunState::Succeeded => counts.succeeded += 1,
                     RunState::Failed => counts.failed += 1,

@@ -47,6 +47,12 @@ fn a_task_that_fails_is_seen_to_retry_and_ends_failed() {
     let (code, log) = daemon.end();
 
     assert_eq!(code, 0, "{log}");
+    let began = log.lines().filter(|line| line.contains("started")).filter(|line| line.ends_with("/2"));
+    let told = match began.count() {
+        1 => "; 1 retry".to_owned(),
+        retries => format!("; {retries} retries"),
+    };
+    assert!(log.contains(&told), "{log}");
     let failed = bench.run(&["history", "--failed", "-o", "json"]).json();
     assert_eq!(failed["runs"][0]["attempt"], 2);
     assert_eq!(failed["runs"][0]["failures"][0]["error"], "exit code 3: no luck");
