@@ -57,10 +57,15 @@ impl Warning {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Flip {
-    /// The fields to change, as (field, new value).
+    /// The fields to change and their new values.
+    #[serde(serialize_with = "as_table")]
     pub set: Vec<(&'static str, &'static str)>,
     /// The tier it would give.
     pub tier: Tier,
+}
+
+fn as_table<S: serde::Serializer>(set: &[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(set.iter().copied())
 }
 
 /// One rule: where all its facts hold, its tier is the answer.

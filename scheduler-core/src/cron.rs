@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -23,13 +23,14 @@ use crate::{Error, Result, Timestamp};
 #[derive(Clone)]
 pub struct Cron(Arc<Parts>);
 
-#[derive(PartialEq)]
 struct Parts {
     expression: String,
     zone: String,
     parsed: croner::Cron,
     /// Whether none of the second, minute and hour fields starts with `*` or `?`.
     fixed: bool,
+    /// Counted when it is first asked for.
+    mean_period: OnceLock<Duration>,
 }
 
 impl Cron {
@@ -50,7 +51,7 @@ impl Cron {
             .map_err(|error| bad(expression, &error.to_string()))?;
         let fixed = field::is_fixed(&plain);
         let (expression, zone) = (expression.to_owned(), zone.to_owned());
-        let cron = Self(Arc::new(Parts { expression, zone, parsed, fixed }));
+        let cron = Self(Arc::new(Parts { expression, zone, parsed, fixed, mean_period: OnceLock::new() }));
         // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
         match cron.next_after(Timestamp::from_millis(0)) {
             Some(_) => Ok(cron),
@@ -126,6 +127,10 @@ impl Cron {
     /// The mean time between fires over the 28 days from 2024-01-01 UTC; of an expression that fires less than
     /// twice there, those 28 days.
     pub fn mean_period(&self) -> Duration {
+        *self.0.mean_period.get_or_init(|| self.count_mean_period())
+    }
+
+    fn count_mean_period(&self) -> Duration {
         const FROM: Timestamp = Timestamp::from_millis(1_704_067_200_000);
         const WINDOW: Duration = Duration::from_secs(28 * 86_400);
         // Beyond one fire a second nothing changes the class, so the count is bounded by looking at an hour first.
@@ -230,8 +235,8 @@ mod field {
             {
                 return Err(format!("{name} `{field}`: step {step} is larger than the field"));
             }
-            if let Err(error) = parser.parse(&alone.join(" ")) {
-                return Err(format!("{name} `{field}`: {error}"));
+            if parser.parse(&alone.join(" ")).is_err() {
+                return Err(format!("{name} `{field}`: {}", allowed(name)));
             }
         }
         Ok(())
@@ -244,6 +249,17 @@ mod field {
             ["@hourly"] => false,
             [_] => true,
             _ => !fields.iter().take(time).any(|field| field.starts_with(['*', '?'])),
+        }
+    }
+
+    fn allowed(name: &str) -> &'static str {
+        match name {
+            "second" | "minute" => "it takes 0-59, lists 1,2, ranges 1-5 and steps */15",
+            "hour" => "it takes 0-23, lists 1,2, ranges 1-5 and steps */2",
+            "day of month" => "it takes 1-31, L, 15W, lists, ranges and steps",
+            "month" => "it takes 1-12, JAN-DEC, lists, ranges and steps",
+            "day of week" => "it takes 0-7 or SUN-SAT (0 and 7 are Sunday), 5L, 1#2, lists, ranges and steps",
+            _ => "it takes 1-9999, lists, ranges and steps",
         }
     }
 
@@ -324,7 +340,9 @@ impl FromStr for Cron {
 
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.0.expression == other.0.expression
+            && self.0.zone == other.0.zone
+            && self.0.parsed == other.0.parsed
     }
 }
 
