@@ -14,6 +14,8 @@ mod exec;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
+mod quickstart;
+#[cfg(test)]
 mod reasons;
 #[cfg(test)]
 mod shipped;
