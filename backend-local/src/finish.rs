@@ -19,6 +19,7 @@ impl Engine {
         };
         live.attempt = None;
         self.attempts -= 1;
+        live.run.output = end.output().clone();
         let policy = &live.placed.task.retry;
         let attempts = policy.attempts_on(Tier::Local);
         let verdict = verdict(end, policy, live.run.attempt, attempts, live.run.id.seed());
@@ -30,10 +31,7 @@ impl Engine {
         let draining = self.drain.is_some();
         let Some(live) = self.live.get_mut(key) else { return };
         match verdict {
-            Verdict::Succeed(output) => {
-                live.run.output = output;
-                self.end_run(key, RunState::Succeeded);
-            }
+            Verdict::Succeed(_) => self.end_run(key, RunState::Succeeded),
             Verdict::Fail { error } => {
                 live.run.record_failure(now, error.clone());
                 live.run.reason = Some(error);

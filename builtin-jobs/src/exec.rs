@@ -215,18 +215,14 @@ impl Exec {
     }
 
     fn conclude(&self, status: ExitStatus, pipes: &Pipes, took: Duration) -> Result<Output, JobError> {
-        let (stdout, stderr) = (pipes.stdout(), pipes.stderr());
-        match self.exit_codes.meaning(status) {
-            Meaning::Success => Ok(json!({
-                "exit_code": status.code(),
-                "stdout": stdout,
-                "stderr": stderr,
-                "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            })),
-            Meaning::Snooze => Err(JobError::snooze(self.snooze)),
-            Meaning::Abort => Err(JobError::abort(account(status, &stdout, &stderr))),
-            Meaning::Retry => Err(JobError::retry(account(status, &stdout, &stderr))),
-        }
+        let account = || account(status, &pipes.stdout(), &pipes.stderr());
+        let error = match self.exit_codes.meaning(status) {
+            Meaning::Success => return Ok(shown(status.code(), pipes, took)),
+            Meaning::Snooze => JobError::snooze(self.snooze),
+            Meaning::Abort => JobError::abort(account()),
+            Meaning::Retry => JobError::retry(account()),
+        };
+        Err(error.with_output(shown(status.code(), pipes, took)))
     }
 }
 
@@ -242,7 +238,7 @@ impl Job for Exec {
             Ok(ended) => ended?,
             Err(reason) => {
                 pipes.during(group.end(self.grace)).await?;
-                return Err(ended_early(reason));
+                return Err(ended_early(reason).with_output(shown(None, &pipes, began.elapsed())));
             }
         }
         let took = began.elapsed();
@@ -264,6 +260,16 @@ impl Job for Exec {
             folder => [folder.err(), self.locate().err()].into_iter().flatten().collect(),
         }
     }
+}
+
+/// What a program printed and how long it took, as history keeps it, whether it succeeded or not.
+fn shown(exit_code: Option<i32>, pipes: &Pipes, took: Duration) -> Output {
+    json!({
+        "exit_code": exit_code,
+        "stdout": pipes.stdout(),
+        "stderr": pipes.stderr(),
+        "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 fn ended_early(reason: CancelReason) -> JobError {

@@ -102,14 +102,18 @@ async fn run(
             context.cancel(CancelReason::Requested);
             tokio::select! {
                 end = &mut work => end,
-                _ = signals.next() => scheduler_core::AttemptEnd::Cancelled(CancelReason::Requested),
+                _ = signals.next() => scheduler_core::AttemptEnd::Cancelled {
+                    reason: CancelReason::Requested,
+                    output: Value::Null,
+                },
             }
         }
     };
     let took = began.elapsed();
     // The last attempt there is: what another one would do is up to whoever counts them.
+    let output = end.output().clone();
     let verdict = verdict(end, &task.task.retry, flags.attempt, flags.attempt, run_id.seed());
-    let (outcome, reason, output) = outcome(verdict);
+    let (outcome, reason) = outcome(verdict);
     Ok(Report {
         task: flags.task.clone(),
         run_id,
@@ -143,14 +147,12 @@ fn identity(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<RunI
     })
 }
 
-fn outcome(verdict: Verdict) -> (&'static str, Option<String>, Output) {
+fn outcome(verdict: Verdict) -> (&'static str, Option<String>) {
     match verdict {
-        Verdict::Succeed(output) => ("succeeded", None, output),
-        Verdict::Fail { error } | Verdict::Retry { error, .. } => ("failed", Some(error), Value::Null),
-        Verdict::Snooze { after } => {
-            ("snoozed", Some(format!("asks to run again in {}", Spelled(after))), Value::Null)
-        }
-        Verdict::Cancel(reason) => ("cancelled", Some(reason.as_str().to_owned()), Value::Null),
+        Verdict::Succeed(_) => ("succeeded", None),
+        Verdict::Fail { error } | Verdict::Retry { error, .. } => ("failed", Some(error)),
+        Verdict::Snooze { after } => ("snoozed", Some(format!("asks to run again in {}", Spelled(after)))),
+        Verdict::Cancel(reason) => ("cancelled", Some(reason.as_str().to_owned())),
     }
 }
 

@@ -17,12 +17,35 @@ pub enum AttemptEnd {
     Succeeded(Output),
     /// The job returned an error.
     Failed(JobError),
-    /// The time limit passed; the job was told to stop and its future is gone.
-    TimedOut(Duration),
+    /// This time limit passed; the job was told to stop and its future is gone.
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+        /// What the job had to show, if it ended in time to show it.
+        output: Output,
+    },
     /// The job panicked with this message.
     Panicked(String),
     /// It was told to stop and did not finish.
-    Cancelled(CancelReason),
+    Cancelled {
+        /// Why.
+        reason: CancelReason,
+        /// What the job had to show, if it ended in time to show it.
+        output: Output,
+    },
+}
+
+impl AttemptEnd {
+    /// What the job had to show, whatever the end; `null` for nothing.
+    pub fn output(&self) -> &Output {
+        match self {
+            Self::Succeeded(output) | Self::TimedOut { output, .. } | Self::Cancelled { output, .. } => {
+                output
+            }
+            Self::Failed(error) => error.output(),
+            Self::Panicked(_) => &Output::Null,
+        }
+    }
 }
 
 /// Runs `job` once, for at most `limit`.
@@ -93,24 +116,24 @@ async fn drive(
     });
     match ended.await {
         Some(ended) => conclude(ended, Some(reason), limit),
-        None => stopped(reason, limit),
+        None => stopped(reason, limit, Output::Null),
     }
 }
 
 fn conclude(ended: Ended, told: Option<CancelReason>, limit: Option<Duration>) -> AttemptEnd {
     match (ended, told) {
         (Err(payload), _) => AttemptEnd::Panicked(message_of(payload)),
-        (Ok(_), Some(CancelReason::TimedOut)) => stopped(CancelReason::TimedOut, limit),
+        (Ok(Ok(output)), Some(CancelReason::TimedOut)) => stopped(CancelReason::TimedOut, limit, output),
         (Ok(Ok(output)), _) => AttemptEnd::Succeeded(output),
-        (Ok(Err(_)), Some(reason)) => AttemptEnd::Cancelled(reason),
+        (Ok(Err(error)), Some(reason)) => stopped(reason, limit, error.output().clone()),
         (Ok(Err(error)), None) => AttemptEnd::Failed(error),
     }
 }
 
-fn stopped(reason: CancelReason, limit: Option<Duration>) -> AttemptEnd {
+fn stopped(reason: CancelReason, limit: Option<Duration>, output: Output) -> AttemptEnd {
     match (reason, limit) {
-        (CancelReason::TimedOut, Some(limit)) => AttemptEnd::TimedOut(limit),
-        _ => AttemptEnd::Cancelled(reason),
+        (CancelReason::TimedOut, Some(limit)) => AttemptEnd::TimedOut { limit, output },
+        _ => AttemptEnd::Cancelled { reason, output },
     }
 }
 
@@ -186,14 +209,22 @@ mod tests {
     async fn a_limit_is_heard_at_its_time_and_enforced_after_the_time_to_wind_down() {
         let polite = ended(None, |ctx| async move {
             ctx.cancelled().await;
-            Ok(Value::Null)
+            Ok("late".into())
         });
-        assert_eq!(polite.await, ("TimedOut(1s)".into(), 1), "a success after the limit is none");
+        assert_eq!(
+            polite.await,
+            ("TimedOut { limit: 1s, output: String(\"late\") }".into(), 1),
+            "a success after the limit is none"
+        );
         let deaf = ended(None, |ctx| async move {
             ctx.sleep(SECOND * 100).await;
             Ok(Value::Null)
         });
-        assert_eq!(deaf.await, ("TimedOut(1s)".into(), 6), "five seconds to wind down, then it is dropped");
+        assert_eq!(
+            deaf.await,
+            ("TimedOut { limit: 1s, output: Null }".into(), 6),
+            "five seconds to wind down, then it is dropped"
+        );
     }
 
     #[tokio::test]
@@ -206,9 +237,9 @@ mod tests {
         assert_eq!(late.await.0, "Succeeded(Null)");
         let heeded = ended(reason, |ctx| async move {
             ctx.cancelled().await;
-            Err(JobError::retry("stopped half-way"))
+            Err(JobError::retry("stopped half-way").with_output("half".into()))
         });
-        assert_eq!(heeded.await.0, "Cancelled(Requested)");
+        assert_eq!(heeded.await.0, "Cancelled { reason: Requested, output: String(\"half\") }");
     }
 
     #[tokio::test]

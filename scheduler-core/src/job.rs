@@ -48,6 +48,7 @@ pub trait Job: Send + Sync + 'static {
 pub struct JobError {
     wish: Wish,
     source: Box<dyn StdError + Send + Sync>,
+    output: Output,
 }
 
 /// What the job wishes to happen next; the retry verdict decides.
@@ -61,22 +62,34 @@ pub(crate) enum Wish {
 impl JobError {
     /// The attempt failed; another one may succeed.
     pub fn retry(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { wish: Wish::Retry, source: cause.into() }
+        Self::from_boxed(cause.into())
     }
 
     /// The attempt failed, and so would every other one.
     pub fn abort(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { wish: Wish::Abort, source: cause.into() }
+        Self { wish: Wish::Abort, ..Self::from_boxed(cause.into()) }
     }
 
     /// Not now: run again after `delay`, without spending an attempt.
     pub fn snooze(delay: Duration) -> Self {
-        Self { wish: Wish::Snooze(delay), source: format!("snoozed for {delay:?}").into() }
+        Self { wish: Wish::Snooze(delay), ..Self::retry(format!("snoozed for {delay:?}")) }
     }
 
     /// The same as [`retry`](Self::retry), for an error that is boxed already.
     pub fn from_boxed(cause: Box<dyn StdError + Send + Sync>) -> Self {
-        Self { wish: Wish::Retry, source: cause }
+        Self { wish: Wish::Retry, source: cause, output: Value::Null }
+    }
+
+    /// The same error with what the job had to show for it; history keeps that of the last attempt.
+    #[must_use]
+    pub fn with_output(mut self, output: Output) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// What the job had to show; `null` for nothing.
+    pub fn output(&self) -> &Output {
+        &self.output
     }
 
     /// What caused it.

@@ -115,8 +115,8 @@ pub fn verdict(end: AttemptEnd, policy: &RetryPolicy, attempt: u32, max_attempts
     };
     match end {
         AttemptEnd::Succeeded(output) => Verdict::Succeed(output),
-        AttemptEnd::Cancelled(reason) => Verdict::Cancel(reason),
-        AttemptEnd::TimedOut(limit) => again(format!("timed out after {limit:?}")),
+        AttemptEnd::Cancelled { reason, .. } => Verdict::Cancel(reason),
+        AttemptEnd::TimedOut { limit, .. } => again(format!("timed out after {limit:?}")),
         AttemptEnd::Panicked(message) => again(format!("panicked: {message}")),
         AttemptEnd::Failed(error) => match error.wish() {
             Wish::Snooze(delay) => Verdict::Snooze { after: delay.max(MIN_SNOOZE) },
@@ -179,8 +179,16 @@ mod tests {
                 1,
                 Verdict::Retry { after: wait, error: "panicked: e".into() },
             ),
-            (AttemptEnd::TimedOut(wait), 3, Verdict::Fail { error: "timed out after 10s".into() }),
-            (AttemptEnd::Cancelled(CancelReason::Shutdown), 1, Verdict::Cancel(CancelReason::Shutdown)),
+            (
+                AttemptEnd::TimedOut { limit: wait, output: Output::Null },
+                3,
+                Verdict::Fail { error: "timed out after 10s".into() },
+            ),
+            (
+                AttemptEnd::Cancelled { reason: CancelReason::Shutdown, output: Output::Null },
+                1,
+                Verdict::Cancel(CancelReason::Shutdown),
+            ),
         ];
         for (end, attempt, expected) in cases {
             assert_eq!(verdict(end, &policy, attempt, 3, 0), expected);

@@ -88,7 +88,7 @@ pub struct Run {
     /// Why it failed, was skipped or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the job returned.
+    /// What the job returned, or had to show for its last failed attempt.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
     /// The attempts that did not succeed, oldest first, the newest ten.

@@ -30,7 +30,7 @@ async fn a_grandchild_that_ignores_term_is_gone_after_a_timeout() {
 
     let end = attempt(&*job, &context(), Some(Duration::from_secs(1))).await;
 
-    assert!(matches!(end, AttemptEnd::TimedOut(_)), "{end:?}");
+    assert!(matches!(end, AttemptEnd::TimedOut { .. }), "{end:?}");
     assert!(!lives(stage.pid("pid").await));
 }
 
@@ -70,7 +70,7 @@ async fn an_escapee_by_setsid_dies_with_a_cancelled_run() {
 
     let end = cancelled_when(stage.pid("pid"), &script(text, &stage), &context()).await;
 
-    assert!(matches!(end, AttemptEnd::Cancelled(CancelReason::Requested)), "{end:?}");
+    assert!(matches!(end, AttemptEnd::Cancelled { reason: CancelReason::Requested, .. }), "{end:?}");
     assert!(!lives(stage.pid("pid").await));
 }
 
@@ -154,7 +154,7 @@ async fn a_program_that_prints_without_end_can_be_cancelled() {
 
     let end = cancelled_when(stage.pid("pid"), &args, &context()).await;
 
-    assert!(matches!(end, AttemptEnd::Cancelled(_)), "{end:?}");
+    assert!(matches!(end, AttemptEnd::Cancelled { .. }), "{end:?}");
     assert!(!lives(stage.pid("pid").await));
 }
 
@@ -166,7 +166,7 @@ async fn a_run_that_was_cancelled_before_it_began_starts_nothing() {
 
     let end = attempt(&*job, &ctx, None).await;
 
-    assert!(matches!(end, AttemptEnd::Cancelled(CancelReason::Shutdown)), "{end:?}");
+    assert!(matches!(end, AttemptEnd::Cancelled { reason: CancelReason::Shutdown, .. }), "{end:?}");
     assert_eq!(stage.word("word"), None);
 }
 

@@ -61,6 +61,26 @@ fn a_task_that_fails_is_seen_to_retry_and_ends_failed() {
 }
 
 #[test]
+fn history_keeps_what_a_program_printed_before_it_failed_or_was_ended() {
+    let bench = Bench::new(&format!(
+        "{}{}",
+        script("fails", "500ms", "echo out; echo err >&2; exit 3", ""),
+        script("hangs", "500ms", "echo began; exec sleep 600", "timeout = \"100ms\"")
+    ));
+    let mut daemon = bench.daemon(&[]);
+
+    daemon.line(&["fails", "failed for good"]);
+    daemon.line(&["hangs", "failed for good after attempt 1: timed out after 100ms"]);
+    daemon.signal(Signal::TERM);
+    daemon.end();
+
+    let runs = runs(&bench);
+    let output = |task: &str| runs.iter().rfind(|run| run["task"] == task).unwrap()["output"].clone();
+    assert_eq!((&output("fails")["exit_code"], &output("fails")["stderr"]), (&3.into(), &"err\n".into()));
+    assert_eq!(output("hangs")["stdout"], "began\n");
+}
+
+#[test]
 fn a_signal_lets_runs_end_within_the_grace() {
     for signal in [Signal::TERM, Signal::INT] {
         let bench = Bench::new(&script("slow", "500ms", "echo $$ > began; sleep 1; touch done", ""));
