@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::duration::{FORMS, parse_duration};
 use crate::pointer;
+use scheduler_core::{DURATION_FORMS, parse_duration};
 
 /// A type that a setting can have.
 pub trait FromValue: Sized {
@@ -127,11 +127,14 @@ impl FromValue for Duration {
             let mismatch = Mismatch::wrong_type(value, Self::EXPECTED);
             return Err(vec![match value.as_i64() {
                 Some(number) => mismatch.with_help(format!("write the unit, for seconds \"{number}s\"")),
-                None => mismatch.with_help(FORMS),
+                None => mismatch.with_help(DURATION_FORMS),
             }]);
         };
         parse_duration(text).map_err(|error| {
-            vec![Mismatch::new("config/bad_duration", format!("is no duration: {error}")).with_help(FORMS)]
+            vec![
+                Mismatch::new("config/bad_duration", format!("is no duration: {error}"))
+                    .with_help(DURATION_FORMS),
+            ]
         })
     }
 }

@@ -14,7 +14,6 @@ mod checked;
 mod command_line;
 mod data_dir;
 pub mod diagnostic;
-pub mod duration;
 mod exit;
 mod failure;
 pub mod fields;

@@ -8,9 +8,9 @@ use scheduler_core::cron::Cron;
 use scheduler_core::{Bounds, Error, Name, Rule, Timestamp, Trigger};
 
 use crate::diagnostic::Diagnostic;
-use crate::duration::{FORMS, parse_duration};
 use crate::fields::Fields;
 use crate::pointer;
+use scheduler_core::{DURATION_FORMS, parse_duration};
 
 const FORMS_OF_A_TRIGGER: &str =
     "write { cron = \"30 2 * * *\" }, { every = \"30s\" } or { at = \"2026-12-01T00:00:00Z\" }";
@@ -46,7 +46,7 @@ pub(crate) fn cron_rule(expression: &str, timezone: &str, hash_key: &str) -> Res
     let bad = |error: &dyn std::fmt::Display| {
         Error::invalid(
             "cron/bad_expression",
-            format!("`{expression}` is no cron expression: {error}; {FORMS}"),
+            format!("`{expression}` is no cron expression: {error}; {DURATION_FORMS}"),
         )
     };
     parse_duration(period.trim()).map(Rule::Every).map_err(|error| bad(&error))

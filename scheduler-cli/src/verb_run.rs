@@ -11,7 +11,6 @@ use tracing::{error, info, warn};
 use crate::checked::Checked;
 use crate::data_dir::DataDirLock;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::duration::parse_duration;
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
 use crate::log::{self, LogFormat};
@@ -22,6 +21,7 @@ use crate::session::Session;
 use crate::signals::StopSignals;
 use crate::tally::Tally;
 use crate::verb_check::{print_warnings, summary};
+use scheduler_core::parse_duration;
 
 /// How long to run, and how to tell of it.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;
 mod driver;
+mod duration;
 mod error;
 mod events;
 mod job;
@@ -48,6 +49,7 @@ pub use classify::{
 pub use clock::SystemClock;
 pub use clock::{BoxFuture, Busy, Clock};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
+pub use duration::{DURATION_FORMS, Spelled, parse_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};
 pub use job::{ArgsError, Job, JobDescriptor, JobError, OrAbort, Output};
@@ -65,7 +67,7 @@ pub use task::{Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedC
 #[cfg(feature = "test-util")]
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;
-pub use trigger::{Bounds, Rule, Spelled, Trigger};
+pub use trigger::{Bounds, Rule, Trigger};
 
 #[doc(hidden)]
 pub mod __private {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cron::Cron;
 use crate::retry::spread;
 use crate::timestamp::millis;
-use crate::{Error, Frequency, Result, RunId, Timestamp};
+use crate::{Error, Frequency, Result, RunId, Spelled, Timestamp};
 
 /// When a task fires.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,27 +201,6 @@ impl fmt::Display for Trigger {
             Rule::AfterFinish(pause) => write!(f, "{} after finish", Spelled(*pause)),
             Rule::Cron(cron) => write!(f, "{cron}"),
         }
-    }
-}
-
-/// A duration as it is written in a config: `1h30m`, `500ms`.
-#[derive(Clone, Copy, Debug)]
-pub struct Spelled(pub Duration);
-
-impl fmt::Display for Spelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0.as_millis();
-        if rest == 0 {
-            return f.pad("0s");
-        }
-        let mut text = String::new();
-        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-            if rest >= size {
-                text.push_str(&format!("{}{unit}", rest / size));
-                rest %= size;
-            }
-        }
-        f.pad(&text)
     }
 }
 

@@ -102,7 +102,7 @@ fn an_arg_of_the_wrong_type_is_named_with_what_belongs_there() {
         (json!({}), "", "missing field `program`"),
         (json!({"program": "true", "arg": []}), "/arg", "unknown field `arg`"),
         (json!({"program": "true", "args": "-l"}), "/args", "expected a sequence"),
-        (json!({"program": "true", "grace": "5min"}), "/grace", "`5min` is no duration"),
+        (json!({"program": "true", "grace": "5min"}), "/grace", "`min` in `5min` is no unit of time"),
         (json!({"program": "true", "grace": 5}), "/grace", "invalid type: integer `5`, expected a string"),
         (json!({"program": "true", "env": {"PORT": 80}}), "/env/PORT", "expected a string, or a secret"),
         (json!({"program": "true", "exit_codes": {"abort": [900]}}), "/exit_codes/abort/0", "900"),

@@ -3,32 +3,24 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::{Error, Result};
+
 /// How a duration is written, for help lines.
-pub const FORMS: &str = "write whole numbers with units, ms, s, m, h, d or w, such as \"30s\" or \"1h30m\"";
+pub const DURATION_FORMS: &str =
+    "write whole numbers with units, ms, s, m, h, d or w, such as \"30s\" or \"1h30m\"";
 
 const UNITS: [(&str, u64); 6] =
     [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// A hundred years: longer ones are mistakes, and added to a clock they could leave its range.
 const LONGEST: u64 = 36_525 * 86_400_000;
 
-/// Why a text is no duration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DurationError(String);
-
-impl fmt::Display for DurationError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DurationError {}
-
 /// Parses whole numbers with units, the largest unit first, each at most once, without spaces.
 ///
 /// # Errors
-/// Anything else, a bare number too, and more than a hundred years.
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let error = |problem: &str| DurationError(format!("`{text}` {problem}"));
+/// `time/bad_duration` for anything else, a bare number too, and for more than a hundred years.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let bad = |message: String| Error::invalid("time/bad_duration", message);
+    let error = |problem: &str| bad(format!("`{}` {problem}", text.escape_debug()));
     let mut units = UNITS.iter();
     let mut total = 0_u64;
     let mut rest = text;
@@ -45,7 +37,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             return Err(error("has no unit"));
         }
         if UNITS.iter().all(|(name, _)| *name != unit) {
-            return Err(DurationError(format!("`{unit}` in `{text}` is no unit of time")));
+            let (unit, text) = (unit.escape_debug(), text.escape_debug());
+            return Err(bad(format!("`{unit}` in `{text}` is no unit of time")));
         }
         // The iterator goes on after the last unit, so a repeated or larger one is not found.
         let Some((_, milliseconds)) = units.find(|(name, _)| *name == unit) else {
@@ -66,6 +59,27 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|character| !belongs(character)).unwrap_or(text.len()))
 }
 
+/// A duration as it is written in a config: `1h30m`, `500ms`.
+#[derive(Clone, Copy, Debug)]
+pub struct Spelled(pub Duration);
+
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_millis();
+        if rest == 0 {
+            return f.pad("0s");
+        }
+        let mut text = String::new();
+        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+            if rest >= size {
+                text.push_str(&format!("{}{unit}", rest / size));
+                rest %= size;
+            }
+        }
+        f.pad(&text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +98,7 @@ mod tests {
         ];
 
         for (text, milliseconds) in cases {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
         }
     }
 
@@ -112,6 +126,12 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn what_is_spelled_is_read_again(millis in 0..LONGEST) {
+            let duration = Duration::from_millis(millis);
+            proptest::prop_assert_eq!(parse_duration(&Spelled(duration).to_string()).unwrap(), duration);
+        }
+
         #[test]
         fn no_text_makes_the_parser_panic(text in "[0-9a-z٣ .-]{0,40}") {
             let _ = parse_duration(&text);
