@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bench::{Answer, Bench, lines_of};
+use crate::bench::{Answer, Bench, Daemon, lines_of};
 
 /// A task that runs a shell script as often as it says.
 fn script(name: &str, every: &str, script: &str, more: &str) -> String {
@@ -62,7 +62,7 @@ fn a_task_that_fails_is_seen_to_retry_and_ends_failed() {
 
 #[test]
 fn a_signal_lets_runs_end_within_the_grace() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let bench = Bench::new(&script("slow", "500ms", "echo $$ > began; sleep 1; touch done", ""));
         let mut daemon = bench.daemon(&[]);
 
@@ -108,6 +108,28 @@ fn a_run_that_outlasts_the_grace_is_abandoned() {
 
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("1 abandoned"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_that_was_told_to_ignore_the_hang_up_goes_on() {
+    let bench = Bench::new(&script("beat", "200ms", "true", ""));
+    let mut command = std::process::Command::new("nohup");
+    command.current_dir(bench.path("")).arg(env!("CARGO_BIN_EXE_scheduler"));
+    let mut daemon = Daemon::of({
+        command.args(["run", "--log", "text"]).stdin(std::process::Stdio::null());
+        command
+    });
+
+    daemon.line(&["beat", "succeeded"]);
+    daemon.signal(Signal::HUP);
+    daemon.line(&["beat", "succeeded"]);
+    daemon.line(&["beat", "succeeded"]);
+    daemon.signal(Signal::TERM);
+    let (code, log) = daemon.end();
+
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("SIGTERM: stopping") && !log.contains("SIGHUP"), "{log}");
 }
 
 #[test]
