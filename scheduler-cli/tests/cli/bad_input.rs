@@ -300,3 +300,18 @@ fn a_filter_of_the_log_that_makes_no_sense_is_refused() {
 
     refused(&bench, &answer, &["log/bad_filter", "RUST_LOG"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_setting_in_the_environment_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new(MARKING);
+    let mut command = bench.command(&["run", "--for", "2s", "--log", "text"]);
+    command.env("SCHEDULER_TASKS__MARKING__TIMEOUT", std::ffi::OsStr::from_bytes(b"5s\xff"));
+    command.env("OTHER", std::ffi::OsStr::from_bytes(b"\xff"));
+
+    let answer = Answer::of(command);
+
+    refused(&bench, &answer, &["config/not_utf8", "SCHEDULER_TASKS__MARKING__TIMEOUT", "unset it"]);
+    assert!(!answer.stderr.contains("OTHER"), "{answer:?}");
+}
