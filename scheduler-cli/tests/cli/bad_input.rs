@@ -48,6 +48,7 @@ const CASES: &[(&str, &[&str])] = &[
         &["cron/unknown_zone", "scheduler.toml:6:12", "Europe/Berln"],
     ),
     ("[scheduler]\nshutdown_grace = \"30\"\n", &["config/bad_duration", "scheduler.toml:6:18", "30s"]),
+    ("[scheduler]\ndata_dir = \"\"\n", &["config/out_of_range", "scheduler.toml:6:12", "write a folder"]),
     ("[scheduler]\nnamespace = \"A b\"\n", &["name/invalid", "scheduler.toml:6:13", "a-z"]),
     ("[backends.lokal]\n", &["backend/unknown", "scheduler.toml:5:11", "did you mean `local`?"]),
     ("[backends.queue]\nurl = \"sqlite:q.db\"\n", &["backend/unknown", "5:11", "no queue tier", "`local`"]),
