@@ -133,6 +133,22 @@ fn a_daemon_that_was_told_to_ignore_the_hang_up_goes_on() {
 }
 
 #[test]
+fn many_abandoned_runs_are_counted_and_not_all_named() {
+    let slow = (0..12).map(|n| script(&format!("slow_{n}"), "1s", "exec sleep 600", ""));
+    let config: String = slow.collect();
+    let bench = Bench::new(&format!("[scheduler]\nshutdown_grace = \"300ms\"\n{config}"));
+    let mut daemon = bench.daemon(&[]);
+
+    (0..12).for_each(|_| drop(daemon.line(&["started"])));
+    daemon.signal(Signal::TERM);
+    let (code, log) = daemon.end();
+
+    assert_eq!(code, 1, "{log}");
+    let line = log.lines().find(|line| line.contains("12 abandoned")).expect("a report");
+    assert!(line.ends_with("and 2 more"), "{line}");
+}
+
+#[test]
 fn a_data_dir_belongs_to_one_daemon_at_a_time() {
     let bench = Bench::new(&script("beat", "100ms", "true", ""));
     let mut first = bench.daemon(&[]);
