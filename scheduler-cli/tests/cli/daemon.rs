@@ -149,6 +149,21 @@ fn many_abandoned_runs_are_counted_and_not_all_named() {
 }
 
 #[test]
+fn history_is_a_table_on_eighty_columns() {
+    let bench =
+        Bench::new(&script("nightly_backup", "500ms", "echo the warehouse does not answer >&2; exit 1", ""));
+    bench.run(&["run", "--for", "1s", "--log", "text"]);
+
+    let mut command = bench.command(&["history"]);
+    command.env("COLUMNS", "80");
+    let answer = Answer::of(command);
+
+    assert!(answer.stdout.starts_with("RUN  "), "{answer:?}");
+    assert!(answer.stdout.lines().next().unwrap().contains("REASON"), "{answer:?}");
+    assert!(answer.stdout.lines().all(|line| line.len() <= 80), "{answer:?}");
+}
+
+#[test]
 fn a_data_dir_belongs_to_one_daemon_at_a_time() {
     let bench = Bench::new(&script("beat", "100ms", "true", ""));
     let mut first = bench.daemon(&[]);
