@@ -1,5 +1,7 @@
 //! Single values that the environment or a flag sets.
 
+use std::ffi::OsString;
+
 use serde_json::{Map, Value};
 
 use crate::diagnostic::Diagnostic;
@@ -18,6 +20,37 @@ pub(crate) const NO_SETTINGS: [&str; 7] = [
     "SCHEDULER_CONFIG",
 ];
 
+/// What a variable of this name sets, if it is a setting.
+fn setting(name: &str) -> Option<&str> {
+    if NO_SETTINGS.contains(&name) || name.starts_with("SCHEDULER_EXEC_") {
+        return None;
+    }
+    name.strip_prefix("SCHEDULER_")
+}
+
+/// The variables that are text, and the faults of settings that are not; other programs' are passed over.
+pub(crate) fn texts(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> (Vec<(String, String)>, Vec<Diagnostic>) {
+    let (mut texts, mut faults) = (Vec::new(), Vec::new());
+    for (name, value) in variables {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => texts.push((name, value)),
+            (name, _) => {
+                let variable = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
+                faults.extend(setting(&variable).is_some().then(|| not_text(variable)));
+            }
+        }
+    }
+    (texts, faults)
+}
+
+fn not_text(variable: String) -> Diagnostic {
+    let origin = Origin::Environment { variable };
+    let message = format!("{} is not UTF-8", origin.place());
+    Diagnostic::error("config/not_utf8", message, origin).with_help("write it as UTF-8, or unset it")
+}
+
 /// One value that the environment or a flag sets.
 pub(crate) struct Override {
     origin: Origin,
@@ -29,10 +62,7 @@ pub(crate) struct Override {
 impl Override {
     /// What a variable sets, if it is a setting.
     pub(crate) fn variable(name: String, raw: String) -> Option<Self> {
-        if NO_SETTINGS.contains(&name.as_str()) || name.starts_with("SCHEDULER_EXEC_") {
-            return None;
-        }
-        let path = name.strip_prefix("SCHEDULER_")?.to_lowercase();
+        let path = setting(&name)?.to_lowercase();
         let path = path.split("__").map(str::to_owned).collect();
         Some(Self::new(Origin::Environment { variable: name }, path, raw))
     }

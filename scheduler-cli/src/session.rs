@@ -8,6 +8,7 @@ use crate::checked::{self, Checked};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::failure::Failure;
 use crate::layers::Document;
+use crate::overrides;
 use crate::settings::Settings;
 
 /// One call of the program.
@@ -35,9 +36,10 @@ impl Session {
     /// # Errors
     /// Faults that leave nothing to look at, such as a file that does not parse.
     pub(crate) fn check(&self) -> Result<Checked, Failure> {
-        // A variable that is no Unicode is none of ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let (environment, not_texts) = overrides::texts(std::env::vars_os());
+        if !not_texts.is_empty() {
+            return Err(self.refuse(not_texts));
+        }
         let kinds: Vec<String> = self.registry.backends().map(|kind| kind.item.kind().to_string()).collect();
         let document =
             Document::load(&self.config, environment, &[], &kinds).map_err(|faults| self.refuse(faults))?;

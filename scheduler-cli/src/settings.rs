@@ -111,10 +111,17 @@ impl Scheduler {
                 .map_err(|error| faults.push(fields.fault(error.code(), "timezone", error.to_string())))
                 .is_ok()
         });
+        // Joined to the folder of the configuration it would be that folder itself.
+        let is_empty = |folder: &PathBuf| folder.as_os_str().is_empty();
+        let data_dir = fields.take::<PathBuf>("data_dir", faults);
+        if data_dir.as_ref().is_some_and(is_empty) {
+            let fault = fields.fault("config/out_of_range", "data_dir", "`data_dir` is empty".to_owned());
+            faults.push(fault.with_help("write a folder, or leave it out for \"data\""));
+        }
         let decoded = Self {
             namespace: namespace.unwrap_or(default.namespace),
             timezone: timezone.unwrap_or(default.timezone),
-            data_dir: fields.take("data_dir", faults).unwrap_or(default.data_dir),
+            data_dir: data_dir.unwrap_or(default.data_dir),
             shutdown_grace: fields.take("shutdown_grace", faults).unwrap_or(default.shutdown_grace),
         };
         fields.finish(faults);

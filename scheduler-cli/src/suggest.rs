@@ -32,7 +32,8 @@ fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .iter()
         .filter(|name| name.len() <= LONGEST)
         .map(|name| (strsim::damerau_levenshtein(word, name), *name))
-        .filter(|(distance, _)| *distance <= bound)
+        // Of a single letter every other is one change away.
+        .filter(|(distance, _)| *distance <= bound && *distance < word.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -43,12 +44,13 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_recognised_and_a_different_word_is_not() {
-        let known = ["job", "args", "retry", "timeout", "timezone"];
+        let known = ["a", "job", "args", "retry", "timeout", "timezone"];
         let cases = [
             ("retires", Some("retry")),
             ("tiemout", Some("timeout")),
             ("jbo", Some("job")),
             ("zzz", None),
+            ("x", None),
             ("", None),
         ];
 

@@ -5,7 +5,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use crate::origin::printable;
 
 /// The least room for the column that gives way.
-const LEAST: u16 = 16;
+const LEAST: u16 = 10;
 
 /// Lays rows out under a header, on a terminal as wide as that is, elsewhere one line a row.
 ///

@@ -28,9 +28,10 @@ pub(crate) struct Flags {
     /// Only fire times after this instant, in RFC 3339; now unless given.
     #[arg(long, value_name = "TIME")]
     after: Option<Timestamp>,
-    /// How many.
-    #[arg(short = 'n', value_name = "COUNT", default_value_t = 5)]
-    count: usize,
+    /// How many, at most 10000.
+    #[arg(short = 'n', value_name = "COUNT", default_value_t = 5,
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    count: u16,
     #[command(flatten)]
     output: OutputFlag,
 }
@@ -47,8 +48,8 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let mut after = flags.after.unwrap_or(now);
     if let Some(trigger) = &trigger {
         // Of a rule that follows the end of each run, only the first fire time is known.
-        let known = if trigger.follows_finish() { 1 } else { usize::MAX };
-        while let Some(next) = trigger.next_after(after).filter(|_| fires.len() < flags.count.min(known)) {
+        let count = if trigger.follows_finish() { 1 } else { usize::from(flags.count) };
+        while let Some(next) = trigger.next_after(after).filter(|_| fires.len() < count) {
             fires.push(next);
             after = next;
         }

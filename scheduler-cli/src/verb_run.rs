@@ -23,6 +23,9 @@ use crate::tally::Tally;
 use crate::verb_check::{print_warnings, summary};
 use scheduler_core::parse_duration;
 
+/// More abandoned runs than this are counted, not named.
+const NAMED: usize = 10;
+
 /// How long to run, and how to tell of it.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -156,7 +159,11 @@ fn report(drained: &Drained) -> Exit {
         info!("drained: {finished} finished, {given_back} given back, 0 abandoned");
         return Exit::Done;
     }
-    let runs: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
+    // Each of them has a line of its own as well.
+    let mut runs: Vec<String> = abandoned.iter().take(NAMED).map(ToString::to_string).collect();
+    if abandoned.len() > NAMED {
+        runs.push(format!("and {} more", abandoned.len() - NAMED));
+    }
     let runs = runs.join(" ");
     warn!("drained: {finished} finished, {given_back} given back, {} abandoned: {runs}", abandoned.len());
     Exit::Findings

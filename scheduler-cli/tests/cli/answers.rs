@@ -92,7 +92,7 @@ fn a_table_fits_the_terminal() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_the_output_and_nothing_else() {
     let bench = Bench::new("");
-    let mut command = bench.command(&["next", "--cron", "* * * * *", "-n", "20000"]);
+    let mut command = bench.command(&["next", "--cron", "* * * * *", "-n", "10000"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
     drop(child.stdout.take());

@@ -48,6 +48,7 @@ const CASES: &[(&str, &[&str])] = &[
         &["cron/unknown_zone", "scheduler.toml:6:12", "Europe/Berln"],
     ),
     ("[scheduler]\nshutdown_grace = \"30\"\n", &["config/bad_duration", "scheduler.toml:6:18", "30s"]),
+    ("[scheduler]\ndata_dir = \"\"\n", &["config/out_of_range", "scheduler.toml:6:12", "write a folder"]),
     ("[scheduler]\nnamespace = \"A b\"\n", &["name/invalid", "scheduler.toml:6:13", "a-z"]),
     ("[backends.lokal]\n", &["backend/unknown", "scheduler.toml:5:11", "did you mean `local`?"]),
     ("[backends.queue]\nurl = \"sqlite:q.db\"\n", &["backend/unknown", "5:11", "no queue tier", "`local`"]),
@@ -299,4 +300,19 @@ fn a_filter_of_the_log_that_makes_no_sense_is_refused() {
     let answer = Answer::of(command);
 
     refused(&bench, &answer, &["log/bad_filter", "RUST_LOG"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_setting_in_the_environment_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new(MARKING);
+    let mut command = bench.command(&["run", "--for", "2s", "--log", "text"]);
+    command.env("SCHEDULER_TASKS__MARKING__TIMEOUT", std::ffi::OsStr::from_bytes(b"5s\xff"));
+    command.env("OTHER", std::ffi::OsStr::from_bytes(b"\xff"));
+
+    let answer = Answer::of(command);
+
+    refused(&bench, &answer, &["config/not_utf8", "SCHEDULER_TASKS__MARKING__TIMEOUT", "unset it"]);
+    assert!(!answer.stderr.contains("OTHER"), "{answer:?}");
 }

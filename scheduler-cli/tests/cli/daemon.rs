@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bench::{Answer, Bench, lines_of};
+use crate::bench::{Answer, Bench, Daemon, lines_of};
 
 /// A task that runs a shell script as often as it says.
 fn script(name: &str, every: &str, script: &str, more: &str) -> String {
@@ -82,7 +82,7 @@ fn history_keeps_what_a_program_printed_before_it_failed_or_was_ended() {
 
 #[test]
 fn a_signal_lets_runs_end_within_the_grace() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let bench = Bench::new(&script("slow", "500ms", "echo $$ > began; sleep 1; touch done", ""));
         let mut daemon = bench.daemon(&[]);
 
@@ -128,6 +128,59 @@ fn a_run_that_outlasts_the_grace_is_abandoned() {
 
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("1 abandoned"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_that_was_told_to_ignore_the_hang_up_goes_on() {
+    let bench = Bench::new(&script("beat", "200ms", "true", ""));
+    let mut command = std::process::Command::new("nohup");
+    command.current_dir(bench.path("")).arg(env!("CARGO_BIN_EXE_scheduler"));
+    let mut daemon = Daemon::of({
+        command.args(["run", "--log", "text"]).stdin(std::process::Stdio::null());
+        command
+    });
+
+    daemon.line(&["beat", "succeeded"]);
+    daemon.signal(Signal::HUP);
+    daemon.line(&["beat", "succeeded"]);
+    daemon.line(&["beat", "succeeded"]);
+    daemon.signal(Signal::TERM);
+    let (code, log) = daemon.end();
+
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("SIGTERM: stopping") && !log.contains("SIGHUP"), "{log}");
+}
+
+#[test]
+fn many_abandoned_runs_are_counted_and_not_all_named() {
+    let slow = (0..12).map(|n| script(&format!("slow_{n}"), "1s", "exec sleep 600", ""));
+    let config: String = slow.collect();
+    let bench = Bench::new(&format!("[scheduler]\nshutdown_grace = \"300ms\"\n{config}"));
+    let mut daemon = bench.daemon(&[]);
+
+    (0..12).for_each(|_| drop(daemon.line(&["started"])));
+    daemon.signal(Signal::TERM);
+    let (code, log) = daemon.end();
+
+    assert_eq!(code, 1, "{log}");
+    let line = log.lines().find(|line| line.contains("12 abandoned")).expect("a report");
+    assert!(line.ends_with("and 2 more"), "{line}");
+}
+
+#[test]
+fn history_is_a_table_on_eighty_columns() {
+    let bench =
+        Bench::new(&script("nightly_backup", "500ms", "echo the warehouse does not answer >&2; exit 1", ""));
+    bench.run(&["run", "--for", "1s", "--log", "text"]);
+
+    let mut command = bench.command(&["history"]);
+    command.env("COLUMNS", "80");
+    let answer = Answer::of(command);
+
+    assert!(answer.stdout.starts_with("RUN  "), "{answer:?}");
+    assert!(answer.stdout.lines().next().unwrap().contains("REASON"), "{answer:?}");
+    assert!(answer.stdout.lines().all(|line| line.len() <= 80), "{answer:?}");
 }
 
 #[test]

@@ -64,3 +64,15 @@ fn next_refuses_a_bad_expression_zone_or_time_and_says_why() {
         assert!(json.json()["error"]["message"].as_str().unwrap().contains(reason), "{json:?}");
     }
 }
+
+#[test]
+fn next_shows_at_least_one_fire_and_a_bounded_number() {
+    let bench = Bench::new("");
+
+    for count in ["0", "10001", "-1"] {
+        let answer = bench.run(&["next", "--cron", "* * * * * *", "-n", count]);
+        assert_eq!(answer.code, 2, "{count}: {answer:?}");
+    }
+    let most = bench.run(&["next", "--cron", "* * * * * *", "-n", "10000", "-o", "jsonl"]);
+    assert_eq!(most.stdout.lines().count(), 10_000);
+}
