@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 use scheduler_core::{
-    BackendContext, Busy, CancelReason, Error, Event, Name, Pause, Placed, Result, Run, RunFilter,
-    ScheduleStatus, Timestamp,
+    BackendContext, Busy, CancelReason, Error, Event, Name, Pause, Placed, Result, Rule, Run, RunFilter,
+    ScheduleStatus, Timestamp, Trigger,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     unwritten: Vec<Arc<Run>>,
     /// The wall clock less the monotonic one, in milliseconds.
     offset: i64,
+    /// How far intervals are ahead of a wall clock that was set back: they go on as if it had not been.
+    lag: Duration,
 }
 
 /// Starts the loop on a thread of its own.
@@ -114,13 +116,15 @@ pub(crate) fn spawn(
         activity,
         attempts: 0,
         // Above every fence of an earlier life, as long as that began at an earlier time of the wall clock.
-        next_fence: u64::try_from(wall).unwrap_or(0) << 20,
+        // A thousand deliveries a millisecond fit between, and JSON readers keep the number exact.
+        next_fence: u64::try_from(wall).unwrap_or(0) << 10,
         drain: None,
         ended: false,
         history,
         writer,
         unwritten: Vec::new(),
         offset: wall - monotonic as i64,
+        lag: Duration::ZERO,
         ctx,
     };
     // The loop begins held, so that a test clock does not move before it has found its first timer.
@@ -213,6 +217,15 @@ impl Engine {
         self.ctx.clock.now()
     }
 
+    /// How far the fire times of a task are ahead of the wall clock.
+    pub(crate) fn lag_of(&self, placed: &Placed) -> Duration {
+        match placed.task.trigger.as_ref().map(Trigger::rule) {
+            Some(Rule::Every(_) | Rule::AfterFinish(_)) => self.lag,
+            // These name times of the wall clock; what it shows again has fired already.
+            Some(Rule::At(_) | Rule::Cron(_)) | None => Duration::ZERO,
+        }
+    }
+
     /// Compares the clocks: where the wall clock stepped, every schedule is looked at again.
     fn note_time(&mut self) {
         let (wall, monotonic) = (self.now(), self.ctx.clock.monotonic());
@@ -224,11 +237,13 @@ impl Engine {
         }
         let from = Timestamp::from_millis(wall.as_millis() - moved);
         self.ctx.events.emit(&Event::ClockStepped { from, to: wall });
+        let lag = i64::try_from(self.lag.as_millis()).unwrap_or(i64::MAX).saturating_sub(moved).max(0);
+        let corrected = lag > CORRECTION;
+        self.lag = if corrected { Duration::ZERO } else { Duration::from_millis(lag.unsigned_abs()) };
         for key in self.tasks.keys() {
-            if moved < -CORRECTION
-                && let Some(task) = self.tasks.get_mut(key)
-            {
+            if corrected && let Some(task) = self.tasks.get_mut(key) {
                 task.cursor.decided = wall - Duration::from_millis(1);
+                task.cursor.finished = task.cursor.finished.map(|_| wall);
                 task.cursor.resume(wall);
             }
             self.step(key);
@@ -243,7 +258,10 @@ impl Engine {
                 task.placed = placed;
                 key
             }
-            None => self.tasks.insert(LocalTask::new(placed, now)),
+            None => {
+                let now = now + self.lag_of(&placed);
+                self.tasks.insert(LocalTask::new(placed, now))
+            }
         };
         self.step(key);
         Ok(())
@@ -273,9 +291,11 @@ impl Engine {
     }
 
     fn resume(&mut self, name: &Name) -> Result<()> {
-        let now = self.now();
         let (key, task) = self.task(name)?;
-        if task.paused.take().is_some() {
+        let placed = Arc::clone(&task.placed);
+        let now = self.now() + self.lag_of(&placed);
+        if let Some(task) = self.tasks.get_mut(key).filter(|task| task.paused.is_some()) {
+            task.paused = None;
             task.cursor.resume(now);
             self.step(key);
         }

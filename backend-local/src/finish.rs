@@ -85,11 +85,12 @@ impl Engine {
         let name = run.task.clone();
         self.record(run, fence);
         let Some(task_key) = self.tasks.find(&name) else { return };
+        let lag = self.tasks.get(task_key).map_or(Duration::ZERO, |task| self.lag_of(&task.placed));
         let Some(task) = self.tasks.get_mut(task_key) else { return };
         task.running.retain(|other| *other != key);
         task.waiting.retain(|other| *other != key);
         if task.placed.task.trigger.as_ref().is_some_and(scheduler_core::Trigger::follows_finish) {
-            task.cursor.finished = Some(now);
+            task.cursor.finished = Some(now + lag);
             self.step(task_key);
         }
         self.take_turns(task_key);

@@ -20,6 +20,9 @@ impl Engine {
     pub(crate) fn step(&mut self, key: TaskKey) {
         let number = self.tasks.new_timer(key);
         let now = self.now();
+        let Some(lag) = self.tasks.get(key).map(|task| self.lag_of(&task.placed)) else { return };
+        // An interval goes on by the monotonic clock when the wall clock was set back.
+        let planned = now + lag;
         loop {
             let draining = self.drain.is_some();
             let Some(task) = self.tasks.get_mut(key) else { return };
@@ -31,7 +34,7 @@ impl Engine {
                 match pause.until {
                     Some(until) if until <= now => {
                         task.paused = None;
-                        task.cursor.resume(now);
+                        task.cursor.resume(planned);
                     }
                     Some(until) => return self.set_timer(until, Timer::Task(key, number)),
                     None => return,
@@ -40,7 +43,7 @@ impl Engine {
             let placed = Arc::clone(&task.placed);
             let Some(schedule) = Schedule::of(&self.ctx.namespace, &placed.task) else { return };
             let live = task.live();
-            match plan(&schedule, &mut task.cursor, live, now) {
+            match plan(&schedule, &mut task.cursor, live, planned) {
                 Step::Fire { fire_time, entry } => {
                     let id = schedule.run_id(fire_time);
                     let run = self.new_run(&placed, id, fire_time);
@@ -52,8 +55,9 @@ impl Engine {
                     self.record(run.into_skipped(now, reason.to_string()), 0);
                 }
                 Step::Wait(at) => {
-                    task.next = Some(at);
-                    return self.set_timer(at, Timer::Task(key, number));
+                    let due = at - lag;
+                    task.next = Some(due);
+                    return self.set_timer(due, Timer::Task(key, number));
                 }
                 Step::AwaitFinish | Step::Done => return,
             }

@@ -43,7 +43,7 @@ pub(crate) fn load(path: &Path, config: &LocalConfig, now: Timestamp) -> Result<
     let header: Header =
         serde_json::from_slice(&first.map_err(|error| unusable(path, error))?).map_err(|error| {
             let message = format!("{} is no history of this program; move it away", path.display());
-            Error::unexpected("history/damaged", message).with_source(error)
+            Error::invalid("history/damaged", message).with_source(error)
         })?;
     if header.v > FORMAT {
         let message = format!("{} was written by a newer version (format {})", path.display(), header.v);

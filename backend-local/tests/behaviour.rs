@@ -442,6 +442,30 @@ async fn a_wall_clock_that_steps_back_fires_nothing_twice() {
 }
 
 #[tokio::test]
+async fn an_interval_goes_on_when_the_wall_clock_steps_back() {
+    let (clock, dynamic) = stopped_clock();
+    let jobs = vec![instant("fixed_rate"), instant("fixed_delay")];
+    let scheduler = started(&dynamic, config(10), jobs).await;
+    let mut fixed_delay = task("fixed_delay");
+    fixed_delay.trigger = Some(Trigger::after_finish(10 * SECOND).unwrap());
+    scheduler.submit(every("fixed_rate", 10 * SECOND)).await.unwrap();
+    scheduler.submit(fixed_delay).await.unwrap();
+    clock.advance(35 * SECOND).await;
+
+    for hours in [1, -1, 2, 4] {
+        let before = scheduler.history(&RunFilter::all().limited(10_000)).await.unwrap().runs.len();
+        clock.set_wall(Timestamp::from_millis(clock.now().as_millis() - hours * 3_600_000));
+        clock.advance(100 * SECOND).await;
+        let runs = scheduler.history(&RunFilter::all().limited(10_000)).await.unwrap().runs;
+        let new = runs.len() - before;
+        assert!((18..=22).contains(&new), "{new} runs in the 100 s after a step back of {hours} h");
+    }
+
+    let runs = scheduler.history(&RunFilter::all().limited(10_000)).await.unwrap().runs;
+    assert!(runs.iter().all(|run| run.state == RunState::Succeeded));
+}
+
+#[tokio::test]
 async fn history_outlives_the_process_and_knows_the_last_result() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, dynamic) = stopped_clock();

@@ -70,7 +70,7 @@ impl Obstacle {
         let place = place.display();
         match self {
             Self::Missing => fault(format!("program `{program}` does not exist, looked for at {place}"))
-                .with_help("give the full path"),
+                .with_help("correct the path, or install the program"),
             Self::NoFile => fault(format!("program `{program}` is no file but something else at {place}"))
                 .with_help("give the path of the program in it"),
             Self::NotExecutable => fault(format!("program `{program}` is not executable at {place}"))

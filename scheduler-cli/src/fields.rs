@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// The text of a key, if it has one; it does not count as read.
+    pub(crate) fn text(&self, key: &str) -> Option<&'a str> {
+        self.table.and_then(|table| table.get(key)).and_then(Value::as_str)
+    }
+
     /// The value of a key.
     pub fn take<T: FromValue>(&mut self, key: &'static str, faults: &mut Vec<Diagnostic>) -> Option<T> {
         let value = self.look_up(key)?;

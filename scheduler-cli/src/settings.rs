@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::fields::Fields;
 use crate::layers::Document;
+use crate::suggest::with_zone_suggestion;
 use crate::task_entry::{self, TaskEntry};
 
 /// What a configuration says.
@@ -108,7 +109,8 @@ impl Scheduler {
         let timezone = fields.take::<String>("timezone", faults).filter(|zone| {
             let checked = cron::check_zone(zone);
             checked
-                .map_err(|error| faults.push(fields.fault(error.code(), "timezone", error.to_string())))
+                .map_err(|error| fields.fault(error.code(), "timezone", error.to_string()))
+                .map_err(|fault| faults.push(with_zone_suggestion(fault, zone)))
                 .is_ok()
         });
         // Joined to the folder of the configuration it would be that folder itself.

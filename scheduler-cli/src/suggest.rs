@@ -1,5 +1,7 @@
 //! The words a person may have meant.
 
+use crate::diagnostic::Diagnostic;
+
 /// Longer words are never suggested for: comparing costs their product.
 const LONGEST: usize = 64;
 /// More names than this are not listed.
@@ -21,6 +23,17 @@ pub(crate) fn list(names: &[&str]) -> String {
         listed.push(format!("and {} more", names.len() - LISTED));
     }
     if listed.is_empty() { "none".to_owned() } else { listed.join(", ") }
+}
+
+/// Adds "did you mean `Europe/Berlin`?" if a zone of the database is close to `zone`, whatever its case.
+pub(crate) fn with_zone_suggestion(fault: Diagnostic, zone: &str) -> Diagnostic {
+    let zones = scheduler_core::cron::zones();
+    let same = zones.iter().find(|known| known.eq_ignore_ascii_case(zone)).map(String::as_str);
+    let known: Vec<&str> = zones.iter().map(String::as_str).collect();
+    match same.or_else(|| closest(zone, &known)) {
+        Some(close) => fault.with_help(format!("did you mean `{close}`?")),
+        None => fault,
+    }
 }
 
 fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {

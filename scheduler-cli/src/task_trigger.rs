@@ -5,12 +5,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use scheduler_core::cron::Cron;
-use scheduler_core::{Bounds, Error, Name, Rule, Timestamp, Trigger};
+use scheduler_core::{Bounds, DURATION_FORMS, Error, Name, Rule, Timestamp, Trigger, parse_duration};
 
 use crate::diagnostic::Diagnostic;
 use crate::fields::Fields;
 use crate::pointer;
-use scheduler_core::{DURATION_FORMS, parse_duration};
+use crate::suggest::with_zone_suggestion;
 
 const FORMS_OF_A_TRIGGER: &str =
     "write { cron = \"30 2 * * *\" }, { every = \"30s\" } or { at = \"2026-12-01T00:00:00Z\" }";
@@ -131,7 +131,11 @@ fn explained(fields: &Fields<'_>, rule: &str, error: &Error) -> Box<Diagnostic> 
         "trigger/never_fires" if fields.has("end") => "end",
         _ => rule,
     };
-    Box::new(fields.fault(error.code(), key, format!("{}: {error}", fields.subject(key))))
+    let fault = fields.fault(error.code(), key, format!("{}: {error}", fields.subject(key)));
+    Box::new(match fields.text(key).filter(|_| error.code() == "cron/unknown_zone") {
+        Some(zone) => with_zone_suggestion(fault, zone),
+        None => fault,
+    })
 }
 
 fn instant(fields: &mut Fields<'_>, key: &'static str, faults: &mut Vec<Diagnostic>) -> Option<Timestamp> {

@@ -165,6 +165,11 @@ pub fn in_zone(instant: Timestamp, zone: &str) -> Result<String> {
     Ok(zoned.strftime(format).to_string())
 }
 
+/// The names of the zones that the time-zone database knows.
+pub fn zones() -> Vec<String> {
+    jiff::tz::db().available().map(|zone| zone.to_string()).collect()
+}
+
 /// Checks that the time-zone database knows `zone`.
 ///
 /// # Errors
@@ -229,6 +234,9 @@ mod field {
             // Each field alone among wildcards: what is refused then is this field's own fault.
             let alone: Vec<&str> =
                 SEVEN.iter().map(|other| if other == name { *field } else { "*" }).collect();
+            if field.split(',').any(str::is_empty) {
+                return Err(format!("{name} `{field}`: a list has an empty item"));
+            }
             let steps = field.split(',').filter_map(|part| part.split_once('/'));
             if let Some((_, step)) =
                 steps.clone().find(|(_, step)| step.parse::<u32>().is_ok_and(|n| n > width(name)))
@@ -471,6 +479,7 @@ mod tests {
             ("* * *", "3 fields"),
             ("", "empty"),
             ("@fortnightly", "nicknames"),
+            ("1,,2 * * * *", "minute `1,,2`: a list has an empty item"),
             ("H(5-99) * * * *", "0-59"),
         ];
         for (expression, part) in cases {

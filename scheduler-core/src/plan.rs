@@ -180,7 +180,7 @@ pub fn plan(schedule: &Schedule<'_>, cursor: &mut Cursor, live: Live, now: Times
         _ if !any_live => Entry::Start,
         Overlap::Allow => Entry::Start,
         // Fires that are caught up arrive together, which is no fault of theirs: they take turns.
-        Overlap::Queue | Overlap::Skip | Overlap::CancelOther if caught_up => Entry::Queue,
+        Overlap::Skip | Overlap::CancelOther if caught_up && live.queued < MAX_QUEUED => Entry::Queue,
         Overlap::Queue if live.queued < MAX_QUEUED => Entry::Queue,
         Overlap::Queue => return Step::Skip { fire_time: next, reason: SkipReason::QueueFull },
         Overlap::Skip => return Step::Skip { fire_time: next, reason: SkipReason::Overlap },
@@ -193,7 +193,7 @@ pub fn plan(schedule: &Schedule<'_>, cursor: &mut Cursor, live: Live, now: Times
 /// The due fires, from `next` on, that the misfire policy leaves out: the last of them, and why.
 fn left_out(
     schedule: &Schedule<'_>,
-    cursor: &Cursor,
+    cursor: &mut Cursor,
     next: Timestamp,
     now: Timestamp,
 ) -> Option<(Timestamp, SkipReason)> {
@@ -212,8 +212,11 @@ fn left_out(
     {
         return Some((backlog.last_left_out, missed(backlog.left_out, backlog.more)));
     }
-    let followed = backlog.is_some_and(|backlog| backlog.kept > 1);
-    if next > cursor.served_since && !followed {
+    if let Some(backlog) = backlog.filter(|backlog| backlog.kept > 1) {
+        // Nobody served up to the last of them, whether somebody meant to or not: a stall is an absence.
+        cursor.served_since = cursor.served_since.max(backlog.newest);
+    }
+    if next > cursor.served_since {
         return None;
     }
     if misfire.policy == MisfirePolicy::Skip {
@@ -229,6 +232,7 @@ struct Backlog {
     more: bool,
     last_left_out: Timestamp,
     kept: usize,
+    newest: Timestamp,
 }
 
 /// Counts the due fires from `next` to `until`, of which the newest `keep` are kept; `None` when `next` is alone.
@@ -271,6 +275,7 @@ fn backlog(
         more,
         last_left_out,
         kept: window.len(),
+        newest: from,
     })
 }
 
@@ -416,6 +421,21 @@ mod tests {
                 ["skip 30 (3)", "fire 40", "wait 50"]
             );
         }
+    }
+
+    #[test]
+    fn after_a_stall_all_fires_take_turns() {
+        let namespace = Name::new("n").unwrap();
+        let task = task(policy(MisfirePolicy::All));
+        let schedule = Schedule::of(&namespace, &task).unwrap();
+        let mut cursor = Cursor::starting(at(5));
+        let mut live = Live::default();
+        for (fire_time, entry) in [(at(10), Entry::Start), (at(20), Entry::Queue), (at(30), Entry::Queue)] {
+            assert_eq!(plan(&schedule, &mut cursor, live, at(38)), Step::Fire { fire_time, entry });
+            if entry == Entry::Start { live.running += 1 } else { live.queued += 1 }
+        }
+        let skip = Step::Skip { fire_time: at(40), reason: SkipReason::Overlap };
+        assert_eq!(plan(&schedule, &mut cursor, live, at(40)), skip, "that one is on time");
     }
 
     #[test]

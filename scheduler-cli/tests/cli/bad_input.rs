@@ -45,7 +45,7 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "[scheduler]\ntimezone = \"Europe/Berln\"\n",
-        &["cron/unknown_zone", "scheduler.toml:6:12", "Europe/Berln"],
+        &["cron/unknown_zone", "scheduler.toml:6:12", "Europe/Berln", "did you mean `Europe/Berlin`?"],
     ),
     ("[scheduler]\nshutdown_grace = \"30\"\n", &["config/bad_duration", "scheduler.toml:6:18", "30s"]),
     ("[scheduler]\ndata_dir = \"\"\n", &["config/out_of_range", "scheduler.toml:6:12", "write a folder"]),
