@@ -83,7 +83,7 @@ async fn drive(
     }
     let began = ctx.clock().monotonic();
     let mut cancelled = Box::pin(ctx.cancel_token().cancelled());
-    let mut time_up = limit.map(|limit| ctx.clock().sleep_until(began + limit));
+    let mut time_up = limit.map(|limit| ctx.clock().sleep_until(began.saturating_add(limit)));
     let told = poll_fn(|cx| {
         if let Poll::Ready(ended) = running.poll_unpin(cx) {
             return Poll::Ready(Err(ended));
@@ -104,7 +104,7 @@ async fn drive(
     ctx.cancel(reason);
     // Only one of two reasons counts when both come at once: the one the job hears.
     let reason = ctx.cancel_token().reason().unwrap_or(reason);
-    let mut patience = ctx.clock().sleep_until(ctx.clock().monotonic() + job.wind_down());
+    let mut patience = ctx.clock().sleep_until(ctx.clock().monotonic().saturating_add(job.wind_down()));
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = running.poll_unpin(cx) {
             return Poll::Ready(Some(ended));

@@ -343,6 +343,11 @@ impl PageToken {
     pub fn of(run: &Run) -> Self {
         Self { fire_time: run.fire_time, run: run.id }
     }
+
+    /// The place before every run whose fire time is `now` or earlier.
+    pub(crate) fn before_all_up_to(now: Timestamp) -> Self {
+        Self { fire_time: now, run: RunId::LAST }
+    }
 }
 
 /// Some runs, and where the next page begins.

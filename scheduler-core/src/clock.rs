@@ -63,9 +63,11 @@ impl Busy {
     /// Awaits something that only the clock, or other held work, can bring about. A sleep that is part of
     /// `future` has to outlive it, so pass it by reference: woken, it holds the clock until it is dropped.
     pub async fn parked<F: Future>(&self, future: F) -> F::Output {
-        // The future is dropped after the work is held again: a sleep that woke holds the clock until then.
+        // The future is dropped after the work is held again, also when this is given up half-way: a sleep that
+        // woke holds the clock until then.
         let mut future = pin!(future);
-        let output = poll_fn(|cx| {
+        let _held_again = HeldAgain(self);
+        poll_fn(|cx| {
             let polled = future.as_mut().poll(cx);
             if polled.is_pending() {
                 // Only now: before its first poll a sleep is not known to the clock, which would move past it.
@@ -73,9 +75,7 @@ impl Busy {
             }
             polled
         })
-        .await;
-        self.shift(&HoldState::Parked, HoldState::Held, |gate| gate.enter());
-        output
+        .await
     }
 
     fn shift(&self, from: &HoldState, to: HoldState, then: impl FnOnce(&dyn Gate)) {
@@ -85,6 +85,14 @@ impl Busy {
             *state = to;
             then(&*hold.gate);
         }
+    }
+}
+
+struct HeldAgain<'a>(&'a Busy);
+
+impl Drop for HeldAgain<'_> {
+    fn drop(&mut self) {
+        self.0.shift(&HoldState::Parked, HoldState::Held, |gate| gate.enter());
     }
 }
 

@@ -147,7 +147,7 @@ impl RunContext {
 
     /// Waits on the run's clock; a test clock may move meanwhile.
     pub async fn sleep(&self, duration: Duration) {
-        let until = self.clock().monotonic() + duration;
+        let until = self.clock().monotonic().saturating_add(duration);
         self.0.busy.parked(self.clock().sleep_until(until)).await;
     }
 
@@ -189,7 +189,9 @@ impl RunContext {
 
     /// Says how far the run has come: `done` from 0 to 1, and what it is doing.
     pub fn set_progress(&self, done: f64, note: impl Into<String>) {
-        let progress = Progress { done: done.clamp(0.0, 1.0), note: note.into() };
+        // What is no number would stay none, and could not be written as JSON.
+        let done = if done.is_nan() { 0.0 } else { done.clamp(0.0, 1.0) };
+        let progress = Progress { done, note: note.into() };
         *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 

@@ -1,6 +1,7 @@
 //! What happened, told as it happens: one log line and one call to each listener.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -67,21 +68,26 @@ pub enum Event<'a> {
 
 /// Where events go. Clones share the listeners.
 #[derive(Clone, Default)]
-pub struct Events(Arc<RwLock<Vec<Box<Listener>>>>);
+pub struct Events(Arc<RwLock<Arc<Vec<Arc<Listener>>>>>);
 
 type Listener = dyn Fn(&Event<'_>) + Send + Sync;
 
 impl Events {
     /// Adds a listener. It is called on the thread where the event happens and must not block.
     pub fn listen(&self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
+        let mut listeners = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut *listeners).push(Arc::new(listener));
     }
 
-    /// Logs an event and tells the listeners.
+    /// Logs an event and tells the listeners. One that panics is logged and keeps nobody else from hearing.
     pub fn emit(&self, event: &Event<'_>) {
         log(event);
-        for listener in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            listener(event);
+        // Not under the lock, so that a listener may itself listen or emit.
+        let listeners = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners.iter() {
+            if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
+                error!(target: "scheduler::events", "a listener panicked");
+            }
         }
     }
 }

@@ -8,10 +8,12 @@ mod clock;
 mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;
+mod driven;
 mod driver;
 mod duration;
 mod error;
 mod events;
+mod fire;
 mod job;
 mod lifecycle;
 mod name;
@@ -19,10 +21,12 @@ mod placement;
 mod plan;
 mod registry;
 mod retry;
+mod routing;
 mod run;
 mod run_id;
 mod scheduler;
 mod secret;
+mod signal;
 mod state;
 mod task;
 #[cfg(feature = "test-util")]

@@ -1,73 +1,152 @@
 //! Starting and stopping all backends at once, and bringing back one that was away.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::scheduler::{Inner, Member};
-use crate::{BackendContext, CancelReason, CancelToken, Drained, Event, Result, Scheduler};
+use crate::{BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Result, Scheduler};
 
 /// How long to wait before a backend that did not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
-/// Whether a scheduler runs; its lock makes starting and stopping take turns.
+/// Whether a scheduler runs.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
-    running: Option<CancelToken>,
+    /// Makes starting and stopping take turns, so it is held while backends start and stop.
+    turn: futures_util::lock::Mutex<()>,
+    running: Mutex<Option<Running>>,
+}
+
+/// A scheduler that has been started.
+#[derive(Clone, Debug)]
+struct Running {
+    /// Ends the driver; cancelled without waiting for a turn, which the driver may have taken.
+    stopping: CancelToken,
+    /// Cancelled by the driver when it has ended.
+    ended: CancelToken,
 }
 
 impl Lifecycle {
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_driver(&self) -> Option<Running> {
+        let running = self.running().clone();
+        running.iter().for_each(|running| running.stopping.cancel(CancelReason::Shutdown));
+        running
+    }
+}
+
+impl Drop for Lifecycle {
+    /// The thread of the driver hears that the scheduler is gone.
+    fn drop(&mut self) {
+        self.end_driver();
+    }
+}
+
+/// How a scheduler sees one of its backends.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    phase: Phase,
+    /// Why it is down, while the scheduler runs without it.
+    down: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Stopped,
+    /// It was told to start, and nobody has heard yet how that went.
+    Starting,
+    /// It runs and has its tasks.
+    Up,
+}
+
+impl Member {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.standing().phase = phase;
+    }
+
+    /// Whether it runs and has its tasks.
+    pub(crate) fn is_up(&self) -> bool {
+        self.standing().phase == Phase::Up
+    }
+
+    /// Why the scheduler runs without it, if it does.
+    pub(crate) fn down(&self) -> Option<String> {
+        self.standing().down.clone()
     }
 }
 
 impl Inner {
     pub(crate) async fn start(self: &Arc<Self>) -> Result<()> {
-        let mut lifecycle = self.lifecycle.lock().await;
-        if lifecycle.is_running() {
-            return Ok(());
+        let _turn = self.lifecycle.turn.lock().await;
+        let before = self.lifecycle.running().clone();
+        if let Some(running) = before {
+            if running.stopping.reason().is_none() {
+                return Ok(());
+            }
+            // A stop that its caller gave up half-way: the driver must be gone before there is another.
+            running.ended.cancelled().await;
         }
         let started = join_all(self.backends.iter().map(|member| self.start_member(member))).await;
-        let failed =
-            self.backends.iter().zip(&started).any(|(member, result)| member.required && result.is_err());
-        if failed {
-            self.stop_members(Some(Duration::ZERO)).await?;
-            let (required, optional): (Vec<_>, Vec<_>) =
-                self.backends.iter().zip(started).partition(|(member, _)| member.required);
-            let first = required.into_iter().chain(optional).find_map(|(_, result)| result.err());
-            return Err(first.expect("a required backend failed"));
-        }
-        let stopping = CancelToken::new();
-        if self
-            .backends
-            .iter()
-            .any(|member| member.down.load(Ordering::Relaxed) || member.backend.schedules().is_none())
+        let refused = self.backends.iter().zip(started).filter(|(member, _)| member.required);
+        let result = match refused.filter_map(|(_, result)| result.err()).next() {
+            None => self.start_driver(),
+            Some(error) => Err(error),
+        };
+        if result.is_err()
+            && let Err(error) = self.stop_members(Some(Duration::ZERO)).await
         {
-            self.driver.spawn(Arc::downgrade(self), stopping.clone());
+            tracing::warn!("a backend was not stopped again after the start failed: {error}");
         }
-        lifecycle.running = Some(stopping);
+        result
+    }
+
+    fn start_driver(self: &Arc<Self>) -> Result<()> {
+        let running = Running { stopping: CancelToken::new(), ended: CancelToken::new() };
+        if self.driver.is_needed() || self.backends.iter().any(|member| member.down().is_some()) {
+            let (stopping, ended) = (running.stopping.clone(), running.ended.clone());
+            self.driver.spawn(&Arc::downgrade(self), stopping, ended)?;
+        } else {
+            running.ended.cancel(CancelReason::Shutdown);
+        }
+        *self.lifecycle.running() = Some(running);
         Ok(())
     }
 
-    pub(crate) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<Drained> {
-        let mut lifecycle = self.lifecycle.lock().await;
-        let Some(stopping) = lifecycle.running.take() else { return Ok(Drained::default()) };
-        stopping.cancel(CancelReason::Shutdown);
-        self.stop_members(Some(grace)).await
+    pub(crate) async fn stop(&self, grace: Duration) -> Result<Drained> {
+        // A test clock waits until the backends themselves wait.
+        let busy = self.clock.busy();
+        self.lifecycle.end_driver();
+        let _turn = busy.parked(self.lifecycle.turn.lock()).await;
+        if let Some(running) = self.lifecycle.end_driver() {
+            // It enqueues nothing while the backends stop, and starts none.
+            running.ended.cancelled().await;
+        }
+        self.lifecycle.running().take();
+        busy.parked(self.stop_members(Some(grace))).await
     }
 
     /// Ends now, also while somebody else waits for a slower stop.
-    pub(crate) async fn abort(self: &Arc<Self>) -> Result<Drained> {
-        // A stop under way holds the lock until its backends are done, which this is about to bring forward.
-        let drained = self.stop_members(None).await;
-        self.stop(Duration::ZERO).await?;
-        drained
+    pub(crate) async fn abort(&self) -> Result<Drained> {
+        self.lifecycle.end_driver();
+        // A stop under way has taken the turn until its backends are done, which this brings forward.
+        let cut = self.stop_members(None).await;
+        let rest = self.stop(Duration::ZERO).await;
+        let mut drained = cut?;
+        drained.add(rest?);
+        Ok(drained)
     }
 
-    /// Starts one backend and hands it its tasks; one that may be away is marked instead of failing.
+    /// Starts one backend and hands it its tasks; one that fails does not run.
     async fn start_member(self: &Arc<Self>, member: &Member) -> Result<()> {
         let ctx = BackendContext {
             namespace: self.namespace.clone(),
@@ -78,36 +157,64 @@ impl Inner {
             scheduler: Scheduler(Arc::clone(self)).downgrade(),
             data_dir: self.data_dir.clone(),
         };
+        member.set_phase(Phase::Starting);
         let result = self.start_and_fill(member, ctx).await;
-        let was_down = member.down.swap(result.is_err(), Ordering::Relaxed);
-        match &result {
-            Err(error) if !was_down => {
-                self.events.emit(&Event::BackendDown { backend: &member.name(), reason: &error.to_string() });
-            }
-            Ok(()) if was_down => self.events.emit(&Event::BackendUp { backend: &member.name() }),
-            _ => {}
+        let down = result.as_ref().err().map(ToString::to_string);
+        if down.is_some() {
+            member.set_phase(Phase::Stopped);
+        }
+        // The error of a required one goes to the caller, who tells it.
+        let before = match (&down, member.required) {
+            (Some(_), true) => return result,
+            _ => std::mem::replace(&mut member.standing().down, down.clone()),
+        };
+        let backend = &member.info.name;
+        match (before, &down) {
+            (None, Some(reason)) => self.events.emit(&Event::BackendDown { backend, reason }),
+            (Some(_), None) => self.events.emit(&Event::BackendUp { backend }),
+            (None, None) | (Some(_), Some(_)) => {}
         }
         result
     }
 
     async fn start_and_fill(&self, member: &Member, ctx: BackendContext) -> Result<()> {
         member.backend.start(ctx).await?;
-        let name = member.name();
-        for placed in self.tasks.all().into_iter().filter(|placed| placed.placement.backend == name) {
+        let filled = self.fill(member).await;
+        if filled.is_err()
+            && let Err(error) = member.backend.stop(Duration::ZERO).await
+        {
+            tracing::warn!(backend = %member.info.name, "not stopped again: {error}");
+        }
+        filled
+    }
+
+    /// Hands a backend its tasks. A task that is submitted meanwhile comes before or after all of them.
+    async fn fill(&self, member: &Member) -> Result<()> {
+        let _accepting = self.accepting.lock().await;
+        let backend = &member.info.name;
+        for placed in self.tasks.all().into_iter().filter(|placed| placed.placement.backend == *backend) {
             match member.backend.schedules() {
                 Some(schedules) => schedules.upsert(placed).await?,
-                None => crate::Schedules::upsert(&self.driver, placed).await?,
+                None => self.driver.begin(placed),
             }
         }
+        member.set_phase(Phase::Up);
         Ok(())
     }
 
+    /// Stops every backend that was told to start.
     async fn stop_members(&self, grace: Option<Duration>) -> Result<Drained> {
         let stopping = self.backends.iter().map(|member| async move {
-            match grace {
+            if member.standing().phase == Phase::Stopped {
+                member.standing().down = None;
+                return Ok(Drained::default());
+            }
+            let result = match grace {
                 Some(grace) => member.backend.stop(grace).await,
                 None => member.backend.abort().await,
-            }
+            };
+            *member.standing() = Standing::default();
+            result
         });
         let mut total = Drained::default();
         let mut first_error = None;
@@ -122,24 +229,21 @@ impl Inner {
 }
 
 /// Tries backends that are down again until all are up.
-pub(crate) async fn revive(scheduler: Weak<Inner>) {
+pub(crate) async fn revive(scheduler: Weak<Inner>, busy: Busy) {
     loop {
         let Some(inner) = scheduler.upgrade() else { return };
-        if !inner.backends.iter().any(|member| member.down.load(Ordering::Relaxed)) {
+        if inner.backends.iter().all(|member| member.down().is_none()) {
             return;
         }
-        let pause = inner.clock.sleep_until(inner.clock.monotonic() + RESTART_PAUSE);
+        let mut pause = inner.clock.sleep_until(inner.clock.monotonic().saturating_add(RESTART_PAUSE));
         drop(inner);
-        pause.await;
+        busy.parked(&mut pause).await;
+        drop(pause);
         let Some(inner) = scheduler.upgrade() else { return };
-        // The lock is tried, not awaited: whoever stops the scheduler waits for nobody here.
-        let Some(lifecycle) = inner.lifecycle.try_lock() else { continue };
-        if !lifecycle.is_running() {
-            return;
-        }
-        for member in inner.backends.iter().filter(|member| member.down.load(Ordering::Relaxed)) {
-            // What it said goes to the log when its state changes.
-            let _ = inner.start_member(member).await;
-        }
+        // Whoever stops the scheduler ends this first, wherever it waits.
+        let _turn = inner.lifecycle.turn.lock().await;
+        let down = inner.backends.iter().filter(|member| member.down().is_some());
+        // What they said goes to the log when their state changes.
+        join_all(down.map(|member| inner.start_member(member))).await;
     }
 }

@@ -51,7 +51,7 @@ pub fn place(task: &Task, job: &JobDescriptor, sites: &[Site]) -> Result<Placeme
         reasons = vec![format!("tier = \"{stated}\" is set (the classifier says {})", classification.tier)];
     }
     let wanted = wanted_tier(task, &classification, sites, &mut reasons)?;
-    let (tier, site) = find_site(task, wanted, sites, &mut reasons)?;
+    let (tier, site) = find_site(task, job, wanted, sites, &mut reasons)?;
     if !job.tiers().contains(&tier) {
         let tiers: Vec<&str> = job.tiers().iter().map(|tier| tier.as_str()).collect();
         let message = format!(
@@ -94,6 +94,7 @@ fn wanted_tier(
 
 fn find_site<'a>(
     task: &Task,
+    job: &JobDescriptor,
     wanted: Tier,
     sites: &'a [Site],
     reasons: &mut Vec<String>,
@@ -106,7 +107,7 @@ fn find_site<'a>(
         return Err(refused);
     }
     let next = FALLBACK.into_iter().skip_while(|tier| *tier != wanted).skip(1);
-    for tier in next {
+    for tier in next.filter(|tier| job.tiers().contains(tier)) {
         if let Ok(site) = site_on(task, tier, sites) {
             reasons.push(format!("fallback to {tier}: {refused}"));
             return Ok((tier, site));

@@ -29,9 +29,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor for a task that is new at `now`: what lies before does not count as missed.
+    /// A cursor for a task that is new at `now`: what lies before does not count as missed, and a fire at `now`
+    /// itself is served.
     pub fn starting(now: Timestamp) -> Self {
-        Self { decided: now - Duration::from_millis(1), served_since: now, runs: 0, finished: None }
+        let before = now - Duration::from_millis(1);
+        Self { decided: before, served_since: before, runs: 0, finished: None }
     }
 
     /// Notes that fires are served again from `now` on, after a pause or an absence.

@@ -18,6 +18,9 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub struct RunId(u128);
 
 impl RunId {
+    /// The id behind all others in their order.
+    pub(crate) const LAST: Self = Self(u128::MAX);
+
     /// The id of the run that a schedule fires: the first 128 bits of SHA-256 over its identity.
     pub fn scheduled(namespace: &Name, task: &Name, fire_time: Timestamp) -> Self {
         Self::hashed(namespace, task, &fire_time.as_millis().to_be_bytes())

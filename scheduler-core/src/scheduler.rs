@@ -2,20 +2,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use futures_util::lock::Mutex;
 use serde_json::{Map, Value};
 
 use crate::driver::Driver;
-use crate::lifecycle::Lifecycle;
-use crate::placement::{Site, place};
+use crate::lifecycle::{Lifecycle, Standing};
 use crate::{
-    Backend, Cancelled, Clock, Drained, Enqueued, Error, Events, FileStateStore, Health, MemoryStateStore,
-    Name, Page, Pause, Placed, Placement, Registry, Result, Run, RunFilter, RunId, RunRequest,
-    ScheduleStatus, Schedules, StateStore, Task, TaskBook, Timestamp,
+    Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Error, Events, FileStateStore, Health,
+    MemoryStateStore, Name, Page, PageToken, Pause, Placed, Placement, Registry, Result, RunFilter, RunId,
+    RunRequest, ScheduleStatus, StateStore, Task, TaskBook, Timestamp,
 };
 
 /// One scheduler over all tiers. Clones share it.
@@ -24,7 +21,8 @@ use crate::{
 /// - [`start`](Self::start) and [`stop`](Self::stop) are idempotent and may be called from anywhere.
 /// - A task that cannot run is refused when it is submitted, with every fault that could be found, and the
 ///   tasks accepted before stay as they were.
-/// - A run that was triggered with a key exists once, however often the trigger is repeated.
+/// - A run that was triggered with a key exists once on its backend, however often the trigger is repeated. A
+///   task that may fall back gives that up: the backend that takes over does not know what its own one took.
 #[derive(Clone)]
 pub struct Scheduler(pub(crate) Arc<Inner>);
 
@@ -37,22 +35,19 @@ pub(crate) struct Inner {
     pub(crate) backends: Vec<Member>,
     pub(crate) tasks: TaskBook,
     pub(crate) events: Events,
-    pub(crate) lifecycle: Mutex<Lifecycle>,
+    pub(crate) lifecycle: Lifecycle,
+    /// Makes changes of the book take turns, so it is held while a backend is told of one.
+    pub(crate) accepting: futures_util::lock::Mutex<()>,
     pub(crate) driver: Driver,
 }
 
 /// A backend in a scheduler.
 pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) info: BackendInfo,
     pub(crate) is_default: bool,
     pub(crate) required: bool,
-    pub(crate) down: AtomicBool,
-}
-
-impl Member {
-    pub(crate) fn name(&self) -> Name {
-        self.backend.info().name
-    }
+    pub(crate) standing: Mutex<Standing>,
 }
 
 /// A handle that does not keep the scheduler alive.
@@ -197,22 +192,28 @@ impl SchedulerBuilder {
         };
         let state = self.state.clone().unwrap_or_else(in_folder);
         let member = |(backend, role): (Arc<dyn Backend>, BackendRole)| Member {
+            info: backend.info(),
             backend,
             is_default: role.is_default,
             required: role.required,
-            down: AtomicBool::new(false),
+            standing: Mutex::default(),
         };
+        let backends: Vec<Member> = self.backends.into_iter().map(member).collect();
+        let events = Events::default();
+        let driven = backends.iter().filter(|member| member.backend.schedules().is_none());
+        let driven = driven.map(|member| member.info.name.clone());
         Ok(Scheduler(Arc::new(Inner {
+            driver: Driver::new(&self.namespace, &self.clock, &events, driven),
             namespace: self.namespace,
-            driver: Driver::new(&self.clock),
             clock: self.clock,
             state,
             data_dir: self.data_dir,
             registry: self.registry,
-            backends: self.backends.into_iter().map(member).collect(),
+            backends,
             tasks: TaskBook::default(),
-            events: Events::default(),
-            lifecycle: Mutex::new(Lifecycle::default()),
+            events,
+            lifecycle: Lifecycle::default(),
+            accepting: futures_util::lock::Mutex::default(),
         })))
     }
 }
@@ -233,7 +234,8 @@ impl Scheduler {
     /// Starts every backend, all at once, and hands them their tasks. Does nothing while it runs.
     ///
     /// # Errors
-    /// Those of the first required backend that did not start; the others have been stopped again then.
+    /// Those of the first required backend that did not start; the others have been stopped again then, and
+    /// the next start begins anew.
     pub async fn start(&self) -> Result<()> {
         self.0.start().await
     }
@@ -268,7 +270,7 @@ impl Scheduler {
                 return Err(Error::invalid("trigger/passed", message));
             }
         }
-        self.0.accept(Arc::clone(&placed)).await?;
+        self.0.accept(&placed).await?;
         Ok(placed.placement.clone())
     }
 
@@ -285,9 +287,7 @@ impl Scheduler {
     /// # Errors
     /// Those of its backend.
     pub async fn remove(&self, task: &Name) -> Result<bool> {
-        let Some(placed) = self.0.tasks.remove(task) else { return Ok(false) };
-        self.0.forget(&placed).await?;
-        Ok(true)
+        self.0.remove(task).await
     }
 
     /// Runs a task outside of its schedule, which stays as it is.
@@ -302,10 +302,9 @@ impl Scheduler {
             Some(key) => RunId::keyed(&self.0.namespace, task, key),
             None => RunId::manual(now),
         };
-        let due = request.at.unwrap_or(now);
-        let fire_time = if request.at.is_some() { due } else { now };
+        let fire_time = request.at.unwrap_or(now);
         let run =
-            RunRequest { due, params: request.params, ..RunRequest::manual(run_id, task.clone(), fire_time) };
+            RunRequest { params: request.params, ..RunRequest::manual(run_id, task.clone(), fire_time) };
         self.0.enqueue(&placed, run).await
     }
 
@@ -314,7 +313,7 @@ impl Scheduler {
     /// # Errors
     /// `task/unknown`, and those of its backend.
     pub async fn pause(&self, task: &Name, pause: Pause) -> Result<()> {
-        self.0.schedules_of(&*self.0.known(task)?)?.pause(task, pause).await
+        self.0.schedules_of_task(task)?.pause(task, pause).await
     }
 
     /// Lets a paused task fire again; what it missed follows its misfire policy.
@@ -322,21 +321,24 @@ impl Scheduler {
     /// # Errors
     /// `task/unknown`, and those of its backend.
     pub async fn resume(&self, task: &Name) -> Result<()> {
-        self.0.schedules_of(&*self.0.known(task)?)?.resume(task).await
+        self.0.schedules_of_task(task)?.resume(task).await
     }
 
     /// Ends a run, wherever it is.
     ///
     /// # Errors
-    /// `run/unknown` when no backend owns it, else those of its backend.
+    /// `run/unknown` when no backend owns it; those of the first that did not answer when no other owns it.
     pub async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
+        let mut unanswered = None;
         for member in &self.0.backends {
             match member.backend.cancel(run).await {
+                Ok(cancelled) => return Ok(cancelled),
                 Err(error) if error.code() == "run/unknown" => {}
-                answer => return answer,
+                Err(error) => unanswered = unanswered.or(Some(error)),
             }
         }
-        Err(Error::not_found("run/unknown", format!("no backend has a run {run}")))
+        let unknown = || Error::not_found("run/unknown", format!("no backend has a run {run}"));
+        Err(unanswered.unwrap_or_else(unknown))
     }
 
     /// The runs of every tier as one history, newest fire first.
@@ -344,11 +346,22 @@ impl Scheduler {
     /// # Errors
     /// Those of the first backend that does not answer.
     pub async fn history(&self, filter: &RunFilter) -> Result<Page> {
-        let mut runs: Vec<Run> = self.0.driver.skipped(filter);
+        let mut runs = Vec::new();
+        // Behind the end of a page that has a next one, its backend may own more: nothing there is shown yet.
+        let mut horizon: Option<PageToken> = None;
         for member in &self.0.backends {
-            runs.extend(member.backend.runs(filter).await?.runs);
+            let page = member.backend.runs(filter).await?;
+            horizon = horizon.max(page.next);
+            runs.extend(page.runs);
         }
-        Ok(filter.page(runs))
+        // A fire that its backend took all the same, just when its task was removed, is no skipped one.
+        let skipped = self.0.driver.skipped(filter).into_iter();
+        let skipped: Vec<_> = skipped.filter(|skip| runs.iter().all(|run| run.id != skip.id)).collect();
+        runs.extend(skipped);
+        runs.retain(|run| horizon.is_none_or(|horizon| PageToken::of(run) >= horizon));
+        let mut page = filter.page(runs);
+        page.next = page.next.or(horizon);
+        Ok(page)
     }
 
     /// The accepted tasks, by name.
@@ -361,7 +374,7 @@ impl Scheduler {
     /// # Errors
     /// Those of the first backend that does not answer.
     pub async fn statuses(&self) -> Result<Vec<ScheduleStatus>> {
-        let mut all = self.0.driver.statuses().await?;
+        let mut all = self.0.driven_statuses().await;
         for schedules in self.0.backends.iter().filter_map(|member| member.backend.schedules()) {
             all.extend(schedules.statuses().await?);
         }
@@ -372,11 +385,11 @@ impl Scheduler {
     /// The health of every backend, by name.
     pub async fn health(&self) -> Vec<(Name, Health)> {
         let asked = self.0.backends.iter().map(|member| async move {
-            let health = match member.down.load(Ordering::Relaxed) {
-                true => Health::down("did not start"),
-                false => member.backend.health().await,
+            let health = match member.down() {
+                Some(reason) => Health::down(format!("did not start: {reason}")),
+                None => member.backend.health().await,
             };
-            (member.name(), health)
+            (member.info.name.clone(), health)
         });
         futures_util::future::join_all(asked).await
     }
@@ -407,99 +420,6 @@ impl Scheduler {
     }
 }
 
-impl Inner {
-    fn placed(&self, task: Task) -> Result<Placed> {
-        let descriptor = self.registry.job(task.job.as_str())?;
-        let faults = |faults: Vec<crate::ArgsError>| {
-            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
-        };
-        let job = descriptor.build(&task.args).map_err(faults)?;
-        let missing = job.check();
-        if !missing.is_empty() {
-            return Err(faults(missing));
-        }
-        let sites: Vec<Site> = self
-            .backends
-            .iter()
-            .map(|member| Site {
-                info: member.backend.info(),
-                is_default: member.is_default,
-                is_down: member.down.load(Ordering::Relaxed),
-            })
-            .collect();
-        let placement = place(&task, descriptor, &sites)?;
-        Ok(Placed { task, job, placement })
-    }
-
-    /// Tells the backend, then the book; a task that moves to another backend leaves the old one.
-    async fn accept(&self, placed: Arc<Placed>) -> Result<()> {
-        let before = self.tasks.find(&placed.task.name);
-        let running = self.lifecycle.lock().await.is_running();
-        if running {
-            self.schedules_of(&placed)?.upsert(Arc::clone(&placed)).await?;
-        }
-        self.tasks.insert(Arc::clone(&placed));
-        match before {
-            Some(before) if running && before.placement.backend != placed.placement.backend => {
-                self.forget(&before).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn forget(&self, placed: &Placed) -> Result<()> {
-        self.schedules_of(placed)?.remove(&placed.task.name).await.map(|_| ())
-    }
-
-    pub(crate) fn known(&self, task: &Name) -> Result<Arc<Placed>> {
-        self.tasks.find(task).ok_or_else(|| {
-            let known: Vec<String> =
-                self.tasks.all().iter().map(|placed| placed.task.name.to_string()).collect();
-            Error::not_found("task/unknown", format!("no task `{task}`; there are: {}", known.join(", ")))
-        })
-    }
-
-    pub(crate) fn member(&self, backend: &Name) -> Result<&Member> {
-        self.backends
-            .iter()
-            .find(|member| member.name() == *backend)
-            .ok_or_else(|| Error::not_found("backend/unknown", format!("no backend `{backend}`")))
-    }
-
-    /// What fires a task: its backend, or the driver where that has no schedules.
-    fn schedules_of(&self, placed: &Placed) -> Result<&dyn Schedules> {
-        let member = self.member(&placed.placement.backend)?;
-        Ok(member.backend.schedules().unwrap_or(&self.driver))
-    }
-
-    /// Hands a run to the task's backend, or to the next tier when that is down and the task allows it.
-    pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
-        let member = self.member(&placed.placement.backend)?;
-        let refused = match member.backend.enqueue(run.clone()).await {
-            Err(error) if error.is_transient() => error,
-            answer => return answer,
-        };
-        if placed.task.on_unavailable == crate::OnUnavailable::Error {
-            return Err(refused);
-        }
-        let descriptor = self.registry.job(placed.task.job.as_str())?;
-        let tier_of = |member: &&Member| member.backend.info().tier;
-        let below = |member: &&Member| {
-            tier_of(member) < placed.placement.tier && descriptor.tiers().contains(&tier_of(member))
-        };
-        let mut others: Vec<&Member> = self.backends.iter().filter(below).collect();
-        others.sort_by_key(|member| std::cmp::Reverse(tier_of(member)));
-        for other in others {
-            if let Ok(answer) = other.backend.enqueue(run.clone()).await {
-                tracing::warn!(task = %placed.task.name, backend = %other.name(), "fallback: {refused}");
-                return Ok(answer);
-            }
-        }
-        Err(refused)
-    }
-}
-
 impl WeakScheduler {
     /// The scheduler, while somebody keeps it.
     pub fn upgrade(&self) -> Option<Scheduler> {
@@ -509,7 +429,7 @@ impl WeakScheduler {
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backends: Vec<Name> = self.0.backends.iter().map(Member::name).collect();
+        let backends: Vec<Name> = self.0.backends.iter().map(|member| member.info.name.clone()).collect();
         f.debug_struct("Scheduler")
             .field("namespace", &self.0.namespace)
             .field("backends", &backends)

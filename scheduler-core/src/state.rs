@@ -137,13 +137,13 @@ impl FileStateStore {
 
     fn read(&self, task: &Name) -> Result<Option<StoredState>> {
         let path = self.path(task, "json");
-        let mut text = String::new();
-        match File::open(&path).and_then(|mut file| file.read_to_string(&mut text)) {
+        let mut text = Vec::new();
+        match File::open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(&path, error)),
         }
-        let stored: StoredState = serde_json::from_str(&text).map_err(|source| {
+        let stored: StoredState = serde_json::from_slice(&text).map_err(|source| {
             Error::unexpected("state/damaged", format!("{} holds no state of this program", path.display()))
                 .with_source(source)
         })?;
@@ -194,7 +194,8 @@ impl StateStore for FileStateStore {
 fn next_version(task: &Name, expected: u64, present: Option<&StoredState>) -> Result<u64> {
     let version = present.map_or(0, |stored| stored.version);
     if version == expected {
-        return Ok(version + 1);
+        let message = || format!("the state of task `{task}` is at the last version there is, {version}");
+        return version.checked_add(1).ok_or_else(|| Error::unexpected("state/damaged", message()));
     }
     let message = format!("the state of task `{task}` is at version {version}, not {expected}");
     Err(Error::conflict("state/conflict", message))

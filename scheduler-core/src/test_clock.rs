@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::{BoxFuture, Busy, Clock, Timestamp};
 
 /// How long [`TestClock::advance`] waits, in real time, for work that does not end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often those who wait look whether their patience is over, in real time.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// A clock for tests: it stands still until [`advance`](Self::advance) moves it from one wake-up to the next,
 /// letting everything that was woken finish before it goes on.
@@ -52,7 +54,7 @@ impl TestClock {
     /// # Panics
     /// When work neither ends nor waits through the clock for 20 s of real time.
     pub async fn advance(&self, by: Duration) {
-        let target = self.0.lock().monotonic + by;
+        let target = self.0.lock().monotonic.saturating_add(by);
         loop {
             self.settle().await;
             if !self.0.step_towards(target) {
@@ -142,7 +144,7 @@ impl Shared {
 
 impl State {
     fn shift(&mut self, by: Duration) {
-        self.monotonic += by;
+        self.monotonic = self.monotonic.saturating_add(by);
         self.wall = self.wall + by;
     }
 }
@@ -175,25 +177,45 @@ impl Drop for Sleep {
 }
 
 #[derive(Debug, Default)]
-struct WorkGate(Mutex<(usize, Vec<Waker>)>);
+struct WorkGate(Mutex<Work>);
+
+#[derive(Debug, Default)]
+struct Work {
+    held: usize,
+    waiting: Vec<Waker>,
+    /// Whether a thread looks after those who wait.
+    is_watched: bool,
+}
 
 impl WorkGate {
-    fn lock(&self) -> MutexGuard<'_, (usize, Vec<Waker>)> {
+    fn lock(&self) -> MutexGuard<'_, Work> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait now and then, so that they notice when their patience is over.
+    fn watch(gate: Weak<Self>) {
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(GLANCE);
+                let Some(gate) = gate.upgrade() else { return };
+                let waiting = std::mem::take(&mut gate.lock().waiting);
+                waiting.into_iter().for_each(Waker::wake);
+            }
+        });
     }
 }
 
 impl Gate for WorkGate {
     fn enter(&self) {
-        self.lock().0 += 1;
+        self.lock().held += 1;
     }
 
     fn leave(&self) {
-        let mut state = self.lock();
-        state.0 -= 1;
-        let wakers = if state.0 == 0 { std::mem::take(&mut state.1) } else { Vec::new() };
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        let mut work = self.lock();
+        work.held -= 1;
+        let waiting = if work.held == 0 { std::mem::take(&mut work.waiting) } else { Vec::new() };
+        drop(work);
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -206,25 +228,22 @@ impl Future for Idle {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let first = self.since.is_none();
         let since = *self.since.get_or_insert_with(std::time::Instant::now);
-        let mut state = self.gate.lock();
-        if state.0 == 0 {
+        let mut work = self.gate.lock();
+        if work.held == 0 {
             return Poll::Ready(());
         }
-        let held = state.0;
-        state.1.push(cx.waker().clone());
-        drop(state);
+        let held = work.held;
+        work.waiting.push(cx.waker().clone());
+        // One thread for all waits: a long test waits thousands of times.
+        let is_watched = std::mem::replace(&mut work.is_watched, true);
+        drop(work);
         assert!(
             since.elapsed() < PATIENCE,
             "the test clock has waited {PATIENCE:?} for {held} pieces of work that neither end nor wait through it"
         );
-        if first {
-            let waker = cx.waker().clone();
-            std::thread::spawn(move || {
-                std::thread::sleep(PATIENCE);
-                waker.wake();
-            });
+        if !is_watched {
+            WorkGate::watch(Arc::downgrade(&self.gate));
         }
         Poll::Pending
     }

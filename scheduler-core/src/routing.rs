@@ -1,0 +1,174 @@
+//! From a task to the backend that has it: accepting, moving and removing tasks, and handing over runs.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::placement::{Site, place};
+use crate::scheduler::{Inner, Member};
+use crate::{
+    ArgsError, Enqueued, Error, Name, OnUnavailable, Placed, Result, RunRequest, ScheduleStatus, Schedules,
+    Task,
+};
+
+impl Inner {
+    pub(crate) fn placed(&self, task: Task) -> Result<Placed> {
+        let descriptor = self.registry.job(task.job.as_str())?;
+        let faults = |faults: Vec<ArgsError>| {
+            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
+        };
+        let job = descriptor.build(&task.args).map_err(faults)?;
+        let missing = job.check();
+        if !missing.is_empty() {
+            return Err(faults(missing));
+        }
+        let site = |member: &Member| Site {
+            info: member.info.clone(),
+            is_default: member.is_default,
+            is_down: member.down().is_some(),
+        };
+        let sites: Vec<Site> = self.backends.iter().map(site).collect();
+        let placement = place(&task, descriptor, &sites)?;
+        Ok(Placed { task, job, placement })
+    }
+
+    /// Puts a task into the book and tells its backend; all stays as it was when that fails.
+    pub(crate) async fn accept(&self, placed: &Arc<Placed>) -> Result<()> {
+        let _accepting = self.accepting.lock().await;
+        // The book first: a task that fires at once is looked up there.
+        let before = self.tasks.insert(Arc::clone(placed));
+        let Err(error) = self.hand_over(placed, before.as_deref()).await else { return Ok(()) };
+        match before {
+            Some(before) => drop(self.tasks.insert(before)),
+            None => drop(self.tasks.remove(&placed.task.name)),
+        }
+        Err(error)
+    }
+
+    async fn hand_over(&self, placed: &Arc<Placed>, before: Option<&Placed>) -> Result<()> {
+        let member = self.member(&placed.placement.backend)?;
+        let is_up = member.is_up();
+        // One that is not up is handed its tasks when it starts.
+        if is_up {
+            self.schedules_of(member).upsert(Arc::clone(placed)).await?;
+        }
+        let Some(old) = before.map(|before| self.member(&before.placement.backend)).transpose()? else {
+            return Ok(());
+        };
+        let both_driven = old.backend.schedules().is_none() && member.backend.schedules().is_none();
+        if old.info.name == member.info.name || (both_driven && is_up) {
+            return Ok(());
+        }
+        let forgotten = self.forget(old, &placed.task.name).await;
+        if forgotten.is_err() && is_up {
+            // It stays where it was, and nowhere else.
+            self.schedules_of(member).remove(&placed.task.name).await?;
+        }
+        forgotten
+    }
+
+    pub(crate) async fn remove(&self, task: &Name) -> Result<bool> {
+        let _accepting = self.accepting.lock().await;
+        let Some(placed) = self.tasks.find(task) else { return Ok(false) };
+        self.forget(self.member(&placed.placement.backend)?, task).await?;
+        self.tasks.remove(task);
+        Ok(true)
+    }
+
+    async fn forget(&self, member: &Member, task: &Name) -> Result<()> {
+        match self.schedules_of(member).remove(task).await {
+            Err(error) if member.is_up() => Err(error),
+            // One that does not run fires nothing, and is not handed the task when it starts.
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn known(&self, task: &Name) -> Result<Arc<Placed>> {
+        self.tasks.find(task).ok_or_else(|| {
+            let known: Vec<String> =
+                self.tasks.all().iter().map(|placed| placed.task.name.to_string()).collect();
+            Error::not_found("task/unknown", format!("no task `{task}`; there are: {}", known.join(", ")))
+        })
+    }
+
+    pub(crate) fn member(&self, backend: &Name) -> Result<&Member> {
+        self.backends
+            .iter()
+            .find(|member| member.info.name == *backend)
+            .ok_or_else(|| Error::not_found("backend/unknown", format!("no backend `{backend}`")))
+    }
+
+    /// What fires the tasks of a backend: itself, or the driver where it has no schedules.
+    pub(crate) fn schedules_of<'a>(&'a self, member: &'a Member) -> &'a dyn Schedules {
+        member.backend.schedules().unwrap_or(&self.driver)
+    }
+
+    pub(crate) fn schedules_of_task(&self, task: &Name) -> Result<&dyn Schedules> {
+        Ok(self.schedules_of(self.member(&self.known(task)?.placement.backend)?))
+    }
+
+    /// The backends that may have runs of a task: its own, then those it may fall back to, the next tier first.
+    pub(crate) fn hosts(&self, placed: &Placed) -> Vec<&Member> {
+        let own = self.backends.iter().filter(|member| member.info.name == placed.placement.backend);
+        let mut hosts: Vec<&Member> = own.collect();
+        if placed.task.on_unavailable == OnUnavailable::Error {
+            return hosts;
+        }
+        let Ok(job) = self.registry.job(placed.task.job.as_str()) else { return hosts };
+        let can_take_over = |member: &&Member| {
+            let tier = member.info.tier;
+            tier < placed.placement.tier && job.tiers().contains(&tier) && member.is_up()
+        };
+        let mut others: Vec<&Member> = self.backends.iter().filter(can_take_over).collect();
+        others.sort_by_key(|member| (Reverse(member.info.tier), Reverse(member.is_default)));
+        hosts.append(&mut others);
+        hosts
+    }
+
+    /// Hands a run to the task's backend, or to the next tier when that is down and the task allows it.
+    pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
+        let mut refused = None;
+        for member in self.hosts(placed) {
+            let answer = match member.down() {
+                Some(reason) => {
+                    let message = format!("backend `{}` is down: {reason}", member.info.name);
+                    Err(Error::unavailable("backend/down", message))
+                }
+                None => member.backend.enqueue(run.clone()).await,
+            };
+            match (answer, &refused) {
+                (Ok(answer), None) => return Ok(answer),
+                (Ok(answer), Some(refused)) => {
+                    tracing::warn!(task = %placed.task.name, backend = %member.info.name, "fallback: {refused}");
+                    return Ok(answer);
+                }
+                (Err(error), None) if !error.is_transient() => return Err(error),
+                (Err(error), None) => refused = Some(error),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        let unknown = || Error::not_found("backend/unknown", "the backend of the task is gone");
+        Err(refused.unwrap_or_else(unknown))
+    }
+
+    /// The tasks that the driver fires, with the runs that live by the account of their backends.
+    pub(crate) async fn driven_statuses(&self) -> Vec<ScheduleStatus> {
+        let mut all = self.driver.all_statuses();
+        for member in self.backends.iter().filter(|member| member.backend.schedules().is_none()) {
+            let mut filter = self.driver.live_runs();
+            // A backend that does not answer leaves what the driver knows: the fires that wait.
+            while let Ok(page) = member.backend.runs(&filter).await {
+                for run in page.runs {
+                    all.iter_mut()
+                        .filter(|status| status.task == run.task)
+                        .for_each(|status| status.live += 1);
+                }
+                filter.after = page.next;
+                if filter.after.is_none() {
+                    break;
+                }
+            }
+        }
+        all
+    }
+}
