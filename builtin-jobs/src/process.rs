@@ -70,6 +70,8 @@ impl ProcessGroup {
         // Neither outcome changes what follows.
         let _ = tokio::time::timeout(grace, self.emptied()).await;
         self.kill();
+        // A killed process takes a moment to go, and carries no marks any more meanwhile.
+        let _ = tokio::time::timeout(HUNT, self.emptied()).await;
         if let Some(marks) = self.marks {
             let hunt = tokio::task::spawn_blocking(move || marks.kill_carriers(HUNT));
             let left = hunt.await.unwrap_or_default();
