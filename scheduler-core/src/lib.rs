@@ -1,6 +1,7 @@
 //! The words, the traits and the classifier of the hybrid scheduler.
 mod attempt;
 mod backend;
+mod builder;
 mod cancel;
 mod characteristics;
 mod classify;
@@ -41,6 +42,7 @@ pub use backend::{
     Backend, BackendContext, BackendInfo, CONTRACT, Cancelled, Capability, Drained, Enqueued, Health,
     HealthStatus, Page, PageToken, Pause, Placed, RunFilter, RunRequest, ScheduleStatus, Schedules, TaskBook,
 };
+pub use builder::{BackendRole, SchedulerBuilder};
 pub use cancel::{CancelReason, CancelToken};
 pub use characteristics::{
     Complexity, Durability, Frequency, Infrastructure, TaskCharacteristics, Tier, Visibility,
@@ -64,7 +66,7 @@ pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, W
 pub use retry::{Backoff, MIN_SNOOZE, RetryPolicy, Verdict, verdict};
 pub use run::{FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;
-pub use scheduler::{BackendRole, Scheduler, SchedulerBuilder, TriggerRequest, WeakScheduler};
+pub use scheduler::{Scheduler, TriggerRequest, WeakScheduler};
 pub use secret::{Secret, SecretValue};
 pub use state::{FileStateStore, MemoryStateStore, StateStore, StoredState, TaskState};
 pub use task::{Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task};

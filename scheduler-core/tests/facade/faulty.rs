@@ -31,12 +31,15 @@ pub(crate) enum Fault {
     Refused,
     Panics,
     Hangs,
+    /// Keeps its thread until that changes.
+    Blocks,
 }
 
 #[derive(Debug)]
 pub(crate) struct Faulty {
     inner: MemoryBackend,
     contract: u32,
+    longest_page: usize,
     faults: Mutex<BTreeMap<Call, Fault>>,
     /// Wakes calls that hang.
     changed: Notify,
@@ -52,6 +55,7 @@ impl Faulty {
         Self {
             inner: MemoryBackend::new(name, tier),
             contract: scheduler_core::CONTRACT,
+            longest_page: usize::MAX,
             faults: Mutex::default(),
             changed: Notify::new(),
             calls: Mutex::default(),
@@ -68,6 +72,12 @@ impl Faulty {
 
     pub(crate) fn with_contract(mut self, contract: u32) -> Self {
         self.contract = contract;
+        self
+    }
+
+    /// Shows fewer runs a page than it is asked for.
+    pub(crate) fn with_short_pages(mut self, longest_page: usize) -> Self {
+        self.longest_page = longest_page;
         self
     }
 
@@ -106,6 +116,7 @@ impl Faulty {
                 }
                 Some(Fault::Panics) => panic!("{call:?} panics"),
                 Some(Fault::Hangs) => changed.await,
+                Some(Fault::Blocks) => std::thread::yield_now(),
             }
         }
     }
@@ -140,7 +151,8 @@ impl Backend for Faulty {
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
         self.pass(Call::Runs).await?;
-        self.inner.runs(filter).await
+        let limit = filter.page_size().min(self.longest_page);
+        self.inner.runs(&filter.clone().limited(limit)).await
     }
 
     async fn cancel(&self, run: &RunId) -> Result<Cancelled> {

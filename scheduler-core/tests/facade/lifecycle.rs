@@ -1,20 +1,21 @@
 //! Starting, stopping, living without a backend, and coming to an end.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use scheduler_core::{
-    Backend, BackendContext, BackendInfo, BoxFuture, Busy, Cancelled, Clock, Drained, Enqueued, Event,
-    Health, HealthStatus, Page, Result, RunFilter, RunId, RunRequest, Scheduler, TestClock, Tier, Timestamp,
-    TriggerRequest, async_trait,
+    Backend, BackendContext, BackendInfo, BoxFuture, Busy, Cancelled, Clock, Drained, Enqueued, Health,
+    HealthStatus, MisfirePolicy, Page, Result, RunFilter, RunId, RunRequest, Scheduler, TestClock, Tier,
+    Timestamp, TriggerRequest, async_trait,
 };
 use serde_json::json;
 use tokio::sync::Barrier;
 
 use crate::faulty::{Call, Fault, Faulty};
 use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, builder, name, optional, registry, scheduler, story, task, ticking};
+use crate::stage::{BEGIN, SECOND, name, registry, scheduler, story, task, ticking};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn starting_and_stopping_from_many_places_at_once_happens_once() {
@@ -124,70 +125,6 @@ async fn a_backend_that_cannot_take_its_tasks_is_stopped_again() {
     assert_eq!(backend.health().await.status, HealthStatus::Down);
 }
 
-/// A scheduler whose queue is optional and away, and what was told of it.
-fn degraded(clock: &TestClock) -> (Scheduler, Arc<Faulty>, Arc<Mutex<Vec<String>>>) {
-    let (local, queue) = (Faulty::on("local", Tier::Local), Arc::new(Faulty::on("queue", Tier::Queue)));
-    let scheduler =
-        builder(clock).backend(Arc::new(local)).backend_as(queue.clone(), optional()).build().unwrap();
-    queue.set(Call::Start, Fault::Away);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&told);
-    scheduler.events().listen(move |event| match event {
-        Event::BackendDown { backend, reason } => {
-            heard.lock().unwrap().push(format!("{backend} down: {reason}"));
-        }
-        Event::BackendUp { backend } => heard.lock().unwrap().push(format!("{backend} up")),
-        _ => {}
-    });
-    (scheduler, queue, told)
-}
-
-#[tokio::test]
-async fn an_optional_backend_that_fails_is_told_once_and_comes_back_with_its_tasks() {
-    let clock = TestClock::at(BEGIN);
-    let (scheduler, queue, told) = degraded(&clock);
-    scheduler.submit(ticking(0, |task| task.tier = Some(Tier::Queue))).await.unwrap();
-
-    scheduler.start().await.unwrap();
-    clock.advance(SECOND * 22).await;
-    let health = scheduler.health().await;
-
-    assert_eq!(health[1].1, Health::down("did not start: `queue` is away (Start)"));
-    assert_eq!(queue.calls(Call::Start), 5, "at once, then every five seconds");
-    assert_eq!(story(&scheduler).await, [""; 0]);
-
-    queue.set(Call::Start, None);
-    clock.advance(SECOND * 10).await;
-
-    assert_eq!(*told.lock().unwrap(), ["queue down: `queue` is away (Start)", "queue up"]);
-    assert_eq!(scheduler.health().await[1].1, Health::up());
-    assert_eq!(story(&scheduler).await, ["30: succeeded"]);
-}
-
-#[tokio::test]
-async fn stopping_while_a_backend_is_tried_again_does_not_wait_for_it() {
-    let clock = TestClock::at(BEGIN);
-    let (scheduler, queue, _) = degraded(&clock);
-    scheduler.start().await.unwrap();
-    queue.set(Call::Start, Fault::Hangs);
-    let reached = async {
-        while queue.calls(Call::Start) < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    // A start that hangs holds the clock for ever, so nobody may wait for it to stand still.
-    futures_util::future::select(Box::pin(clock.advance(SECOND * 5)), Box::pin(reached)).await;
-
-    let stopped = tokio::time::timeout(SECOND * 10, scheduler.stop(SECOND)).await;
-
-    assert_eq!(stopped.expect("it waits for a start that hangs").unwrap(), Drained::default());
-    assert_eq!(
-        scheduler.health().await[1].1,
-        Health::down("it does not run"),
-        "it is not down, it is stopped"
-    );
-}
-
 #[tokio::test]
 async fn a_stop_sums_up_what_every_backend_finished_gave_back_and_abandoned() {
     let clock = TestClock::at(BEGIN);
@@ -248,6 +185,42 @@ async fn a_stop_that_was_given_up_is_finished_by_the_next() {
     scheduler.stop(SECOND).await.unwrap();
 
     assert_eq!(backend.health().await.status, HealthStatus::Down, "the backend has been stopped");
+}
+
+#[tokio::test]
+async fn no_backend_is_stopped_before_the_last_fire_has_reached_it() {
+    let backend = Arc::new(Faulty::on("m", Tier::Local));
+    let scheduler = scheduler(&TestClock::at(BEGIN), [backend.clone()]);
+    backend.set(Call::Enqueue, Fault::Blocks);
+    scheduler.submit(ticking(0, |_| ())).await.unwrap();
+    scheduler.start().await.unwrap();
+    while backend.calls(Call::Enqueue) == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let mut stopping = Box::pin(scheduler.stop(SECOND));
+    assert!(stopping.as_mut().now_or_never().is_none());
+    assert_eq!(backend.calls(Call::Stop), 0);
+    backend.set(Call::Enqueue, None);
+    stopping.await.unwrap();
+
+    assert_eq!(backend.enqueued.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_fire_missed_while_the_scheduler_was_stopped_is_a_misfire() {
+    let clock = TestClock::at(BEGIN);
+    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local))]);
+    scheduler.submit(ticking(0, |task| task.misfire.policy = MisfirePolicy::Skip)).await.unwrap();
+    scheduler.start().await.unwrap();
+    clock.advance(SECOND * 5).await;
+
+    scheduler.stop(SECOND).await.unwrap();
+    clock.advance(SECOND * 10).await;
+    scheduler.start().await.unwrap();
+    clock.advance(SECOND * 10).await;
+
+    assert_eq!(story(&scheduler).await, ["0: succeeded", "10: skipped", "20: succeeded"]);
 }
 
 #[tokio::test]

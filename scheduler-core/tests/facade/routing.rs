@@ -231,6 +231,8 @@ async fn a_fire_falls_back_while_its_backend_is_away() {
         let clock = TestClock::at(BEGIN);
         let (scheduler, queue, workflow) = three_tiers(&clock, None);
         scheduler.start().await.unwrap();
+        workflow.set(call, Fault::Away);
+        workflow.set(Call::Enqueue, Fault::Away);
         scheduler
             .submit(ticking(15, |task| {
                 fallback(task);
@@ -238,8 +240,6 @@ async fn a_fire_falls_back_while_its_backend_is_away() {
             }))
             .await
             .unwrap();
-        workflow.set(call, Fault::Away);
-        workflow.set(Call::Enqueue, Fault::Away);
 
         clock.advance(SECOND * 25).await;
 

@@ -58,7 +58,8 @@ async fn a_key_makes_one_run_however_often_it_is_used() {
 async fn history_pages_over_every_backend_show_each_run_once_and_in_order() {
     let clock = TestClock::at(BEGIN);
     let tiers = [Tier::Local, Tier::Queue, Tier::Workflow];
-    let scheduler = scheduler(&clock, tiers.map(memory));
+    let short = Arc::new(Faulty::on("workflow", Tier::Workflow).with_short_pages(2));
+    let scheduler = scheduler(&clock, [memory(tiers[0]), memory(tiers[1]), short]);
     scheduler.start().await.unwrap();
     for tier in tiers {
         scheduler
