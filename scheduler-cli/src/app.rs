@@ -1,12 +1,15 @@
 //! Composes a binary: which jobs and kinds of backends it knows, then the command line.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use scheduler_core::{BackendKind, Error, JobDescriptor, Registry, Source, Way};
 
 use crate::command_line;
+use crate::diagnostic::Diagnostic;
 use crate::failure::Failure;
+use crate::session;
 
 /// A scheduler binary in the making.
 ///
@@ -70,6 +73,18 @@ impl App {
         Ok(self.registry)
     }
 
+    /// What is wrong with a configuration, as `check` would tell it: a file named `path`, TOML or YAML by its
+    /// ending, that holds `content`, with the files it includes, before environment and flags.
+    ///
+    /// Nothing is started or written. Faults and warnings come in the order of the file.
+    ///
+    /// # Errors
+    /// As [`into_registry`](Self::into_registry).
+    pub fn diagnose(self, path: &Path, content: Vec<u8>) -> Result<Vec<Diagnostic>, Error> {
+        let registry = self.into_registry()?;
+        Ok(session::diagnose(&registry, path, content))
+    }
+
     /// Does what the command line asks for.
     #[must_use]
     pub fn run(self) -> ExitCode {
@@ -105,4 +120,20 @@ impl App {
 #[cfg(any(feature = "local", feature = "builtin-jobs"))]
 fn ours(crate_name: &'static str) -> Source {
     Source { crate_name, version: env!("CARGO_PKG_VERSION") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_at_hand_is_diagnosed_without_a_file() {
+        let hello = JobDescriptor::function("hello", "says hello", |_| async { Ok("hello".into()) });
+        let app = App::new().job(hello, scheduler_core::source!());
+
+        let found = app.diagnose(Path::new("x.yaml"), b"tasks:\n  a:\n    job: helo\n".to_vec()).unwrap();
+
+        let codes: Vec<_> = found.iter().map(|fault| (fault.code, fault.origin.place())).collect();
+        assert!(codes.contains(&("job/unknown", "x.yaml:3:10".to_owned())), "{codes:?}");
+    }
 }

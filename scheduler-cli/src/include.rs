@@ -24,7 +24,14 @@ const DEEPEST: usize = 32;
 pub(crate) fn read_all(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
     let mut reader = Reader::default();
     reader.file(path, &Origin::None);
-    if reader.faults.is_empty() { Ok(reader.sources) } else { Err(reader.faults) }
+    reader.end()
+}
+
+/// The same, when the content of the outermost file is at hand.
+pub(crate) fn read_included(path: &Path, content: Vec<u8>) -> Result<Vec<Source>, Vec<Diagnostic>> {
+    let mut reader = Reader::default();
+    reader.follow(path.to_owned(), path, Source::parse(path, content));
+    reader.end()
 }
 
 #[derive(Default)]
@@ -47,7 +54,19 @@ impl Reader {
         if !self.seen.insert(resolved.clone()) {
             return;
         }
-        match Source::read(path, asked_by) {
+        let source = match asked_by {
+            // Reading a device or a pipe that a file names could take for ever.
+            Origin::File(_) if path.metadata().is_ok_and(|found| !found.is_file()) => {
+                let message = format!("cannot include `{}`: it is no regular file", path.display());
+                Err(vec![Diagnostic::error("config/unreadable", message, asked_by.clone())])
+            }
+            _ => Source::read(path, asked_by),
+        };
+        self.follow(resolved, path, source);
+    }
+
+    fn follow(&mut self, resolved: PathBuf, path: &Path, source: Result<Source, Vec<Diagnostic>>) {
+        match source {
             Err(faults) => self.faults.extend(faults),
             Ok(mut source) => {
                 self.chain.push((resolved, path.to_owned()));
@@ -56,6 +75,10 @@ impl Reader {
                 self.sources.push(source);
             }
         }
+    }
+
+    fn end(self) -> Result<Vec<Source>, Vec<Diagnostic>> {
+        if self.faults.is_empty() { Ok(self.sources) } else { Err(self.faults) }
     }
 
     fn cycle(&self, resolved: &Path, path: &Path, asked_by: &Origin) -> Option<Diagnostic> {

@@ -55,7 +55,23 @@ impl Document {
         flags: &[(String, String)],
         new_backends: &[String],
     ) -> Result<Self, Vec<Diagnostic>> {
-        let files = include::read_all(path)?;
+        Self::of(include::read_all(path)?, environment, flags, new_backends)
+    }
+
+    /// What a file of that name would say if it held `content`, without environment and flags.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn parse(path: &Path, content: Vec<u8>) -> Result<Self, Vec<Diagnostic>> {
+        Self::of(include::read_included(path, content)?, [], &[], &[])
+    }
+
+    fn of(
+        files: Vec<Source>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+        new_backends: &[String],
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut faults = duplicate_tasks(&files);
         let written =
             Self::merge(files.into_iter().map(Layer::File).collect()).map_err(|fault| vec![fault])?;

@@ -43,14 +43,26 @@ impl Session {
         let kinds: Vec<String> = self.registry.backends().map(|kind| kind.item.kind().to_string()).collect();
         let document =
             Document::load(&self.config, environment, &[], &kinds).map_err(|faults| self.refuse(faults))?;
-        let mut faults = Vec::new();
-        let folder = self.config.parent().unwrap_or(Path::new(""));
-        let settings = Settings::decode(&document, folder, &mut faults);
-        Ok(checked::check(settings, &document, &self.registry, faults))
+        Ok(look_at(&document, &self.registry, &self.config))
     }
 
     /// The failure of a configuration with these faults.
     pub(crate) fn refuse(&self, diagnostics: Vec<Diagnostic>) -> Failure {
         Failure::of_config(&self.config.display().to_string(), diagnostics)
     }
+}
+
+/// The faults and warnings of a configuration named `path` that holds `content`.
+pub(crate) fn diagnose(registry: &Registry, path: &Path, content: Vec<u8>) -> Vec<Diagnostic> {
+    match Document::parse(path, content) {
+        Ok(document) => look_at(&document, registry, path).diagnostics,
+        Err(faults) => faults,
+    }
+}
+
+fn look_at(document: &Document, registry: &Registry, config: &Path) -> Checked {
+    let mut faults = Vec::new();
+    let folder = config.parent().unwrap_or(Path::new(""));
+    let settings = Settings::decode(document, folder, &mut faults);
+    checked::check(settings, document, registry, faults)
 }
