@@ -32,10 +32,11 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::capture::Pipes;
-use crate::environment::{EnvValue, Environment, PASSED};
+use crate::environment::{Environment, PASSED};
 use crate::exit_code::{ExitCodes, Meaning, account};
 use crate::marks::{self, Marks};
 use crate::process::ProcessGroup;
+use crate::text_or_secret::TextOrSecret;
 use crate::{duration, program};
 
 /// How long output is read after the program has ended. What it printed is in the pipe by then; only a process
@@ -100,7 +101,7 @@ struct ExecArgs {
     cwd: Option<PathBuf>,
     /// Its own variables: texts, or secrets such as `{ env = "NAME" }` and `{ file = "/path" }`.
     #[serde(default)]
-    env: BTreeMap<String, EnvValue>,
+    env: BTreeMap<String, TextOrSecret>,
     /// The daemon's variables that are passed on. By default `PATH`, `HOME`, `USER`, `LOGNAME`, `LANG`,
     /// `LC_ALL`, `TZ` and `TMPDIR`.
     #[serde(default = "passed")]
