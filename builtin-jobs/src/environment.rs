@@ -74,6 +74,11 @@ impl Environment {
         path.unwrap_or_else(|| DEFAULT_PATH.into())
     }
 
+    /// The secrets that cannot be read now.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = ArgsError> {
+        self.own.iter().filter_map(|(name, value)| value.missing(pointer::below("/env", name)))
+    }
+
     /// All variables for one attempt, secrets read now.
     ///
     /// # Errors

@@ -256,10 +256,13 @@ impl Job for Exec {
 
     fn check(&self) -> Vec<ArgsError> {
         // A program is looked for from the folder; where that is missing, its absence says nothing more.
-        match program::check_folder(&self.cwd) {
-            Err(fault) if self.program.contains('/') && Path::new(&self.program).is_relative() => vec![fault],
-            folder => [folder.err(), self.locate().err()].into_iter().flatten().collect(),
-        }
+        let place = match program::check_folder(&self.cwd) {
+            Err(fault) if self.program.contains('/') && Path::new(&self.program).is_relative() => {
+                [Some(fault), None]
+            }
+            folder => [folder.err(), self.locate().err()],
+        };
+        place.into_iter().flatten().chain(self.environment.missing()).collect()
     }
 }
 

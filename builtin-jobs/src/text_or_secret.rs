@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use scheduler_core::{Result, Secret};
+use scheduler_core::{ArgsError, Result, Secret};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -24,6 +24,13 @@ impl TextOrSecret {
             Self::Text(text) => Ok(text.clone()),
             Self::Secret(secret) => Ok(secret.resolve()?.expose().to_owned()),
         }
+    }
+
+    /// The fault of a secret that cannot be read now; for [`Job::check`](scheduler_core::Job::check).
+    pub(crate) fn missing(&self, pointer: String) -> Option<ArgsError> {
+        let Self::Secret(secret) = self else { return None };
+        let fault = ArgsError::new(pointer, secret.resolve().err()?.to_string());
+        Some(fault.with_help("give it to the scheduler before it starts"))
     }
 
     pub(crate) fn is_secret(&self) -> bool {
