@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use scheduler_core::{DURATION_FORMS, parse_duration};
+use scheduler_core::{DURATION_FORMS, Spelled, parse_duration};
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::Serializer;
 use serde::de::{Deserialize, Deserializer, Error};
 
 /// Reads a duration from a string; for `#[serde(deserialize_with)]`.
@@ -13,6 +14,11 @@ use serde::de::{Deserialize, Deserializer, Error};
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(|error| D::Error::custom(format!("{error}: {DURATION_FORMS}")))
+}
+
+/// Writes a duration as [`deserialize`] reads it; for `#[serde(serialize_with)]`, by which a schema shows a default.
+pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Spelled(*duration))
 }
 
 /// The JSON Schema of a duration; for `#[schemars(schema_with)]`.

@@ -109,11 +109,11 @@ struct ExecArgs {
     #[serde(default)]
     exit_codes: ExitCodes,
     /// The wait after an exit code that means snooze. 60 seconds by default.
-    #[serde(default = "snooze", deserialize_with = "duration::deserialize")]
+    #[serde(default = "snooze", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     snooze: Duration,
     /// The time between the request to terminate and the kill. 5 seconds by default.
-    #[serde(default = "grace", deserialize_with = "duration::deserialize")]
+    #[serde(default = "grace", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     grace: Duration,
     /// Bytes kept of each output stream, half from its beginning and half from its end. 65536 by default.

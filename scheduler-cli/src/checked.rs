@@ -169,6 +169,7 @@ impl TaskCheck<'_> {
         for warning in &placement.warnings {
             let below = match warning.code {
                 "task/period_below_timeout" => "/timeout",
+                "task/no_timeout" => "",
                 "task/tier_disagrees" => "/tier",
                 "classify/high_frequency_on_workflow" | "classify/high_frequency_on_queue" => "/trigger",
                 _ => "/characteristics",

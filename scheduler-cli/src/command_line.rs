@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind as ClapError;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use scheduler_core::Registry;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Format;
-use crate::session::Session;
+use crate::session::{DEFAULT_CONFIG, Session};
 use crate::{
-    verb_backends, verb_check, verb_classify, verb_exec, verb_explain, verb_history, verb_jobs, verb_list,
-    verb_next, verb_run, verb_version,
+    verb_backends, verb_check, verb_classify, verb_completions, verb_config, verb_exec, verb_explain,
+    verb_history, verb_init, verb_jobs, verb_list, verb_next, verb_run, verb_version,
 };
 
 const EXIT_CODES: &str = "\
@@ -32,7 +32,7 @@ struct CommandLine {
         global = true,
         value_name = "FILE",
         env = "SCHEDULER_CONFIG",
-        default_value = "scheduler.toml"
+        default_value = DEFAULT_CONFIG
     )]
     config: PathBuf,
     #[command(subcommand)]
@@ -41,6 +41,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Writes a first configuration and its schema.
+    Init(verb_init::Flags),
     /// Runs the tasks until it is told to stop.
     Run(verb_run::Flags),
     /// Looks for faults of the configuration without running anything.
@@ -57,10 +59,14 @@ enum Verb {
     Exec(verb_exec::Flags),
     /// Shows runs of the past, the newest first.
     History(verb_history::Flags),
+    /// Shows the configuration and where each value comes from, or the schema of one.
+    Config(verb_config::Flags),
     /// Lists the kinds of backends that this program knows.
     Backends(verb_backends::Flags),
     /// Lists the jobs that this program knows.
     Jobs(verb_jobs::Flags),
+    /// Prints what a shell needs to complete the command line.
+    Completions(verb_completions::Flags),
     /// Shows the version and what is compiled in.
     Version(verb_version::Flags),
 }
@@ -83,6 +89,7 @@ pub(crate) fn execute(registry: Registry, arguments: Vec<OsString>) -> ExitCode 
 impl Verb {
     fn execute(self, session: &Session) -> Result<Exit, Failure> {
         match self {
+            Self::Init(flags) => verb_init::execute(session, &flags),
             Self::Run(flags) => verb_run::execute(session, &flags),
             Self::Check(flags) => verb_check::execute(session, &flags),
             Self::Explain(flags) => verb_explain::execute(session, &flags),
@@ -91,8 +98,10 @@ impl Verb {
             Self::Next(flags) => verb_next::execute(session, &flags),
             Self::Exec(flags) => verb_exec::execute(session, &flags),
             Self::History(flags) => verb_history::execute(session, &flags),
+            Self::Config(flags) => verb_config::execute(session, &flags),
             Self::Backends(flags) => verb_backends::execute(session, &flags),
             Self::Jobs(flags) => verb_jobs::execute(session, &flags),
+            Self::Completions(flags) => verb_completions::execute(&flags, CommandLine::command()),
             Self::Version(flags) => verb_version::execute(session, &flags),
         }
     }

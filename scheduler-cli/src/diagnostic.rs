@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::origin::{FilePosition, Origin, printable};
+use crate::redact;
 
 /// One fault of a configuration.
 ///
@@ -39,7 +40,8 @@ pub enum Severity {
 impl Diagnostic {
     /// A fault that makes the configuration unusable.
     pub fn error(code: &'static str, message: impl Into<String>, origin: Origin) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), origin, help: None }
+        let message = redact::mask_urls(&message.into()).into_owned();
+        Self { severity: Severity::Error, code, message, origin, help: None }
     }
 
     /// A fault that leaves the configuration usable.
@@ -50,7 +52,7 @@ impl Diagnostic {
     /// Adds the next step.
     #[must_use]
     pub fn with_help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: Some(redact::mask_urls(&help.into()).into_owned()), ..self }
     }
 
     /// The text form: several lines, each ended by a newline.
@@ -63,11 +65,13 @@ impl Diagnostic {
         let head = paint.styled(style, &format!("{word}[{}]", self.code));
         let mut text = format!("{head}: {}\n", printable(&self.message));
         let margin = match &self.origin {
-            Origin::File(position) => paint.position(style, position, &mut text),
-            Origin::Environment { variable } => {
-                paint.arrow(&format!("environment variable {variable}"), &mut text)
+            Origin::File(position) => paint.excerpt(style, &position.place(), position, &mut text),
+            Origin::Environment { over: Some(position), .. } => {
+                paint.excerpt(style, &self.origin.place(), position, &mut text)
             }
-            Origin::Flag { key } => paint.arrow(&format!("flag for {key}"), &mut text),
+            Origin::Environment { over: None, .. } | Origin::Flag { .. } => {
+                paint.arrow(&self.origin.place(), &mut text)
+            }
             Origin::None => 1,
         };
         if let Some(help) = &self.help {
@@ -97,15 +101,17 @@ impl Serialize for Diagnostic {
             flag: None,
             help: self.help.as_deref().map(printable),
         };
+        if let Origin::Environment { variable, .. } = &self.origin {
+            report.variable = Some(variable);
+        }
         match &self.origin {
-            Origin::File(position) => {
+            Origin::File(position) | Origin::Environment { over: Some(position), .. } => {
                 report.file = Some(position.path.display().to_string());
                 report.line = Some(position.line);
                 report.column = Some(position.column);
             }
-            Origin::Environment { variable } => report.variable = Some(variable),
             Origin::Flag { key } => report.flag = Some(key),
-            Origin::None => {}
+            Origin::Environment { over: None, .. } | Origin::None => {}
         }
         report.serialize(serializer)
     }
@@ -144,13 +150,12 @@ impl Paint {
     }
 
     /// Prints the place, the line and the caret; answers how wide the line numbers are.
-    fn position(&self, style: &str, position: &FilePosition, text: &mut String) -> usize {
+    fn excerpt(&self, style: &str, place: &str, position: &FilePosition, text: &mut String) -> usize {
         let number = position.line.to_string();
         let margin = number.len();
         let bar = self.styled(BLUE, "|");
-        let place = format!("{}:{}:{}", position.path.display(), position.line, position.column);
         text.push_str(&" ".repeat(margin - 1));
-        self.arrow(&place, text);
+        self.arrow(place, text);
         let line = &position.excerpt.text;
         let indent = " ".repeat(position.excerpt.indent);
         let caret = self.styled(style, &"^".repeat(position.excerpt.width));
@@ -196,7 +201,7 @@ error[config/unknown_key]: unknown key `retires` in task `backup`
 
     #[test]
     fn a_fault_in_the_environment_names_the_variable() {
-        let origin = Origin::Environment { variable: "SCHEDULER_FOO".into() };
+        let origin = Origin::Environment { variable: "SCHEDULER_FOO".into(), over: None };
 
         let text = Diagnostic::warning("config/x", "odd", origin).with_help("stop").to_string();
 

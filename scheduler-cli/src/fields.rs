@@ -241,7 +241,8 @@ mod tests {
     }
 
     fn summary(fault: &Diagnostic) -> String {
-        let place = fault.origin.place().rsplit('/').next().unwrap().to_owned();
+        let place = fault.origin.place();
+        let place = place.split(", for ").next().unwrap().rsplit('/').next().unwrap();
         format!("{place} {} {}", fault.code, fault.message)
     }
 

@@ -16,7 +16,7 @@ use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::overrides::Override;
 use crate::source::Source;
-use crate::{include, pointer};
+use crate::{exposed, include, pointer};
 
 /// The whole configuration as a tree of values, each with its origin.
 ///
@@ -55,7 +55,9 @@ impl Document {
         flags: &[(String, String)],
         new_backends: &[String],
     ) -> Result<Self, Vec<Diagnostic>> {
-        Self::of(include::read_all(path)?, environment, flags, new_backends)
+        let files = include::read_all(path)?;
+        let exposed = files.iter().flat_map(exposed::secrets).collect();
+        Self::of(files, exposed, environment, flags, new_backends)
     }
 
     /// What a file of that name would say if it held `content`, without environment and flags.
@@ -63,16 +65,17 @@ impl Document {
     /// # Errors
     /// Every fault found.
     pub fn parse(path: &Path, content: Vec<u8>) -> Result<Self, Vec<Diagnostic>> {
-        Self::of(include::read_included(path, content)?, [], &[], &[])
+        Self::of(include::read_included(path, content)?, Vec::new(), [], &[], &[])
     }
 
     fn of(
         files: Vec<Source>,
+        mut faults: Vec<Diagnostic>,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: &[(String, String)],
         new_backends: &[String],
     ) -> Result<Self, Vec<Diagnostic>> {
-        let mut faults = duplicate_tasks(&files);
+        faults.extend(duplicate_tasks(&files));
         let written =
             Self::merge(files.into_iter().map(Layer::File).collect()).map_err(|fault| vec![fault])?;
 
@@ -103,12 +106,29 @@ impl Document {
     ///
     /// A table that a file names is its origin, although another layer may have added to it.
     pub fn origin(&self, pointer: &str) -> Origin {
-        self.nearest(pointer, Source::origin)
+        self.over(self.nearest(pointer, Source::origin), pointer, Source::origin)
     }
 
     /// What wrote the key at a pointer.
     pub fn key_origin(&self, pointer: &str) -> Origin {
-        self.nearest(pointer, Source::key_origin)
+        self.over(self.nearest(pointer, Source::key_origin), pointer, Source::key_origin)
+    }
+
+    /// Adds to a variable what a file has at this pointer, or around it.
+    fn over(&self, origin: Origin, pointer: &str, place: impl Fn(&Source, &str) -> Option<Origin>) -> Origin {
+        let Origin::Environment { variable, .. } = origin else { return origin };
+        let mut at = Some(pointer);
+        while let Some(here) = at {
+            let written = self.layers.iter().rev().find_map(|layer| match layer {
+                Layer::File(source) => place(source, here),
+                Layer::Override(_) => None,
+            });
+            if let Some(Origin::File(position)) = written {
+                return Origin::Environment { variable, over: Some(position) };
+            }
+            at = pointer::parent(here);
+        }
+        Origin::Environment { variable, over: None }
     }
 
     /// The text that the environment or a flag gives for exactly this value.
@@ -238,7 +258,7 @@ mod tests {
     }
 
     fn place(origin: &Origin) -> String {
-        origin.place().rsplit('/').next().unwrap().to_owned()
+        origin.place().split(", for ").next().unwrap().rsplit('/').next().unwrap().to_owned()
     }
 
     #[test]
@@ -267,6 +287,49 @@ mod tests {
             assert_eq!(place(&document.origin(pointer)), origin, "{pointer}");
         }
         assert_eq!(place(&document.key_origin("/tasks/backup/job")), "scheduler.toml:2:1");
+    }
+
+    #[test]
+    fn a_variable_names_what_it_stands_over_in_the_file() {
+        let environment = [
+            ("SCHEDULER_TASKS__BACKUP__TIMEOUT", "5m"),
+            ("SCHEDULER_TASKS__BACKUP__OVERLAP", "skip"),
+            ("SCHEDULER_NAMESPACE", "x"),
+        ];
+
+        let document = load(BACKUP, &environment, &[]).unwrap();
+
+        let over = |pointer| match document.origin(pointer) {
+            Origin::Environment { over, .. } => over.map(|at| (at.line, at.column)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(over("/tasks/backup/timeout"), Some((3, 11)));
+        assert_eq!(over("/tasks/backup/overlap"), Some((1, 8)));
+        assert_eq!(over("/namespace"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_in_a_file_that_everybody_reads_is_refused_and_not_shown() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scheduler.toml");
+        let load = |content: &str, mode| {
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Document::load(&path, [], &[], &[])
+        };
+        let content = "[tasks.a.args.env]\nDB_PASSWORD = 'hunter2'\n";
+
+        let faults = load(content, 0o644).unwrap_err();
+
+        assert_eq!(
+            (faults.len(), faults[0].code, place(&faults[0].origin).as_str()),
+            (1, "config/readable_secret", "scheduler.toml:2:1")
+        );
+        assert!(!faults[0].to_string().contains("hunter2"), "{}", faults[0]);
+        assert!(load(content, 0o640).is_ok());
+        assert!(load("[tasks.a.args.env]\nDB_PASSWORD = { env = 'P' }\n", 0o644).is_ok());
     }
 
     #[test]
@@ -330,7 +393,7 @@ mod tests {
 
             assert_eq!(faults.len(), 1, "{variable}");
             assert_eq!(faults[0].code, "config/unknown_override");
-            assert_eq!(faults[0].origin, Origin::Environment { variable: variable.to_owned() });
+            assert_eq!(faults[0].origin, Origin::Environment { variable: variable.to_owned(), over: None });
             assert_eq!(faults[0].help.as_deref(), Some(help));
         }
         assert!(load(BACKUP, &[("SCHEDULER_BACKENDS__QUEUE__URL", "redis://x")], &[]).is_ok());

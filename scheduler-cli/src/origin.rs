@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::redact;
+
 /// What wrote a key or a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -16,6 +18,8 @@ pub enum Origin {
     Environment {
         /// Its name.
         variable: String,
+        /// What it sets, as a file has it: the value, else the table around it.
+        over: Option<Box<FilePosition>>,
     },
     /// A flag of the command line.
     Flag {
@@ -55,6 +59,8 @@ pub struct Excerpt {
 /// The longest excerpt in characters, and how many of them come before the mark.
 const EXCERPT: usize = 120;
 const CONTEXT: usize = 40;
+/// Longer lines are not looked through for secrets.
+const LONGEST_MASKED: usize = 16 * 1024;
 
 impl Origin {
     /// The origin of something in a file.
@@ -65,8 +71,11 @@ impl Origin {
     /// The place as one word, such as `jobs.toml:3:1`.
     pub fn place(&self) -> String {
         match self {
-            Self::File(at) => format!("{}:{}:{}", at.path.display(), at.line, at.column),
-            Self::Environment { variable } => format!("environment variable {variable}"),
+            Self::File(at) => at.place(),
+            Self::Environment { variable, over: None } => format!("environment variable {variable}"),
+            Self::Environment { variable, over: Some(at) } => {
+                format!("environment variable {variable}, for {}", at.place())
+            }
             Self::Flag { key } => format!("flag for {key}"),
             Self::None => "the defaults".to_owned(),
         }
@@ -74,6 +83,11 @@ impl Origin {
 }
 
 impl FilePosition {
+    /// The place as one word, such as `jobs.toml:3:1`.
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+
     /// Marks `length` characters of the line `text` from the character `column` (from 1).
     pub fn new(path: &Path, line: usize, text: &str, column: usize, length: usize) -> Self {
         let column = column.max(1);
@@ -87,14 +101,19 @@ impl Excerpt {
     fn new(line: &str, start: usize, length: usize) -> Self {
         // Most lines are short; only a long one pays for being cut.
         let is_long = line.chars().nth(EXCERPT).is_some();
-        let from = if is_long { start.saturating_sub(CONTEXT) } else { 0 };
+        // Of a very long one nobody looks for secrets, and only the mark is shown.
+        let is_masked = line.len() <= LONGEST_MASKED;
+        let line = if is_masked { redact::mask_line(line) } else { line.into() };
+        let context = if is_masked { CONTEXT } else { 0 };
+        let shown = if is_masked { EXCERPT } else { length.min(EXCERPT) };
+        let from = if is_long { start.saturating_sub(context) } else { 0 };
         let mut excerpt = Self { text: String::new(), indent: 0, width: 0 };
         if from > 0 {
             excerpt.text.push('…');
             excerpt.indent = 1;
         }
         let mut characters = line.chars().enumerate().skip(from);
-        for (index, character) in characters.by_ref().take(EXCERPT) {
+        for (index, character) in characters.by_ref().take(shown) {
             let cells = push_printable(&mut excerpt.text, character);
             if index < start {
                 excerpt.indent += cells;

@@ -46,7 +46,7 @@ pub(crate) fn texts(
 }
 
 fn not_text(variable: String) -> Diagnostic {
-    let origin = Origin::Environment { variable };
+    let origin = Origin::Environment { variable, over: None };
     let message = format!("{} is not UTF-8", origin.place());
     Diagnostic::error("config/not_utf8", message, origin).with_help("write it as UTF-8, or unset it")
 }
@@ -64,7 +64,7 @@ impl Override {
     pub(crate) fn variable(name: String, raw: String) -> Option<Self> {
         let path = setting(&name)?.to_lowercase();
         let path = path.split("__").map(str::to_owned).collect();
-        Some(Self::new(Origin::Environment { variable: name }, path, raw))
+        Some(Self::new(Origin::Environment { variable: name, over: None }, path, raw))
     }
 
     /// What a flag sets; the keys of its path are separated by dots.

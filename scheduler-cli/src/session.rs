@@ -11,6 +11,9 @@ use crate::layers::Document;
 use crate::overrides;
 use crate::settings::Settings;
 
+/// The configuration of who names none.
+pub(crate) const DEFAULT_CONFIG: &str = "scheduler.toml";
+
 /// One call of the program.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -36,14 +39,20 @@ impl Session {
     /// # Errors
     /// Faults that leave nothing to look at, such as a file that does not parse.
     pub(crate) fn check(&self) -> Result<Checked, Failure> {
+        Ok(look_at(&self.document()?, &self.registry, &self.config))
+    }
+
+    /// Loads the configuration, whatever it says.
+    ///
+    /// # Errors
+    /// Faults that leave nothing to look at.
+    pub(crate) fn document(&self) -> Result<Document, Failure> {
         let (environment, not_texts) = overrides::texts(std::env::vars_os());
         if !not_texts.is_empty() {
             return Err(self.refuse(not_texts));
         }
         let kinds: Vec<String> = self.registry.backends().map(|kind| kind.item.kind().to_string()).collect();
-        let document =
-            Document::load(&self.config, environment, &[], &kinds).map_err(|faults| self.refuse(faults))?;
-        Ok(look_at(&document, &self.registry, &self.config))
+        Document::load(&self.config, environment, &[], &kinds).map_err(|faults| self.refuse(faults))
     }
 
     /// The failure of a configuration with these faults.

@@ -79,11 +79,11 @@ impl Settings {
 }
 
 /// The section `[scheduler]`.
-struct Scheduler {
-    namespace: Name,
-    timezone: String,
-    data_dir: PathBuf,
-    shutdown_grace: Duration,
+pub(crate) struct Scheduler {
+    pub(crate) namespace: Name,
+    pub(crate) timezone: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) shutdown_grace: Duration,
 }
 
 impl Default for Scheduler {

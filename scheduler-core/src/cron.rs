@@ -195,8 +195,17 @@ fn lookup(zone: &str) -> Result<TimeZone> {
 fn bad(expression: &str, reason: &str) -> Error {
     Error::invalid(
         "cron/bad_expression",
-        format!("`{}` is no cron expression: {reason}", expression.escape_debug()),
+        format!("`{}` is no cron expression: {}", expression.escape_debug(), printable(reason)),
     )
+}
+
+/// The reason without what a terminal would obey: it may quote the field.
+fn printable(reason: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    reason.chars().map(shown).collect()
 }
 
 /// Names the field that is wrong, which croner's errors do not.
@@ -463,6 +472,14 @@ mod tests {
             let found = fires(expression, "UTC", "2026-01-01T00:00:00Z", days.len());
             let found: Vec<&str> = found.iter().map(|fire| &fire[..10]).collect();
             assert_eq!(found, *days, "{expression}");
+        }
+    }
+
+    #[test]
+    fn a_bad_expression_reaches_no_terminal_as_it_is() {
+        for expression in ["0\u{1b}[2J * * * *", "H(\u{7}) * * * *", "* * * * \u{9b}2J", "\u{1b} * * * *"] {
+            let error = Cron::parse(expression, "UTC", "a").unwrap_err().to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
         }
     }
 

@@ -196,6 +196,7 @@ pub struct JobDescriptor {
     summary: String,
     tiers: Vec<Tier>,
     adhoc: bool,
+    has_own_limit: bool,
     args_schema: Value,
     build: Arc<BuildJob>,
 }
@@ -217,6 +218,7 @@ impl JobDescriptor {
             summary: summary.into(),
             tiers: Tier::ALL.to_vec(),
             adhoc: false,
+            has_own_limit: false,
             args_schema: Value::Bool(true),
             build: Arc::new(build),
         }
@@ -300,6 +302,18 @@ impl JobDescriptor {
     /// The tiers it can run on.
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers
+    }
+
+    /// Says that every attempt ends by itself within limits of its own, so that a task needs no `timeout`.
+    #[must_use]
+    pub fn with_own_limit(mut self) -> Self {
+        self.has_own_limit = true;
+        self
+    }
+
+    /// Whether every attempt ends by itself within limits of its own.
+    pub fn has_own_limit(&self) -> bool {
+        self.has_own_limit
     }
 
     /// Whether it may run without a task.

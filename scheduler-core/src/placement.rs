@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    BackendInfo, Classification, Error, JobDescriptor, Name, OnUnavailable, Result, Task, Tier, Warning,
+    BackendInfo, Classification, Error, JobDescriptor, Name, OnUnavailable, Overlap, Result, Task, Tier,
+    Warning,
 };
 
 /// Where a task runs, and why.
@@ -63,8 +64,26 @@ pub fn place(task: &Task, job: &JobDescriptor, sites: &[Site]) -> Result<Placeme
         );
         return Err(Error::invalid("placement/job_not_on_tier", message));
     }
-    let warnings = task.warnings_on(tier);
+    let mut warnings = task.warnings_on(tier);
+    warnings.extend(unlimited(task, job));
     Ok(Placement { tier, backend: site.info.name.clone(), classification, reasons, warnings })
+}
+
+/// What it costs that nothing ends an attempt which hangs.
+fn unlimited(task: &Task, job: &JobDescriptor) -> Option<Warning> {
+    if task.timeout.is_some() || job.has_own_limit() {
+        return None;
+    }
+    let price = match (&task.trigger, task.overlap) {
+        (None, _) => "holds its slot until the process ends",
+        (Some(_), Overlap::Skip) => "holds its slot, and every later fire is skipped",
+        (Some(_), Overlap::Queue) => "holds its slot, and every later fire waits for it",
+        (Some(_), Overlap::CancelOther) => "holds its slot until the next fire",
+        (Some(_), Overlap::Allow) => "holds its slot, and every later fire takes another one",
+    };
+    let message =
+        format!("no time limit: an attempt that hangs {price}; set timeout = \"10m\", or what suits it");
+    Some(Warning::new("task/no_timeout", message))
 }
 
 fn wanted_tier(

@@ -188,14 +188,23 @@ impl Registry {
 
     /// Adds everything that the macros registered in crates linked into this program.
     ///
+    /// What a crate registered by macro and the program added already, with that crate's own [`Source`], stays as
+    /// the program added it.
+    ///
     /// # Errors
     /// As [`add_job`](Self::add_job) and [`add_backend`](Self::add_backend), for the first duplicate.
     pub fn add_registered(&mut self) -> Result<()> {
         for entry in inventory::iter::<JobRegistration> {
-            self.add_job((entry.make)(), entry.source, Way::Macro)?;
+            let job = (entry.make)();
+            if !is_added(&self.jobs, job.name(), entry.source) {
+                self.add_job(job, entry.source, Way::Macro)?;
+            }
         }
         for entry in inventory::iter::<BackendRegistration> {
-            self.add_backend((entry.make)(), entry.source, Way::Macro)?;
+            let kind = (entry.make)();
+            if !is_added(&self.backends, kind.kind(), entry.source) {
+                self.add_backend(kind, entry.source, Way::Macro)?;
+            }
         }
         Ok(())
     }
@@ -229,6 +238,11 @@ impl Registry {
         let found = self.backends.get(kind).map(|found| &found.item);
         found.ok_or_else(|| unknown("backend/unknown", "backend", kind, &self.backends))
     }
+}
+
+/// Whether the program itself added this thing of this crate.
+fn is_added<T>(map: &BTreeMap<Name, Registered<T>>, name: &Name, source: Source) -> bool {
+    map.get(name).is_some_and(|known| known.source == source && known.way != Way::Macro)
 }
 
 fn add<T>(
@@ -327,6 +341,19 @@ mod tests {
         registry.add_registered().unwrap();
         let found = registry.jobs().find(|job| *job.item.name() == "tick").unwrap();
         assert_eq!((found.way, found.source.crate_name), (Way::Macro, "scheduler-core"));
+    }
+
+    #[test]
+    fn a_job_of_a_macro_may_be_added_explicitly_by_its_crates_own_name() {
+        let mut registry = Registry::new();
+        registry.add_job(tick(), crate::source!(), Way::Explicit).unwrap();
+        registry.add_registered().unwrap();
+        assert_eq!(registry.jobs().next().unwrap().way, Way::Explicit);
+
+        let mut registry = Registry::new();
+        let other = Source { crate_name: "other", version: "1" };
+        registry.add_job(tick(), other, Way::Explicit).unwrap();
+        assert_eq!(registry.add_registered().unwrap_err().code(), "registry/duplicate_job");
     }
 
     #[test]

@@ -8,11 +8,13 @@ use crate::bench::{Answer, Bench};
 pub(crate) const TWO_TASKS: &str = r#"[tasks.heartbeat]
 job = "exec"
 args.program = "true"
+timeout = "10s"
 trigger = { every = "30s" }
 
 [tasks.report]
 job = "exec"
 args.program = "true"
+timeout = "1h"
 trigger = { cron = "30 2 * * *", timezone = "Europe/Berlin" }
 "#;
 
@@ -33,9 +35,7 @@ fn a_task_that_does_not_exist_is_answered_with_the_closest_name() {
 #[test]
 fn check_sums_up_and_is_strict_on_request() {
     let sound = Bench::new(TWO_TASKS);
-    let warned = Bench::new(&format!(
-        "{TWO_TASKS}timeout = \"1h\"\ncharacteristics.complexity = \"dag\"\ntier = \"local\"\n"
-    ));
+    let warned = Bench::new(&format!("{TWO_TASKS}characteristics.complexity = \"dag\"\ntier = \"local\"\n"));
 
     let good = sound.run(&["check", "--strict"]);
     let lax = warned.run(&["check"]);

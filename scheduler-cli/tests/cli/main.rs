@@ -8,15 +8,21 @@ mod bad_input;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod configured;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod exec;
+#[cfg(test)]
+mod first_minutes;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
 mod quickstart;
 #[cfg(test)]
 mod reasons;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]

@@ -1,0 +1,63 @@
+//! The configuration that `init` writes: few tasks that run at once, of jobs that this program has.
+
+use scheduler_core::Registry;
+
+const HEAD: &str = r#"# What runs, when, and under which policies. Try it:
+#
+#     scheduler check            every fault at once, with its place
+#     scheduler explain hello    where a task runs, and why
+#     scheduler next nightly     when it fires
+#     scheduler run              all of it, until Ctrl-C
+#
+# `scheduler config show --defaults` adds every setting that is left out here. Editors that know the first line
+# complete the keys and mark what is wrong; `scheduler config schema` prints that schema anew.
+
+[scheduler]
+timezone = "UTC"        # of every cron expression that names none
+data_dir = "data"       # history and state, relative to this file
+"#;
+
+const EXEC: &str = r#"
+# Every five seconds. A run that hangs is ended after the timeout, and a fire that finds it running is skipped.
+[tasks.hello]
+job = "exec"
+args = { program = "echo", args = ["hello from the scheduler"] }
+trigger = { every = "5s" }
+timeout = "2s"
+
+# Every night, tried three times.
+[tasks.nightly]
+job = "exec"
+args = { program = "df", args = ["-h", "."] }
+trigger = { cron = "30 2 * * *" }
+timeout = "10m"
+retry = { max_attempts = 3, initial = "1m" }
+"#;
+
+const HEALTH: &str = r#"
+# Every thirty seconds: says which check fails, and for how long.
+[tasks.health]
+job = "health_check"
+args = { checks = [{ name = "disk", kind = "disk", path = "." }, { name = "memory", kind = "memory" }] }
+trigger = { every = "30s" }
+timeout = "20s"
+"#;
+
+const NO_JOB: &str = r#"
+# A task names one of this program's jobs; `scheduler jobs` lists them.
+# [tasks.hello]
+# job = "…"
+# trigger = { every = "5s" }
+# timeout = "2s"
+"#;
+
+/// The text of a first configuration whose schema lies in the file `schema` beside it.
+pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
+    let mut text = format!("#:schema ./{schema}\n\n{HEAD}");
+    let has = |job: &str| registry.job(job).is_ok();
+    text.push_str(if has("exec") { EXEC } else { NO_JOB });
+    if has("health_check") {
+        text.push_str(HEALTH);
+    }
+    text
+}
