@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::command_line::{CommandLine, workspace_root};
 use crate::metadata::{self, Member};
 use crate::steps::{self, Step};
-use crate::{alone, arrows, codes, features, house, paths};
+use crate::{alone, arrows, codes, examples, features, house, paths};
 
 /// A part of the check that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Features,
     /// Lints of each crate by itself, without its development dependencies
     Alone,
+    /// Formatting and lints of the crates in examples/
+    Examples,
     /// Documentation without warnings
     Docs,
     /// Dependencies between the workspace's crates point down only
@@ -57,13 +59,20 @@ pub(crate) fn steps(parts: &[Part]) -> Result<Vec<Step>> {
 impl Part {
     fn steps(self, members: &[Member]) -> Vec<Step> {
         match self {
-            Self::Format => vec![Step::command("format", CommandLine::cargo("fmt --all --check"))],
+            Self::Format => vec![
+                Step::command("format", CommandLine::cargo("fmt --all --check")),
+                Step::command(
+                    "format, fuzz",
+                    CommandLine::cargo("fmt --manifest-path scheduler-cli/fuzz/Cargo.toml --check"),
+                ),
+            ],
             Self::Clippy => vec![Step::command(
                 "clippy",
                 CommandLine::cargo("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
             )],
             Self::Features => features::steps(members),
             Self::Alone => alone::steps(members),
+            Self::Examples => examples::checks(),
             Self::Docs => vec![Step::command(
                 "docs",
                 CommandLine::cargo("doc --locked --workspace --no-deps --all-features")

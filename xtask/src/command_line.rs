@@ -14,6 +14,11 @@ pub(crate) fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a folder of the workspace")
 }
 
+/// Where cargo builds, as it understands it: relative to the workspace root.
+pub(crate) fn target_folder() -> String {
+    std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
+}
+
 /// A program, its arguments and the environment variables it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine {

@@ -13,8 +13,11 @@ mod audit;
 mod check;
 mod codes;
 mod command_line;
+mod cpp;
 mod docs;
+mod examples;
 mod features;
+mod fuzz;
 mod house;
 mod metadata;
 mod paths;
@@ -45,6 +48,17 @@ enum Command {
     },
     /// Run `check`, then every test suite; the last line is `N passed, N failed`
     Test,
+    /// Feed inputs that nobody thought of to what reads configuration and names
+    ///
+    /// A finding names its input and the command that repeats it. Needs a C++ compiler; root gets one by apt-get.
+    Fuzz {
+        /// Run this target only [default: all]
+        #[arg(value_enum)]
+        target: Option<fuzz::Target>,
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
     /// Write the pages in docs/ that are made from the code
     Docs,
     /// Check dependencies for bans, licences and sources (needs cargo-deny)
@@ -55,6 +69,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
         Command::Test => test::run(),
+        Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Command::Docs => docs::run(),
         Command::Audit => audit::run(),
     };

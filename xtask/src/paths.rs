@@ -18,7 +18,7 @@ pub(crate) fn check() -> Result<()> {
         HOME_FOLDER,
         "--",
         ".",
-        ":!Cargo.lock",
+        ":!*Cargo.lock",
     ]);
 
     // Git answers 1 when nothing matched. Anything else, git missing included, means that this is no checkout.

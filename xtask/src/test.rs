@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::check;
 use crate::command_line::CommandLine;
 use crate::steps::{self, Step};
+use crate::{check, examples, fuzz};
 
 /// Runs everything, prints the summary and, as the last line, `N passed, N failed`.
 ///
@@ -38,5 +38,5 @@ fn suites() -> Vec<Step> {
     // Unit, integration and documentation tests; examples are built. Plain `cargo test`, because a machine may have no
     // cargo plug-ins.
     let workspace = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast");
-    vec![Step::suite("workspace tests", workspace)]
+    vec![Step::suite("workspace tests", workspace), examples::suite(), fuzz::suite()]
 }

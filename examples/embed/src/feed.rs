@@ -1,0 +1,34 @@
+//! Where fresh rates come from.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use scheduler_core::{RunContext, async_trait};
+
+use crate::Rates;
+
+/// A source of rates.
+#[async_trait]
+pub trait Feed: Send + Sync + 'static {
+    /// All rates as they are now.
+    async fn fetch(&self, ctx: &RunContext) -> Result<Rates>;
+}
+
+/// A file that another program keeps up to date, one pair and its price a line.
+#[derive(Clone, Debug)]
+pub struct FileFeed(pub PathBuf);
+
+#[async_trait]
+impl Feed for FileFeed {
+    async fn fetch(&self, _ctx: &RunContext) -> Result<Rates> {
+        let file = self.0.display();
+        let text = tokio::fs::read_to_string(&self.0).await.with_context(|| format!("cannot read {file}"))?;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(|line| parsed(line).with_context(|| format!("{file} has the line `{line}`"))).collect()
+    }
+}
+
+fn parsed(line: &str) -> Result<(String, f64)> {
+    let (pair, price) = line.split_once(' ').context("a pair and its price belong on a line")?;
+    Ok((pair.to_owned(), price.trim().parse().context("the price is no number")?))
+}
