@@ -44,12 +44,19 @@
 //! that leaves the job running, and within one process there is none.
 
 mod act;
+mod attempts;
+mod cancelling;
+mod durability;
 mod duties;
 mod fault;
+mod overlap;
+mod priorities;
 mod promises;
 mod report;
 mod runs;
+mod schedules;
 mod stage;
+mod stopping;
 mod subject;
 
 pub use promises::{PROMISES, Promise};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
-    CancelReason, Clock, Job, JobError, Name, Output, RunContext, RunId, RunIdentity, Timestamp, async_trait,
+    CancelReason, Job, JobError, Name, Output, RunContext, RunId, RunIdentity, Timestamp, async_trait,
 };
 
 /// What a job does.
@@ -171,6 +171,13 @@ impl Job for Act {
                 ctx.sleep(*duration).await;
                 Ok(Value::Null)
             }
+        }
+    }
+
+    fn wind_down(&self) -> Duration {
+        match self.part {
+            Part::Deaf(_) => Duration::from_secs(3_600),
+            _ => Duration::from_secs(5),
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome
 }
 
 /// The promise is broken unless what was seen is what was expected.
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is mostly made for it")]
 pub(super) fn ensure_eq<A: PartialEq<B> + Debug, B: Debug>(what: &str, seen: A, expected: B) -> Outcome {
     ensure(seen == expected, || format!("{what}: expected {expected:?}, saw {seen:?}"))
 }

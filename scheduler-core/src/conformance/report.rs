@@ -84,6 +84,13 @@ pub fn report<S: Subject>(subject: impl Fn() -> S) -> Report {
     }
 }
 
+impl Promise {
+    /// Plays this promise alone. Needs no runtime around it, and may be called inside of one.
+    pub fn prove(&self, subject: impl Subject) -> Finding {
+        finding(self, play(self, Arc::new(subject)).1)
+    }
+}
+
 fn finding(promise: &Promise, outcome: Outcome) -> Finding {
     let (result, message) = match outcome {
         Ok(()) => (Kept::Kept, String::new()),
@@ -128,7 +135,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 #[doc(hidden)]
 pub fn __prove<S: Subject>(name: &str, subject: impl Fn() -> S) {
     let promise = PROMISES.iter().find(|promise| promise.name == name).expect("the list makes both");
-    let finding = finding(promise, play(promise, Arc::new(subject())).1);
+    let finding = promise.prove(subject());
     match finding.result {
         Kept::Kept => {}
         Kept::Broken => panic!("broken: {}\n  {}", finding.sentence, finding.message),

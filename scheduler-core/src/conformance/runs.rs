@@ -65,7 +65,7 @@ pub(super) async fn a_run_of_the_future_starts_when_it_is_due_and_not_before(sta
     let seen = stage.begun(run, 1).await?;
 
     let began = seen[0].at;
-    ensure(began >= due, || format!("it was due at {due} and started at {began}"))?;
+    ensure(began + stage.earliness() >= due, || format!("it was due at {due} and started at {began}"))?;
     ensure(began <= due + stage.lateness(), || format!("it was due at {due}, and started at {began} only"))?;
     ensure_eq("its state after", stage.ended(run).await?.state, RunState::Succeeded)
 }

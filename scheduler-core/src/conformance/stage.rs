@@ -293,6 +293,14 @@ impl Stage {
         }
     }
 
+    /// How early an instant may be that a backend notes: two clocks of their own never agree to the millisecond.
+    pub(super) fn earliness(&self) -> Duration {
+        match self.given {
+            Some(_) => Duration::ZERO,
+            None => self.unit / 10,
+        }
+    }
+
     /// Lets so many units of time pass.
     pub(super) async fn pass(&self, count: u32) {
         match &self.given {
@@ -333,6 +341,24 @@ impl Stage {
                 clock.advance(self.unit).await;
                 moved += 1;
             }
+        }
+    }
+
+    /// Waits, without moving the given clock, until a claim about what was done by now holds; says whether it
+    /// does.
+    pub(super) async fn settles(&self, mut holds: impl AsyncFnMut() -> Outcome<bool>) -> Outcome<bool> {
+        let since = Instant::now();
+        loop {
+            if let Some(clock) = &self.given {
+                clock.settle().await;
+            }
+            if holds().await? {
+                return Ok(true);
+            }
+            if since.elapsed() > self.subject.patience() {
+                return Ok(false);
+            }
+            tokio::time::sleep(GLANCE).await;
         }
     }
 
