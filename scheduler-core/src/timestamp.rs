@@ -100,7 +100,8 @@ impl FromStr for Timestamp {
             Error::invalid(
                 "time/bad_timestamp",
                 format!(
-                    "`{text}` is no RFC 3339 time such as 2026-12-01T00:00:00Z or 2026-12-01T01:00:00+01:00"
+                    "`{}` is no RFC 3339 time such as 2026-12-01T00:00:00Z or 2026-12-01T01:00:00+01:00",
+                    text.escape_debug()
                 ),
             )
         })
@@ -216,6 +217,12 @@ mod tests {
             assert_eq!(error.code(), "time/bad_timestamp", "{text}");
             assert!(error.to_string().contains(text));
         }
+    }
+
+    #[test]
+    fn a_refused_text_cannot_command_the_terminal() {
+        let error = "0 0 1\u{1b}[2J".parse::<Timestamp>().unwrap_err().to_string();
+        assert!(!error.contains(char::is_control) && error.contains("[2J"), "{error}");
     }
 
     proptest! {
