@@ -7,6 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+
 use super::act::{Act, Ledger, Part, Seen};
 use super::fault::{Outcome, broken, ensure_eq, not_applicable};
 use super::{Subject, Time};
@@ -385,24 +388,21 @@ impl Stage {
         call: &str,
         answer: impl Future<Output = Result<T>>,
     ) -> Outcome<T> {
-        let mut answer = pin!(answer);
+        let mut answer = pin!(answer.map(|answer| answer.or_else(|error| broken(refusal(call, &error)))));
         let since = Instant::now();
         let mut moved = 0;
         loop {
-            tokio::select! {
-                biased;
-                answer = &mut answer => return answer.or_else(|error| broken(refusal(call, &error))),
-                () = tokio::time::sleep(hesitation) => {}
+            if let Either::Left((answer, _)) = select(&mut answer, pin!(tokio::time::sleep(hesitation))).await
+            {
+                return answer;
             }
             if since.elapsed() > self.subject.patience() {
                 return broken(format!("`{call}` did not answer for {:?}", self.subject.patience()));
             }
             if let Some(clock) = self.given.as_ref().filter(|_| moved < FAR) {
                 // The answer may be held up by work that the clock waits for, so both are awaited together.
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => return answer.or_else(|error| broken(refusal(call, &error))),
-                    () = clock.advance(self.unit) => {}
+                if let Either::Left((answer, _)) = select(&mut answer, pin!(clock.advance(self.unit))).await {
+                    return answer;
                 }
                 moved += 1;
             }
