@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, in its helpers too")]
 
 mod breaks;
+mod documentation;
 mod finish;
 mod proof;
 mod pump;
 mod reference;
+mod report;
 mod store;
 mod subject;
 
