@@ -19,6 +19,7 @@ mod examples;
 mod features;
 mod fuzz;
 mod house;
+mod locks;
 mod metadata;
 mod paths;
 mod steps;
@@ -47,7 +48,11 @@ enum Command {
         parts: Vec<check::Part>,
     },
     /// Run `check`, then every test suite; the last line is `N passed, N failed`
-    Test,
+    Test {
+        /// Run these suites only, without `check` [default: all]
+        #[arg(value_enum, value_name = "SUITE")]
+        suites: Vec<test::Suite>,
+    },
     /// Feed inputs that nobody thought of to what reads configuration and names
     ///
     /// A finding names its input and the command that repeats it. Needs a C++ compiler; root gets one by apt-get.
@@ -68,7 +73,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
-        Command::Test => test::run(),
+        Command::Test { suites } => test::run(&suites),
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Command::Docs => docs::run(),
         Command::Audit => audit::run(),
