@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 
-use scheduler_core::{ArgsError, Error, Result, RunContext, Secret};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use scheduler_core::{ArgsError, Error, Result, RunContext};
 
 use crate::marks::Owner;
+use crate::pointer;
+use crate::text_or_secret::TextOrSecret;
 
 /// What is passed on from the daemon's environment unless a task says otherwise.
 pub(crate) const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
@@ -43,14 +41,7 @@ const RUN_VARIABLES: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Environment {
     passed: Vec<String>,
-    own: BTreeMap<String, EnvValue>,
-}
-
-/// The value of a variable: a text, or the place of a secret.
-#[derive(Clone, Debug)]
-pub(crate) enum EnvValue {
-    Text(String),
-    Secret(Secret),
+    own: BTreeMap<String, TextOrSecret>,
 }
 
 impl Environment {
@@ -58,12 +49,15 @@ impl Environment {
     ///
     /// # Errors
     /// Every name that no variable can have, every value that holds a NUL byte, and what only the run may set.
-    pub(crate) fn new(passed: Vec<String>, own: BTreeMap<String, EnvValue>) -> Result<Self, Vec<ArgsError>> {
+    pub(crate) fn new(
+        passed: Vec<String>,
+        own: BTreeMap<String, TextOrSecret>,
+    ) -> Result<Self, Vec<ArgsError>> {
         let faulty_passed = passed.iter().enumerate().filter_map(|(index, name)| {
             bad_name(name).map(|fault| ArgsError::new(format!("/pass_env/{index}"), fault))
         });
         let faulty_own = own.iter().filter_map(|(name, value)| {
-            let pointer = format!("/env/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = pointer::below("/env", name);
             bad_name(name).or_else(|| bad_value(name, value)).map(|fault| ArgsError::new(pointer, fault))
         });
         let faults: Vec<ArgsError> = faulty_passed.chain(faulty_own).collect();
@@ -73,11 +67,16 @@ impl Environment {
     /// Where the child's programs are looked up.
     pub(crate) fn path(&self) -> OsString {
         let path = match self.own.get("PATH") {
-            Some(EnvValue::Text(text)) => Some(text.into()),
+            Some(TextOrSecret::Text(text)) => Some(text.into()),
             // `new` refuses a secret here.
-            Some(EnvValue::Secret(_)) | None => self.passed("PATH"),
+            Some(TextOrSecret::Secret(_)) | None => self.passed("PATH"),
         };
         path.unwrap_or_else(|| DEFAULT_PATH.into())
+    }
+
+    /// The secrets that cannot be read now.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = ArgsError> {
+        self.own.iter().filter_map(|(name, value)| value.missing(pointer::below("/env", name)))
     }
 
     /// All variables for one attempt, secrets read now.
@@ -92,7 +91,7 @@ impl Environment {
             variables.insert(CONFIG.to_owned(), config.into());
         }
         for (name, value) in &self.own {
-            variables.insert(name.clone(), value.resolve(name)?.into());
+            variables.insert(name.clone(), value_of(name, value)?.into());
         }
         let run = run_variables(ctx).into_iter().map(|(name, value)| (name.to_owned(), value.into()));
         variables.extend(run);
@@ -104,20 +103,13 @@ impl Environment {
     }
 }
 
-impl EnvValue {
-    fn resolve(&self, name: &str) -> Result<String> {
-        let secret = match self {
-            Self::Text(text) => return Ok(text.clone()),
-            Self::Secret(secret) => secret.resolve()?,
-        };
-        if secret.expose().contains('\0') {
-            return Err(Error::invalid(
-                "exec/bad_secret",
-                format!("the secret for `{name}` holds a NUL byte"),
-            ));
-        }
-        Ok(secret.expose().to_owned())
+fn value_of(name: &str, value: &TextOrSecret) -> Result<String> {
+    let value = value.read()?;
+    if value.contains('\0') {
+        let message = format!("the secret for `{name}` holds a NUL byte");
+        return Err(Error::invalid("exec/bad_secret", message));
     }
+    Ok(value)
 }
 
 fn run_variables(ctx: &RunContext) -> Vec<(&'static str, String)> {
@@ -145,60 +137,15 @@ fn bad_name(name: &str) -> Option<String> {
     RUN_VARIABLES.contains(&name).then(|| format!("`{shown}` is set by the run itself"))
 }
 
-fn bad_value(name: &str, value: &EnvValue) -> Option<String> {
+fn bad_value(name: &str, value: &TextOrSecret) -> Option<String> {
     match value {
-        EnvValue::Text(text) if text.contains('\0') => {
+        TextOrSecret::Text(text) if text.contains('\0') => {
             Some(format!("the value of `{name}` holds a NUL byte"))
         }
-        EnvValue::Secret(_) if name == "PATH" => Some(
+        TextOrSecret::Secret(_) if name == "PATH" => Some(
             "`PATH` cannot be a secret: the program is looked up in it when the task is checked".to_owned(),
         ),
-        EnvValue::Text(_) | EnvValue::Secret(_) => None,
-    }
-}
-
-impl<'de> Deserialize<'de> for EnvValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EnvValueVisitor)
-    }
-}
-
-struct EnvValueVisitor;
-
-impl<'de> Visitor<'de> for EnvValueVisitor {
-    type Value = EnvValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"a string, or a secret: { env = "NAME" } or { file = "/path" }"#)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<EnvValue, E> {
-        Ok(EnvValue::Text(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
-        Secret::deserialize(MapAccessDeserializer::new(map)).map(EnvValue::Secret)
-    }
-}
-
-impl JsonSchema for EnvValue {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "EnvValue".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let place = |key: &str| {
-            serde_json::json!({
-                "type": "object",
-                "properties": { key: { "type": "string" } },
-                "required": [key],
-                "additionalProperties": false,
-            })
-        };
-        json_schema!({
-            "description": "A text, or the place of a secret.",
-            "oneOf": [{ "type": "string" }, place("env"), place("file")],
-        })
+        TextOrSecret::Text(_) | TextOrSecret::Secret(_) => None,
     }
 }
 
@@ -206,31 +153,6 @@ impl JsonSchema for EnvValue {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_variable_is_a_text_or_the_place_of_a_secret() {
-        let cases = [
-            (json!("text"), None),
-            (json!({"env": "TOKEN"}), None),
-            (json!({"file": "/run/token"}), None),
-            (json!(80), Some("invalid type: integer `80`, expected a string, or a secret")),
-            (json!({"value": "canary"}), Some("unknown field `value`")),
-            (json!({}), Some("a secret is written")),
-        ];
-        for (value, fault) in cases {
-            let read = serde_json::from_value::<EnvValue>(value.clone());
-            match (read, fault) {
-                (Ok(_), None) => {}
-                (Err(error), Some(fault)) => {
-                    assert!(
-                        error.to_string().contains(fault) && !error.to_string().contains("canary"),
-                        "{error}"
-                    );
-                }
-                (read, _) => panic!("{value}: {read:?}"),
-            }
-        }
-    }
 
     #[test]
     fn names_and_values_that_no_variable_can_have_are_faults() {

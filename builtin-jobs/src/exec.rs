@@ -32,10 +32,11 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::capture::Pipes;
-use crate::environment::{EnvValue, Environment, PASSED};
+use crate::environment::{Environment, PASSED};
 use crate::exit_code::{ExitCodes, Meaning, account};
 use crate::marks::{self, Marks};
 use crate::process::ProcessGroup;
+use crate::text_or_secret::TextOrSecret;
 use crate::{duration, program};
 
 /// How long output is read after the program has ended. What it printed is in the pipe by then; only a process
@@ -100,7 +101,7 @@ struct ExecArgs {
     cwd: Option<PathBuf>,
     /// Its own variables: texts, or secrets such as `{ env = "NAME" }` and `{ file = "/path" }`.
     #[serde(default)]
-    env: BTreeMap<String, EnvValue>,
+    env: BTreeMap<String, TextOrSecret>,
     /// The daemon's variables that are passed on. By default `PATH`, `HOME`, `USER`, `LOGNAME`, `LANG`,
     /// `LC_ALL`, `TZ` and `TMPDIR`.
     #[serde(default = "passed")]
@@ -255,10 +256,13 @@ impl Job for Exec {
 
     fn check(&self) -> Vec<ArgsError> {
         // A program is looked for from the folder; where that is missing, its absence says nothing more.
-        match program::check_folder(&self.cwd) {
-            Err(fault) if self.program.contains('/') && Path::new(&self.program).is_relative() => vec![fault],
-            folder => [folder.err(), self.locate().err()].into_iter().flatten().collect(),
-        }
+        let place = match program::check_folder(&self.cwd) {
+            Err(fault) if self.program.contains('/') && Path::new(&self.program).is_relative() => {
+                [Some(fault), None]
+            }
+            folder => [folder.err(), self.locate().err()],
+        };
+        place.into_iter().flatten().chain(self.environment.missing()).collect()
     }
 }
 

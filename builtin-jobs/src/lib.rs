@@ -17,22 +17,37 @@
 //! - A value of a secret appears in no message and no args; what a program prints is its own affair.
 //! - Whatever a job starts ends with its run, as far as the operating system can tell that it belongs to it.
 
+mod address;
 mod capture;
 mod duration;
 mod environment;
 pub mod exec;
 mod exit_code;
+pub mod http;
+mod http_answer;
+mod http_args;
+mod http_body;
+mod http_fault;
+mod http_redirect;
+mod http_request;
+mod http_secrets;
+mod http_status;
+mod http_target;
 #[cfg(target_os = "linux")]
 mod marks;
 #[cfg(not(target_os = "linux"))]
 #[path = "marks_off.rs"]
 mod marks;
+mod pointer;
 mod process;
 mod program;
+mod resolve;
+mod text_or_secret;
+mod tls;
 
 use scheduler_core::JobDescriptor;
 
 /// Every job of this crate.
 pub fn all() -> Vec<JobDescriptor> {
-    vec![exec::descriptor()]
+    vec![exec::descriptor(), http::descriptor()]
 }

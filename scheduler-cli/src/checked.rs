@@ -79,6 +79,10 @@ pub(crate) fn check(
     let (members, sites) = members::build(&settings, document, registry, &mut faults);
     let now = Timestamp::from(std::time::SystemTime::now());
     let mut tasks = Vec::new();
+    if settings.tasks.is_empty() {
+        let fault = Diagnostic::warning("config/no_tasks", "there is no task, so nothing runs", Origin::None);
+        faults.push(fault.with_help("`scheduler init --config FILE` writes a first one"));
+    }
     for entry in std::mem::take(&mut settings.tasks) {
         let mut task = TaskCheck { document, registry, entry: &entry, faults: &mut faults };
         let job = task.job();

@@ -50,7 +50,9 @@ impl Cron {
             .parse(&plain)
             .map_err(|error| bad(expression, &error.to_string()))?;
         let fixed = field::is_fixed(&plain);
-        let (expression, zone) = (expression.to_owned(), zone.to_owned());
+        // One space between fields, whatever stood there, so that it can be printed anywhere.
+        let expression = expression.split_whitespace().collect::<Vec<_>>().join(" ");
+        let zone = zone.to_owned();
         let cron = Self(Arc::new(Parts { expression, zone, parsed, fixed, mean_period: OnceLock::new() }));
         // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
         match cron.next_after(Timestamp::from_millis(0)) {
@@ -62,7 +64,7 @@ impl Cron {
         }
     }
 
-    /// The expression as it was written.
+    /// The expression as it was written, with one space between its fields.
     pub fn expression(&self) -> &str {
         &self.0.expression
     }
@@ -481,6 +483,8 @@ mod tests {
             let error = Cron::parse(expression, "UTC", "a").unwrap_err().to_string();
             assert!(!error.contains(char::is_control), "{error:?}");
         }
+        let spaced = Cron::parse(" 1\t2 *\u{b}* * ", "UTC", "a").unwrap();
+        assert_eq!(spaced.expression(), "1 2 * * *");
     }
 
     #[test]

@@ -270,6 +270,74 @@ fn several_faults_are_told_at_once_in_the_order_of_the_file() {
     assert_eq!(report["schema_version"], 1);
 }
 
+/// Faults of five kinds that no syntax error hides: a key, a value, an argument, a name and the environment.
+#[test]
+fn five_faults_of_five_kinds_are_five_diagnostics_each_with_its_line_and_column() {
+    let config = r#"[scheduler]
+namspace = "x"
+
+[tasks.Backup]
+job = "exec"
+args = { program = "true" }
+
+[tasks.report]
+job = "exec"
+args = { program = "true", argz = ["-h"] }
+overlap = "skp"
+timeout = "5m"
+
+[tasks.mail]
+job = "exec"
+args.program = "true"
+args.env = { SMTP_PASSWORD = { env = "SURELY_NOT_SET" } }
+"#;
+    let bench = Bench::new(config);
+
+    let text = bench.run(&["check"]);
+    let report = bench.run(&["check", "-o", "json"]).json();
+
+    let found: Vec<(&str, u64, u64)> = report["error"]["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|fault| fault["severity"] == "error")
+        .map(|fault| {
+            let at = |key: &str| fault[key].as_u64().unwrap_or_else(|| panic!("no {key}: {fault}"));
+            (fault["code"].as_str().unwrap(), at("line"), at("column"))
+        })
+        .collect();
+    let expected = [
+        ("config/unknown_key", 2, 1),
+        ("config/bad_name", 4, 8),
+        ("task/bad_args", 10, 28),
+        ("config/unknown_word", 11, 11),
+        ("task/bad_args", 17, 14),
+    ];
+    assert_eq!(found, expected, "{}", text.stderr);
+    for (code, line, column) in expected {
+        assert!(text.stderr.contains(&format!("error[{code}]")), "{}", text.stderr);
+        assert!(text.stderr.contains(&format!("--> scheduler.toml:{line}:{column}")), "{}", text.stderr);
+    }
+    assert!(text.stderr.contains("no secret in environment variable `SURELY_NOT_SET`"), "{}", text.stderr);
+    assert!(text.stderr.contains("scheduler.toml has 5 errors"), "{}", text.stderr);
+}
+
+#[test]
+fn a_bad_override_is_shown_over_the_line_that_it_stands_over() {
+    let bench = Bench::new(&format!("{MARKING}timeout = \"1s\"\n"));
+    let mut command = bench.command(&["check", "-o", "json"]);
+    command.env("SCHEDULER_TASKS__MARKING__TIMEOUT", "soon");
+
+    let report = Answer::of(command).json();
+
+    let fault = &report["error"]["diagnostics"][0];
+    assert_eq!(fault["variable"], "SCHEDULER_TASKS__MARKING__TIMEOUT");
+    assert_eq!(
+        (&fault["file"], &fault["line"], &fault["column"]),
+        (&"scheduler.toml".into(), &5.into(), &11.into())
+    );
+}
+
 #[test]
 fn a_missing_configuration_says_how_to_name_one() {
     let bench = Bench::new("");

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod bad_file;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bench;
