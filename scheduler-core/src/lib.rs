@@ -6,6 +6,8 @@ mod cancel;
 mod characteristics;
 mod classify;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;

@@ -32,7 +32,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    wall: Timestamp,
+    /// What the wall clock showed when the monotonic one stood at zero; so the two keep the same pace.
+    wall_at_zero: Timestamp,
     monotonic: Duration,
     next_id: u64,
     sleepers: BTreeMap<(Duration, u64), Sleeper>,
@@ -44,7 +45,8 @@ type Sleeper = (Waker, Arc<Mutex<Option<Busy>>>);
 impl TestClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        let state = State { wall: now, monotonic: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
+        let state =
+            State { wall_at_zero: now, monotonic: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
         Self(Arc::new(Shared { state: Mutex::new(state), gate: Arc::default() }))
     }
 
@@ -82,13 +84,15 @@ impl TestClock {
 
     /// Sets the wall clock alone, as an operator or a time server does.
     pub fn set_wall(&self, now: Timestamp) {
-        self.0.lock().wall = now;
+        let mut state = self.0.lock();
+        state.wall_at_zero = now - state.monotonic;
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.0.lock().wall
+        let state = self.0.lock();
+        state.wall_at_zero + state.monotonic
     }
 
     fn monotonic(&self) -> Duration {
@@ -145,7 +149,6 @@ impl Shared {
 impl State {
     fn shift(&mut self, by: Duration) {
         self.monotonic = self.monotonic.saturating_add(by);
-        self.wall = self.wall + by;
     }
 }
 
@@ -271,5 +274,18 @@ mod tests {
 
         assert_eq!(*seen.lock().unwrap(), [1_000, 2_000, 3_000]);
         assert_eq!(clock.now(), Timestamp::from_millis(10_000));
+    }
+
+    #[tokio::test]
+    async fn the_two_clocks_keep_the_same_pace_however_small_the_steps_are() {
+        let clock = TestClock::at(Timestamp::from_millis(0));
+
+        for _ in 0..2_000 {
+            clock.advance(Duration::from_micros(500)).await;
+        }
+
+        assert_eq!((clock.monotonic(), clock.now()), (Duration::from_secs(1), Timestamp::from_millis(1_000)));
+        clock.set_wall(Timestamp::from_millis(7));
+        assert_eq!(clock.now(), Timestamp::from_millis(7));
     }
 }

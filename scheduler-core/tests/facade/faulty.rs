@@ -11,7 +11,8 @@ use scheduler_core::{
 };
 use tokio::sync::Notify;
 
-use crate::memory::MemoryBackend;
+use crate::custom_backend::CustomBackend;
+use crate::stage::in_memory;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ pub(crate) enum Fault {
 
 #[derive(Debug)]
 pub(crate) struct Faulty {
-    inner: MemoryBackend,
+    inner: CustomBackend,
     contract: u32,
     longest_page: usize,
     faults: Mutex<BTreeMap<Call, Fault>>,
@@ -53,7 +54,7 @@ pub(crate) struct Faulty {
 impl Faulty {
     pub(crate) fn on(name: &str, tier: Tier) -> Self {
         Self {
-            inner: MemoryBackend::new(name, tier),
+            inner: in_memory(name, tier),
             contract: scheduler_core::CONTRACT,
             longest_page: usize::MAX,
             faults: Mutex::default(),

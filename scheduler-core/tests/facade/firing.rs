@@ -11,8 +11,7 @@ use scheduler_core::{
 use serde_json::json;
 
 use crate::faulty::Faulty;
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, at, name, runs, scheduler, story, task, ticking};
+use crate::stage::{BEGIN, SECOND, at, in_memory, name, runs, scheduler, story, task, ticking};
 
 pub(crate) async fn running(clock: &TestClock) -> (Scheduler, Arc<Faulty>) {
     let backend = Arc::new(Faulty::on("m", Tier::Local));
@@ -182,7 +181,7 @@ async fn statuses_show_the_next_fire_and_the_runs_that_live() {
 #[tokio::test]
 async fn nothing_fires_before_the_start_and_the_first_start_misses_nothing() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local)) as Arc<dyn Backend>]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local)) as Arc<dyn Backend>]);
     scheduler.submit(ticking(0, |_| ())).await.unwrap();
     clock.advance(SECOND * 25).await;
 
@@ -248,10 +247,8 @@ async fn a_wall_clock_set_back_a_little_fires_nothing_twice() {
 
 #[tokio::test]
 async fn a_trigger_that_has_passed_is_refused() {
-    let scheduler = scheduler(
-        &TestClock::at(BEGIN),
-        [Arc::new(MemoryBackend::new("m", Tier::Local)) as Arc<dyn Backend>],
-    );
+    let scheduler =
+        scheduler(&TestClock::at(BEGIN), [Arc::new(in_memory("m", Tier::Local)) as Arc<dyn Backend>]);
     let yesterday = Timestamp::from_millis(BEGIN.as_millis() - 1);
 
     let error = scheduler.submit(task(|task| task.trigger = Some(Trigger::at(yesterday).unwrap()))).await;

@@ -13,9 +13,9 @@ use scheduler_core::{
 use serde_json::json;
 use tokio::sync::Barrier;
 
+use crate::custom_backend::CustomBackend;
 use crate::faulty::{Call, Fault, Faulty};
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, name, registry, scheduler, story, task, ticking};
+use crate::stage::{BEGIN, SECOND, in_memory, name, registry, scheduler, story, task, ticking};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn starting_and_stopping_from_many_places_at_once_happens_once() {
@@ -45,7 +45,7 @@ async fn starting_and_stopping_from_many_places_at_once_happens_once() {
 
 /// Starts only once another backend starts as well.
 #[derive(Debug)]
-struct Sociable(MemoryBackend, Arc<Barrier>);
+struct Sociable(CustomBackend, Arc<Barrier>);
 
 #[async_trait]
 impl Backend for Sociable {
@@ -76,7 +76,7 @@ impl Backend for Sociable {
 #[tokio::test]
 async fn backends_start_all_at_once() {
     let both = Arc::new(Barrier::new(2));
-    let sociable = |name: &str| Arc::new(Sociable(MemoryBackend::new(name, Tier::Local), both.clone()));
+    let sociable = |name: &str| Arc::new(Sociable(in_memory(name, Tier::Local), both.clone()));
     let scheduler = scheduler(&TestClock::at(BEGIN), [sociable("a"), sociable("b")]);
 
     tokio::time::timeout(SECOND * 20, scheduler.start()).await.expect("they wait for each other").unwrap();
@@ -128,8 +128,7 @@ async fn a_backend_that_cannot_take_its_tasks_is_stopped_again() {
 #[tokio::test]
 async fn a_stop_sums_up_what_every_backend_finished_gave_back_and_abandoned() {
     let clock = TestClock::at(BEGIN);
-    let backends =
-        [Tier::Local, Tier::Queue].map(|tier| Arc::new(MemoryBackend::new(tier.as_str(), tier)) as _);
+    let backends = [Tier::Local, Tier::Queue].map(|tier| Arc::new(in_memory(tier.as_str(), tier)) as _);
     let scheduler = scheduler(&clock, backends);
     scheduler.start().await.unwrap();
     for tier in [Tier::Local, Tier::Queue] {
@@ -156,7 +155,7 @@ async fn a_stop_sums_up_what_every_backend_finished_gave_back_and_abandoned() {
 #[tokio::test]
 async fn aborting_ends_a_slow_stop() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local))]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local))]);
     scheduler.start().await.unwrap();
     scheduler.submit(task(|task| task.args = json!({"seconds": 100}))).await.unwrap();
     scheduler.trigger(&name("t"), TriggerRequest::now()).await.unwrap();
@@ -210,7 +209,7 @@ async fn no_backend_is_stopped_before_the_last_fire_has_reached_it() {
 #[tokio::test]
 async fn a_fire_missed_while_the_scheduler_was_stopped_is_a_misfire() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local))]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local))]);
     scheduler.submit(ticking(0, |task| task.misfire.policy = MisfirePolicy::Skip)).await.unwrap();
     scheduler.start().await.unwrap();
     clock.advance(SECOND * 5).await;
@@ -246,7 +245,7 @@ async fn a_task_can_be_submitted_while_the_scheduler_drains() {
 #[tokio::test]
 async fn after_a_stop_the_clock_is_free_and_a_new_start_goes_on() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local))]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local))]);
     scheduler.submit(ticking(3, |_| ())).await.unwrap();
     scheduler.start().await.unwrap();
     clock.advance(SECOND * 11).await;
@@ -292,7 +291,7 @@ impl Clock for Watched {
 async fn the_last_scheduler_takes_the_thread_that_fires_with_it() {
     let (clock, alive) = (TestClock::at(BEGIN), Arc::new(()));
     let watched = Arc::new(Watched(clock.clone(), Arc::clone(&alive)));
-    let backend = Arc::new(MemoryBackend::new("m", Tier::Local));
+    let backend = Arc::new(in_memory("m", Tier::Local));
     let scheduler =
         Scheduler::builder(watched.clone()).registry(registry()).backend(backend).build().unwrap();
     scheduler.submit(ticking(0, |_| ())).await.unwrap();

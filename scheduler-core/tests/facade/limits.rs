@@ -9,8 +9,9 @@ use scheduler_core::{
 };
 use serde_json::Value;
 
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, at, builder, name, registry, runs, scheduler, story, task, ticking};
+use crate::stage::{
+    BEGIN, SECOND, at, builder, in_memory, name, registry, runs, scheduler, story, task, ticking,
+};
 
 #[test]
 fn no_trigger_panics_at_the_ends_of_time() {
@@ -57,7 +58,7 @@ async fn a_task_with_the_longest_of_all_durations_runs() {
     });
     let mut jobs = registry();
     jobs.add_job(sleeper, source!(), Way::Explicit).unwrap();
-    let backend = Arc::new(MemoryBackend::new("m", Tier::Local));
+    let backend = Arc::new(in_memory("m", Tier::Local));
     let scheduler = builder(&clock).registry(jobs).backend(backend).build().unwrap();
     scheduler.start().await.unwrap();
     let retry = RetryPolicy { max_attempts: std::num::NonZeroU32::new(2), ..RetryPolicy::default() };
@@ -79,7 +80,7 @@ async fn a_task_with_the_longest_of_all_durations_runs() {
 #[tokio::test]
 async fn a_stop_without_limit_waits_for_the_runs_and_no_longer() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local)) as _]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local)) as _]);
     scheduler.start().await.unwrap();
     scheduler.submit(ticking(5, |_| ())).await.unwrap();
     clock.settle().await;
@@ -92,7 +93,7 @@ async fn a_stop_without_limit_waits_for_the_runs_and_no_longer() {
 #[tokio::test]
 async fn a_schedule_at_the_end_of_time_ends() {
     let clock = TestClock::at(Timestamp::from_millis(Timestamp::MAX.as_millis() - 25_000));
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local)) as _]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local)) as _]);
     scheduler.start().await.unwrap();
     scheduler.submit(ticking(0, |_| ())).await.unwrap();
 
@@ -142,7 +143,7 @@ fn progress_that_is_no_number_is_none() {
 #[tokio::test]
 async fn a_listener_may_listen_and_may_panic() {
     let clock = TestClock::at(BEGIN);
-    let scheduler = scheduler(&clock, [Arc::new(MemoryBackend::new("m", Tier::Local)) as _]);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local)) as _]);
     let events = scheduler.events().clone();
     scheduler.events().listen(move |_| events.listen(|_| ()));
     scheduler.events().listen(|_| panic!("a listener's own fault"));

@@ -7,11 +7,10 @@ use scheduler_core::{
     Bounds, Misfire, MisfirePolicy, Overlap, Pause, Run, Scheduler, Task, TestClock, Tier, Timestamp,
 };
 
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, at, name, runs, scheduler, story, ticking};
+use crate::stage::{BEGIN, SECOND, at, in_memory, name, runs, scheduler, story, ticking};
 
 async fn running(clock: &TestClock, task: Task) -> Scheduler {
-    let scheduler = scheduler(clock, [Arc::new(MemoryBackend::new("m", Tier::Local)) as _]);
+    let scheduler = scheduler(clock, [Arc::new(in_memory("m", Tier::Local)) as _]);
     scheduler.start().await.unwrap();
     scheduler.submit(task).await.unwrap();
     scheduler

@@ -3,26 +3,19 @@
 use std::sync::Arc;
 
 use scheduler_core::{
-    Backend, BackendKind, BackendSettings, JobDescriptor, Output, Registry, TestClock, Tier, Way, source,
+    Backend, BackendSettings, JobDescriptor, Output, Registry, TestClock, Tier, Way, source,
 };
 use serde_json::{Value, json};
 
+use crate::custom_backend;
 use crate::faulty::Faulty;
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, builder, name};
+use crate::stage::{BEGIN, builder, in_memory, name};
 
 fn tick() -> JobDescriptor {
     JobDescriptor::function("tick", "ticks", |_| async { Ok(Output::Null) })
 }
 
-fn memory() -> BackendKind {
-    BackendKind::new("memory", Tier::Local, "in memory", |settings| {
-        Ok(Arc::new(MemoryBackend::new(settings.name.as_str(), Tier::Local)))
-    })
-}
-
 scheduler_core::register_job!(tick);
-scheduler_core::register_backend!(memory);
 
 #[test]
 fn what_macros_registered_is_found_and_says_where_it_came_from() {
@@ -30,7 +23,7 @@ fn what_macros_registered_is_found_and_says_where_it_came_from() {
     registry.add_registered().unwrap();
 
     let job = registry.jobs().find(|job| *job.item.name() == "tick").unwrap();
-    let kind = registry.backends().find(|kind| *kind.item.kind() == "memory").unwrap();
+    let kind = registry.backends().find(|kind| *kind.item.kind() == "custom_backend").unwrap();
 
     assert_eq!((job.source, job.way), (source!(), Way::Macro));
     assert_eq!((kind.source, kind.way), (source!(), Way::Macro));
@@ -44,7 +37,7 @@ fn two_of_one_name_are_refused() {
     registry.add_registered().unwrap();
 
     let job = registry.add_job(tick(), source!(), Way::Explicit).unwrap_err();
-    let kind = registry.add_backend(memory(), source!(), Way::Feature).unwrap_err();
+    let kind = registry.add_backend(custom_backend::kind(), source!(), Way::Feature).unwrap_err();
 
     assert_eq!((job.code(), kind.code()), ("registry/duplicate_job", "registry/duplicate_backend"));
     assert!(kind.to_string().contains("(macro) and by scheduler-core"), "{kind}");
@@ -59,7 +52,10 @@ fn an_unknown_name_lists_what_is_known() {
     let error = registry.backend("redis\n").unwrap_err();
 
     assert_eq!(error.code(), "backend/unknown");
-    assert!(error.to_string().contains("registered: memory") && !error.to_string().contains('\n'), "{error}");
+    assert!(
+        error.to_string().contains("registered: custom_backend") && !error.to_string().contains('\n'),
+        "{error}"
+    );
     assert_eq!(registry.job("tock").unwrap_err().code(), "job/unknown");
     assert_eq!(registry.job("tick").unwrap().build(&Value::Null).map(drop), Ok(()));
 }
@@ -67,7 +63,7 @@ fn an_unknown_name_lists_what_is_known() {
 #[test]
 fn a_scheduler_of_two_backends_of_one_name_or_of_another_contract_is_not_built() {
     let clock = TestClock::at(BEGIN);
-    let twin = || Arc::new(MemoryBackend::new("twin", Tier::Local)) as Arc<dyn Backend>;
+    let twin = || Arc::new(in_memory("twin", Tier::Local)) as Arc<dyn Backend>;
     let future = Faulty::on("future", Tier::Local).with_contract(scheduler_core::CONTRACT + 1);
 
     let twins = builder(&clock).backend(twin()).backend(twin()).build().unwrap_err();

@@ -8,12 +8,14 @@ use scheduler_core::{
 };
 use serde_json::json;
 
+use crate::custom_backend::CustomBackend;
 use crate::faulty::{Call, Fault, Faulty};
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, builder, name, optional, runs, scheduler, story, task, ticking};
+use crate::stage::{
+    BEGIN, SECOND, builder, in_memory, name, optional, runs, scheduler, story, task, ticking,
+};
 
-fn memory(name: &str, tier: Tier) -> Arc<MemoryBackend> {
-    Arc::new(MemoryBackend::new(name, tier))
+fn memory(name: &str, tier: Tier) -> Arc<CustomBackend> {
+    Arc::new(in_memory(name, tier))
 }
 
 #[tokio::test]

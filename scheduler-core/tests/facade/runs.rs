@@ -10,11 +10,10 @@ use scheduler_core::{
 use serde_json::{Value, json};
 
 use crate::faulty::{Call, Fault, Faulty};
-use crate::memory::MemoryBackend;
-use crate::stage::{BEGIN, SECOND, at, builder, name, runs, scheduler, story, task, ticking};
+use crate::stage::{BEGIN, SECOND, at, builder, in_memory, name, runs, scheduler, story, task, ticking};
 
 fn memory(tier: Tier) -> Arc<dyn Backend> {
-    Arc::new(MemoryBackend::new(tier.as_str(), tier))
+    Arc::new(in_memory(tier.as_str(), tier))
 }
 
 #[tokio::test]

@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use scheduler_core::{
     ArgsError, Backend, BackendRole, Clock, Job, JobDescriptor, JobError, Name, Output, Registry, Run,
-    RunContext, RunFilter, Scheduler, SchedulerBuilder, Task, TestClock, Timestamp, Trigger, Way,
+    RunContext, RunFilter, Scheduler, SchedulerBuilder, Task, TestClock, Tier, Timestamp, Trigger, Way,
     async_trait, source,
 };
 use serde_json::{Value, json};
 
+use crate::custom_backend::{Config, CustomBackend};
+
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// 2027-01-15T08:00:00Z.
 pub(crate) const BEGIN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// A backend as somebody else wrote it: in memory, without schedules of its own.
+pub(crate) fn in_memory(name: &str, tier: Tier) -> CustomBackend {
+    CustomBackend::new(Name::new(name).unwrap(), tier, Config::default())
+}
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
