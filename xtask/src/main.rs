@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod alone;
 mod arrows;
 mod audit;
+mod backends;
 mod check;
 mod codes;
 mod command_line;
@@ -20,10 +21,13 @@ mod features;
 mod fuzz;
 mod house;
 mod locks;
+mod manifest;
 mod metadata;
+mod new_backend;
 mod paths;
 mod steps;
 mod tally;
+mod template;
 mod test;
 
 /// Checks, tests and audits the workspace.
@@ -64,6 +68,17 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
+    /// Make a crate with a backend that keeps every promise, to be filled with your own
+    ///
+    /// It is examples/custom-backend under another name: backend-NAME, a member of this workspace, or a crate of its
+    /// own in DIR.
+    NewBackend {
+        /// What a configuration calls it: characters of [a-z0-9_], beginning with a letter
+        name: new_backend::Names,
+        /// Make it in this folder, outside of the workspace
+        #[arg(long, value_name = "DIR")]
+        path: Option<std::path::PathBuf>,
+    },
     /// Write the pages in docs/ that are made from the code
     Docs,
     /// Check dependencies for bans, licences and sources (needs cargo-deny)
@@ -75,6 +90,7 @@ fn main() -> ExitCode {
         Command::Check { parts } => check::run(&parts),
         Command::Test { suites } => test::run(&suites),
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
+        Command::NewBackend { name, path } => new_backend::run(&name, path.as_deref()),
         Command::Docs => docs::run(),
         Command::Audit => audit::run(),
     };

@@ -7,15 +7,19 @@ use clap::ValueEnum;
 
 use crate::command_line::CommandLine;
 use crate::steps::{self, Step};
-use crate::{check, examples, fuzz};
+use crate::{backends, check, examples, fuzz};
 
 /// A suite that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// Unit, integration and documentation tests of the workspace
     Workspace,
+    /// Each promise of a backend beside the broken backend that fails it
+    ConformanceTable,
     /// The crates in examples/, as outside authors write them
     Examples,
+    /// A backend made by `cargo xtask new-backend`
+    NewBackend,
     /// A short run of every fuzz target
     Fuzz,
 }
@@ -28,7 +32,7 @@ pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
     let wanted = if suites.is_empty() { Suite::value_variants() } else { suites };
     let mut steps = if suites.is_empty() { check::steps(&[])? } else { Vec::new() };
     steps.extend(wanted.iter().map(|suite| suite.step()));
-    let may_be_without_tests = suites == [Suite::Fuzz];
+    let may_be_without_tests = !suites.is_empty() && !wanted.iter().any(|suite| suite.has_tests());
 
     let report = steps::run(steps);
 
@@ -49,6 +53,14 @@ pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
 }
 
 impl Suite {
+    /// Whether it runs tests that are counted.
+    fn has_tests(self) -> bool {
+        match self {
+            Self::Workspace | Self::Examples | Self::NewBackend => true,
+            Self::ConformanceTable | Self::Fuzz => false,
+        }
+    }
+
     /// Each brings what it needs; a new suite is a new step here.
     fn step(self) -> Step {
         match self {
@@ -57,7 +69,9 @@ impl Suite {
                 "workspace tests",
                 CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast"),
             ),
+            Self::ConformanceTable => backends::conformance_table(),
             Self::Examples => examples::suite(),
+            Self::NewBackend => backends::new_backend(),
             Self::Fuzz => fuzz::suite(),
         }
     }
