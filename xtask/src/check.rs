@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::command_line::{CommandLine, workspace_root};
 use crate::metadata::{self, Member};
 use crate::steps::{self, Step};
-use crate::{alone, arrows, codes, examples, features, house, paths};
+use crate::{alone, arrows, codes, examples, features, house, locks, paths};
 
 /// A part of the check that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,8 @@ pub(crate) enum Part {
     House,
     /// Every error code is explained in docs/troubleshooting.md
     Codes,
+    /// The lock files of examples/ and of the fuzz targets follow that of the workspace
+    Locks,
     /// No tracked file mentions a home folder
     Paths,
 }
@@ -88,6 +90,9 @@ impl Part {
             }
             Self::Codes => {
                 vec![Step::rule("codes", "cargo xtask check codes", || codes::check(workspace_root()))]
+            }
+            Self::Locks => {
+                vec![Step::rule("locks", "cargo xtask check locks", || locks::check(workspace_root()))]
             }
             Self::Paths => vec![Step::rule("paths", "cargo xtask check paths", paths::check)],
         }

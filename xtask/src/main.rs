@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod alone;
 mod arrows;
 mod audit;
+mod backends;
 mod check;
 mod codes;
 mod command_line;
@@ -19,10 +20,14 @@ mod examples;
 mod features;
 mod fuzz;
 mod house;
+mod locks;
+mod manifest;
 mod metadata;
+mod new_backend;
 mod paths;
 mod steps;
 mod tally;
+mod template;
 mod test;
 
 /// Checks, tests and audits the workspace.
@@ -47,7 +52,11 @@ enum Command {
         parts: Vec<check::Part>,
     },
     /// Run `check`, then every test suite; the last line is `N passed, N failed`
-    Test,
+    Test {
+        /// Run these suites only, without `check` [default: all]
+        #[arg(value_enum, value_name = "SUITE")]
+        suites: Vec<test::Suite>,
+    },
     /// Feed inputs that nobody thought of to what reads configuration and names
     ///
     /// A finding names its input and the command that repeats it. Needs a C++ compiler; root gets one by apt-get.
@@ -59,6 +68,17 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
+    /// Make a crate with a backend that keeps every promise, to be filled with your own
+    ///
+    /// It is examples/custom-backend under another name: backend-NAME, a member of this workspace, or a crate of its
+    /// own in DIR.
+    NewBackend {
+        /// What a configuration calls it: characters of [a-z0-9_], beginning with a letter
+        name: new_backend::Names,
+        /// Make it in this folder, outside of the workspace
+        #[arg(long, value_name = "DIR")]
+        path: Option<std::path::PathBuf>,
+    },
     /// Write the pages in docs/ that are made from the code
     Docs,
     /// Check dependencies for bans, licences and sources (needs cargo-deny)
@@ -68,8 +88,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
-        Command::Test => test::run(),
+        Command::Test { suites } => test::run(&suites),
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
+        Command::NewBackend { name, path } => new_backend::run(&name, path.as_deref()),
         Command::Docs => docs::run(),
         Command::Audit => audit::run(),
     };

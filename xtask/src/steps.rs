@@ -21,7 +21,10 @@ enum Work {
     Command(CommandLine),
     Suite(CommandLine),
     Rule(Box<dyn FnOnce() -> Result<()>>),
+    Counted(Box<CountedWork>),
 }
+
+type CountedWork = dyn FnOnce(&mut Tally) -> Result<()>;
 
 impl Step {
     /// A child process, judged by its exit status.
@@ -41,6 +44,15 @@ impl Step {
         rule: impl FnOnce() -> Result<()> + 'static,
     ) -> Self {
         Self { name: name.into(), repeat: repeat.into(), work: Work::Rule(Box::new(rule)) }
+    }
+
+    /// Work of this process that runs tests and counts them.
+    pub(crate) fn counted(
+        name: impl Into<String>,
+        repeat: impl Into<String>,
+        work: impl FnOnce(&mut Tally) -> Result<()> + 'static,
+    ) -> Self {
+        Self { name: name.into(), repeat: repeat.into(), work: Work::Counted(Box::new(work)) }
     }
 }
 
@@ -93,6 +105,7 @@ pub(crate) fn run(steps: Vec<Step>) -> Report {
             Work::Command(line) => line.run(),
             Work::Suite(line) => tally::run_counting(&line, &mut report.tally),
             Work::Rule(rule) => rule(),
+            Work::Counted(work) => work(&mut report.tally),
         };
 
         let took = step_start.elapsed().as_secs_f64();

@@ -3,18 +3,36 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::command_line::CommandLine;
 use crate::steps::{self, Step};
-use crate::{check, examples, fuzz};
+use crate::{backends, check, examples, fuzz};
 
-/// Runs everything, prints the summary and, as the last line, `N passed, N failed`.
+/// A suite that can be run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Unit, integration and documentation tests of the workspace
+    Workspace,
+    /// Each promise of a backend beside the broken backend that fails it
+    ConformanceTable,
+    /// The crates in examples/, as outside authors write them
+    Examples,
+    /// A backend made by `cargo xtask new-backend`
+    NewBackend,
+    /// A short run of every fuzz target
+    Fuzz,
+}
+
+/// Runs everything, or these suites only, and prints the summary and, as the last line, `N passed, N failed`.
 ///
 /// # Errors
 /// The workspace cannot be read at all; findings and failed tests are an exit code.
-pub(crate) fn run() -> Result<ExitCode> {
-    let mut steps = check::steps(&[])?;
-    steps.extend(suites());
+pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
+    let wanted = if suites.is_empty() { Suite::value_variants() } else { suites };
+    let mut steps = if suites.is_empty() { check::steps(&[])? } else { Vec::new() };
+    steps.extend(wanted.iter().map(|suite| suite.step()));
+    let may_be_without_tests = !suites.is_empty() && !wanted.iter().any(|suite| suite.has_tests());
 
     let report = steps::run(steps);
 
@@ -24,19 +42,37 @@ pub(crate) fn run() -> Result<ExitCode> {
         println!("{} ignored", tally.ignored);
     }
     // A filter or a broken runner that finds nothing to run would otherwise look like success.
-    if tally.is_empty() {
+    let has_tests = may_be_without_tests || !tally.is_empty();
+    if !has_tests {
         println!("no test ran, which counts as a failure");
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
 
-    let is_green = report.is_green() && tally.failed == 0 && !tally.is_empty();
+    let is_green = report.is_green() && tally.failed == 0 && has_tests;
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The suites, in order. Each brings what it needs; a new suite is a new step here.
-fn suites() -> Vec<Step> {
-    // Unit, integration and documentation tests; examples are built. Plain `cargo test`, because a machine may have no
-    // cargo plug-ins.
-    let workspace = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast");
-    vec![Step::suite("workspace tests", workspace), examples::suite(), fuzz::suite()]
+impl Suite {
+    /// Whether it runs tests that are counted.
+    fn has_tests(self) -> bool {
+        match self {
+            Self::Workspace | Self::Examples | Self::NewBackend => true,
+            Self::ConformanceTable | Self::Fuzz => false,
+        }
+    }
+
+    /// Each brings what it needs; a new suite is a new step here.
+    fn step(self) -> Step {
+        match self {
+            // Examples of cargo are built. Plain `cargo test`, because a machine may have no cargo plug-ins.
+            Self::Workspace => Step::suite(
+                "workspace tests",
+                CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast"),
+            ),
+            Self::ConformanceTable => backends::conformance_table(),
+            Self::Examples => examples::suite(),
+            Self::NewBackend => backends::new_backend(),
+            Self::Fuzz => fuzz::suite(),
+        }
+    }
 }

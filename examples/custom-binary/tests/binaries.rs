@@ -27,6 +27,38 @@ fn jobs_names_the_crate_of_each_job_and_the_way_it_came_in() {
 }
 
 #[test]
+fn backends_names_the_crate_of_each_kind_and_the_way_it_came_in() {
+    let bench = Bench::new();
+    for (binary, way) in [(EXPLICIT, "explicit"), (BY_MACRO, "macro")] {
+        let rows = bench.json(binary, &["backends"]);
+        assert_eq!(row(&rows, "backends", "local")["way"], "feature");
+        assert_eq!(row(&rows, "backends", "custom_backend")["way"], way);
+        assert_eq!(row(&rows, "backends", "custom_backend")["crate"], "custom-backend");
+    }
+}
+
+#[test]
+fn explain_says_that_the_task_runs_on_the_outside_backend() {
+    let bench = Bench::new();
+
+    let answer = bench.run(EXPLICIT, &["explain", "watch_app"]);
+
+    assert!(answer.stdout.contains("backend memory"), "{answer:?}");
+}
+
+#[test]
+fn a_fault_in_the_section_of_the_outside_backend_is_shown_where_it_stands() {
+    let bench = Bench::new();
+    bench.edit("live_runs = 100", "live_runs = 0\nended = 5");
+
+    let answer = bench.run(EXPLICIT, &["check"]);
+
+    assert_eq!(answer.code, 2, "{answer:?}");
+    assert!(answer.stderr.contains("live_runs = 0"), "{answer:?}");
+    assert!(answer.stderr.contains("unknown key `ended`"), "{answer:?}");
+}
+
+#[test]
 fn check_finds_nothing_wrong_with_the_configuration() {
     let bench = Bench::new();
     for binary in [EXPLICIT, BY_MACRO] {
@@ -75,24 +107,20 @@ fn run_ends_by_itself_after_the_time_it_was_given() {
 }
 
 #[test]
-fn the_daemon_runs_the_task_of_the_outside_job_until_it_is_told_to_stop() {
+fn the_daemon_runs_the_outside_job_on_the_outside_backend_until_it_is_told_to_stop() {
     let bench = Bench::new();
-    bench.log("ERROR the disk is full\n");
-    let mut daemon = bench
-        .command(BY_MACRO, &["run", "--for", "1m", "--log", "text"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = bench.command(BY_MACRO, &["run", "--for", "1m", "--log", "json"]);
+    let mut daemon = command.stderr(Stdio::piped()).spawn().unwrap();
 
     let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let ran = lines.any(|line| line.contains("watch_app") && line.contains("succeeded"));
+    let ended = lines.find(|line| line.contains("\"task\":\"watch_app\"") && line.contains("succeeded"));
     let told = Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
     let rest: Vec<String> = lines.collect();
 
-    assert!(ran && told.success());
+    assert!(ended.is_some_and(|line| line.contains("\"backend\":\"memory\"")), "{rest:#?}");
+    assert!(told.success());
     assert_eq!(daemon.wait().unwrap().code(), Some(0), "{rest:#?}");
-    let history = bench.run(BY_MACRO, &["history", "watch_app", "--output", "json"]);
-    assert!(history.stdout.contains("the disk is full"), "{history:?}");
+    assert!(rest.iter().any(|line| line.contains("drained: ")), "{rest:#?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use custom_backend as _;
 use custom_job as _;
 use scheduler_cli::App;
 

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use custom_backend as _;
 use scheduler_cli::App;
 
 fn main() -> ExitCode {

@@ -1,0 +1,65 @@
+//! The suite about backends of other authors: a new one is green at once, and what proves a backend can itself fail.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::command_line::{CommandLine, target_folder, workspace_root};
+use crate::manifest;
+use crate::new_backend::{self, Names, Site};
+use crate::steps::Step;
+use crate::tally::{self, Tally};
+
+/// Makes a backend as `cargo xtask new-backend demo` does, and proves it.
+pub(crate) fn new_backend() -> Step {
+    Step::counted("new-backend", "cargo xtask test new-backend", prove)
+}
+
+/// Shows each promise of a backend beside the broken backend that fails it.
+pub(crate) fn conformance_table() -> Step {
+    // The features of the whole workspace, so that nothing is compiled again; the other crates have no such test.
+    let line = CommandLine::cargo("test --quiet --locked --workspace --all-features --test conformance")
+        .and(["--", "--nocapture", "a_broken_backend_fails_its_promise_and_no_other"])
+        // Some of the broken backends panic on purpose.
+        .with_variable("RUST_BACKTRACE", "0");
+    Step::command("conformance table", line)
+}
+
+fn prove(tally: &mut Tally) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let names: Names = "demo".parse()?;
+    let core = workspace_root().join("scheduler-core").display().to_string();
+    new_backend::create(&names, &Site { folder: scratch.0.clone(), core })?;
+    manifest::stand_alone(&scratch.0.join("Cargo.toml"))?;
+    new_backend::seed_lock_file(&scratch.0)?;
+    new_backend::format(&scratch.0)?;
+
+    let manifest = scratch.0.join("Cargo.toml").display().to_string();
+    let cargo = |words: &str| CommandLine::cargo(words).and(["--manifest-path", &manifest]);
+    let build = |words: &str| cargo(words).and(["--locked", "--target-dir", &target_folder()]);
+    cargo("fmt --check").run()?;
+    build("clippy --all-targets").and(["--", "-D", "warnings"]).run()?;
+    tally::run_counting(&build("test"), tally)
+}
+
+/// A folder that is gone afterwards, whatever happened. It lies below the build folder under a name that stays, so that
+/// cargo builds over what it built the last time.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let folder = workspace_root().join(target_folder()).join("new-backend");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Left behind, it would only be removed by the next run.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
