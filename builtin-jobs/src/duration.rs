@@ -15,6 +15,16 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     parse_duration(&text).map_err(|error| D::Error::custom(format!("{error}: {DURATION_FORMS}")))
 }
 
+/// Reads a duration that may be left out; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// As [`deserialize`].
+pub(crate) fn deserialize_some<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 /// The JSON Schema of a duration; for `#[schemars(schema_with)]`.
 pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -230,8 +230,7 @@ impl Job for Http {
     }
 
     fn check(&self) -> Vec<ArgsError> {
-        let Some(Err(fault)) = self.ca_file.as_deref().map(tls::certificates) else { return Vec::new() };
-        vec![ArgsError::new("/ca_file", fault.to_string()).with_help("give a PEM file of certificates")]
+        self.ca_file.as_deref().and_then(tls::bad_ca_file).into_iter().collect()
     }
 }
 
