@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::address::Allowed;
 use crate::exec::Exec;
+use crate::health_kind::Kind;
 use crate::health_probe::{Check, Place, Target};
 use crate::health_standing::Damping;
 use crate::health_threshold::{Threshold, Thresholds};
@@ -89,28 +90,6 @@ pub(crate) struct CheckArgs {
     /// Where failed begins, as `degraded`. By default `"5%"`, 4 and 7.
     #[serde(default)]
     failed: Option<Threshold>,
-}
-
-/// What a check looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    /// A port accepts connections.
-    Tcp,
-    /// A URL answers as expected.
-    Http,
-    /// A program ends with exit code 0.
-    Command,
-    /// A disk has room.
-    Disk,
-    /// The machine has memory.
-    Memory,
-    /// The machine's processors have time.
-    Load,
-    /// Certificates are valid for a while.
-    Certificate,
-    /// The scheduler's own backends are up.
-    Backends,
 }
 
 fn timeout() -> Duration {
@@ -273,34 +252,6 @@ impl CheckArgs {
             ("failed", self.failed.is_some()),
         ];
         keys.into_iter().filter(|(_, is_given)| *is_given).map(|(key, _)| key).collect()
-    }
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http => "http",
-            Self::Command => "command",
-            Self::Disk => "disk",
-            Self::Memory => "memory",
-            Self::Load => "load",
-            Self::Certificate => "certificate",
-            Self::Backends => "backends",
-        }
-    }
-
-    /// The keys that it needs, and those that it takes besides.
-    fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
-        match self {
-            Self::Tcp => (&["address"], &[]),
-            Self::Http => (&["url"], &["expect_status", "ca_file"]),
-            Self::Command => (&["program"], &["args"]),
-            Self::Disk => (&["path"], &["degraded", "failed"]),
-            Self::Memory | Self::Load => (&[], &["degraded", "failed"]),
-            Self::Certificate => (&[], &["address", "file", "ca_file", "degraded", "failed"]),
-            Self::Backends => (&[], &[]),
-        }
     }
 }
 

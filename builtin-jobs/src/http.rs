@@ -216,7 +216,7 @@ impl Http {
         if status.is_redirection() && self.redirects == 0 {
             message.push_str("; `redirects` says how many are followed");
         }
-        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(message)))
+        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(&message)))
     }
 }
 

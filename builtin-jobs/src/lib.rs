@@ -26,6 +26,7 @@ mod exit_code;
 mod health_args;
 mod health_certificate;
 pub mod health_check;
+mod health_kind;
 mod health_machine;
 mod health_probe;
 mod health_standing;
@@ -45,6 +46,7 @@ mod marks;
 #[cfg(not(target_os = "linux"))]
 #[path = "marks_off.rs"]
 mod marks;
+mod network;
 mod pointer;
 mod process;
 mod program;

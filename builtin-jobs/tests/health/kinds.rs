@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::log::Log;
 use crate::stage::{Stage, closed_port, named, web};
 
 #[tokio::test]
@@ -91,8 +92,17 @@ async fn a_degraded_target_does_not_fail_the_run() {
         named("disk", json!({"kind": "disk", "path": "/", "degraded": "100%", "failed": 0})),
         named("memory", json!({"kind": "memory", "degraded": 0, "failed": 0})),
     ]);
+    let log = Log::default();
+    let _listening = tracing::subscriber::set_default(log.clone());
+
     let told = Stage::new().run(&json!({"checks": checks})).await;
+
     assert_eq!((told.error, &told.output["status"]), (None, &json!("degraded")));
+    let lines = log.lines();
+    assert!(
+        matches!(lines.as_slice(), [line] if line.starts_with("WARN degraded: 1 of 2 checks: disk degraded")),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ mod kinds;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod over_time;
 #[cfg(test)]
 mod stage;
