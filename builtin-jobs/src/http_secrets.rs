@@ -86,9 +86,7 @@ mod tests {
             assert!(secrets.hide(text).ends_with("[secret]"), "{text}: {}", secrets.hide(text));
         }
         secrets.add("e");
-        assert_eq!(secrets.hide("%65"), "[secret]");
-        secrets.add("secret");
-        assert!(!secrets.hide("the secret").contains("the"));
+        assert_eq!(secrets.hide("%65"), "[secret]", "what stands for it holds it, too");
         let mut secrets = Secrets::default();
         secrets.add_query("a=short&b=long%20value");
         for text in ["short", "100%", "%", "%zz", "%2", "a%20b"] {
