@@ -216,7 +216,7 @@ impl Http {
         if status.is_redirection() && self.redirects == 0 {
             message.push_str("; `redirects` says how many are followed");
         }
-        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(message)))
+        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(&message)))
     }
 }
 
@@ -230,8 +230,7 @@ impl Job for Http {
     }
 
     fn check(&self) -> Vec<ArgsError> {
-        let Some(Err(fault)) = self.ca_file.as_deref().map(tls::certificates) else { return Vec::new() };
-        vec![ArgsError::new("/ca_file", fault.to_string()).with_help("give a PEM file of certificates")]
+        self.ca_file.as_deref().and_then(tls::bad_ca_file).into_iter().collect()
     }
 }
 
