@@ -24,7 +24,7 @@ const SCHEMA_VERSION: u32 = 1;
 pub fn descriptor() -> JobDescriptor {
     let schema = schemars::schema_for!(HealthArgs).to_value();
     let summary = "looks whether services, certificates and this machine are well";
-    JobDescriptor::typed("health_check", summary, HealthCheck::new).with_schema(schema)
+    JobDescriptor::typed("health_check", summary, HealthCheck::new).with_schema(schema).with_own_limit()
 }
 
 /// Targets that can be looked at.
