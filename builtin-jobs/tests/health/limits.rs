@@ -71,7 +71,7 @@ async fn a_program_that_hangs_is_killed_and_the_others_are_not() {
         json!({"kind": "command", "program": "/bin/sh", "args": ["-c", waits, pid], "timeout": "60s"});
     let checks = json!([named("hangs", hangs), named("waits", waits)]);
 
-    let told = stage.run(&json!({"checks": checks, "timeout": "1s"})).await;
+    let told = stage.run(&json!({"checks": checks, "timeout": "2s"})).await;
 
     let statuses: Vec<&Value> =
         told.output["checks"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
