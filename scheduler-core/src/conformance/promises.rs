@@ -40,6 +40,7 @@ macro_rules! __conformance_promises {
                 health_says_whether_it_runs,
                 an_unknown_task_is_refused,
                 nothing_is_taken_while_it_does_not_run,
+                runs_can_be_asked_for_while_it_does_not_run,
             ;
             runs:
                 a_run_succeeds_and_is_shown_as_it_was_asked_for,
@@ -76,6 +77,7 @@ macro_rules! __conformance_promises {
                 a_stop_gives_back_what_did_not_begin,
                 after_a_stop_nothing_runs,
                 an_abort_waits_for_nothing,
+                an_abort_cuts_a_stop_short,
             ;
             schedules:
                 a_task_fires_at_its_times_under_their_ids,

@@ -208,6 +208,19 @@ impl Stage {
         self.drive("enqueue", self.backend.enqueue(request)).await
     }
 
+    /// Waits, while time stands still, until the backend takes nothing any more.
+    pub(super) async fn refuses(&self, task: &Name) -> Outcome {
+        let since = Instant::now();
+        let far = self.now() + self.units(1_000_000);
+        while self.backend.enqueue(self.request(task, far)).await.is_ok() {
+            if since.elapsed() > self.subject.patience() {
+                return broken(format!("it takes runs {:?} after a stop began", self.subject.patience()));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
     pub(super) async fn cancel(&self, run: &RunId) -> Outcome<Cancelled> {
         self.drive("cancel", self.backend.cancel(run)).await
     }
