@@ -75,7 +75,7 @@ impl Backend for CustomBackend {
         if *self.0.live.borrow() >= self.0.config.live_runs {
             let message =
                 format!("backend `{name}` holds {} runs, as many as it may", self.0.config.live_runs);
-            return Err(Error::unavailable("custom_backend/full", message));
+            return Err(Error::unavailable("backend/full", message));
         }
         let told = self.0.admit(&mut state, &request, &ctx);
         while state.served.try_join_next().is_some() {}

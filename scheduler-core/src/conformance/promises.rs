@@ -48,11 +48,13 @@ macro_rules! __conformance_promises {
                 a_run_of_the_future_starts_when_it_is_due_and_not_before,
                 runs_are_shown_newest_first_without_gap_or_repetition,
                 runs_are_filtered_by_task_and_state,
-                parameters_reach_the_job_unchanged,
-                the_output_of_a_job_is_kept_unchanged,
                 a_job_is_told_which_run_it_is,
                 many_callers_at_once_lose_and_double_nothing,
                 every_attempt_and_every_end_is_told_once,
+            ;
+            payloads:
+                parameters_reach_the_job_unchanged,
+                the_output_of_a_job_is_kept_unchanged,
             ;
             attempts:
                 attempts_are_counted_from_one_to_the_maximum,
