@@ -45,11 +45,13 @@
 
 mod act;
 mod attempts;
+mod calls;
 mod cancelling;
 mod durability;
 mod duties;
 mod fault;
 mod overlap;
+mod payloads;
 mod priorities;
 mod promises;
 mod report;
@@ -58,6 +60,7 @@ mod schedules;
 mod stage;
 mod stopping;
 mod subject;
+mod waits;
 
 pub use promises::{PROMISES, Promise};
 pub use report::{Finding, Kept, Report, report};

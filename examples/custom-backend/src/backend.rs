@@ -23,6 +23,25 @@ impl CustomBackend {
         let info = BackendInfo::new(name, "custom_backend", tier, &[Capability::CancelRunning]);
         Self(Arc::new(Shared::new(info, config)))
     }
+
+    /// Ends what is left without waiting for it, and names every run that was cut off.
+    fn cut_off(&self, ctx: &BackendContext) -> Vec<RunId> {
+        let left: Vec<(RunId, bool)> = {
+            let mut state = self.0.lock();
+            state.tell_all(CancelReason::Shutdown);
+            // Dropped, it aborts: jobs end where they stand.
+            drop(std::mem::take(&mut state.served));
+            state.live().map(|entry| (entry.run.id, entry.attempt.is_some())).collect()
+        };
+        for (run, _) in &left {
+            self.0.end(*run, ctx, RunState::Cancelled, Some(CancelReason::Shutdown.as_str().to_owned()));
+        }
+        let mut abandoned = std::mem::take(&mut self.0.lock().abandoned);
+        let under_way = left.into_iter().filter(|(_, was_under_way)| *was_under_way).map(|(run, _)| run);
+        let late: Vec<RunId> = under_way.filter(|run| !abandoned.contains(run)).collect();
+        abandoned.extend(late);
+        abandoned
+    }
 }
 
 #[async_trait]
@@ -56,7 +75,7 @@ impl Backend for CustomBackend {
         if *self.0.live.borrow() >= self.0.config.live_runs {
             let message =
                 format!("backend `{name}` holds {} runs, as many as it may", self.0.config.live_runs);
-            return Err(Error::unavailable("custom_backend/full", message));
+            return Err(Error::unavailable("backend/full", message));
         }
         let told = self.0.admit(&mut state, &request, &ctx);
         while state.served.try_join_next().is_some() {}
@@ -122,31 +141,27 @@ impl Backend for CustomBackend {
         busy.parked(drain).await;
         self.0.lock().tell_all(CancelReason::Shutdown);
         let mut live = self.0.live.subscribe();
-        busy.parked(async { drop(live.wait_for(|live| *live == 0).await) }).await;
-        let abandoned = std::mem::take(&mut self.0.lock().abandoned);
+        let wound_down = async {
+            tokio::select! {
+                _ = live.wait_for(|live| *live == 0) => {}
+                _ = cut.cancelled() => {}
+            }
+        };
+        busy.parked(wound_down).await;
+        let abandoned = self.cut_off(&ctx);
         Ok(Drained { finished: under_way.saturating_sub(abandoned.len()), given_back, abandoned })
     }
 
     async fn abort(&self) -> Result<Drained> {
-        let (ctx, mut served, live) = {
+        let (ctx, waiting) = {
             let mut state = self.0.lock();
             let Some(ctx) = state.ctx.take() else {
                 state.cut.cancel(CancelReason::Shutdown);
                 return Ok(Drained::default());
             };
-            state.tell_all(CancelReason::Shutdown);
-            let live: Vec<(RunId, bool)> =
-                state.live().map(|entry| (entry.run.id, entry.attempt.is_some())).collect();
-            (ctx, std::mem::take(&mut state.served), live)
+            (ctx, state.live().filter(|entry| entry.attempt.is_none()).count())
         };
-        // Jobs are dropped where they stand; what they hold is gone when this answers.
-        served.shutdown().await;
-        let reason = CancelReason::Shutdown.as_str();
-        for (run, _) in &live {
-            self.0.end(*run, &ctx, RunState::Cancelled, Some(reason.to_owned()));
-        }
-        let begun = live.iter().filter(|(_, has_begun)| *has_begun);
-        let abandoned: Vec<RunId> = begun.map(|(run, _)| *run).collect();
-        Ok(Drained { finished: 0, given_back: live.len() - abandoned.len(), abandoned })
+        let abandoned = self.cut_off(&ctx);
+        Ok(Drained { finished: 0, given_back: waiting, abandoned })
     }
 }

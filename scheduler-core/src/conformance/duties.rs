@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::act::Part;
 use super::fault::{Outcome, broken, ensure, ensure_eq};
 use super::stage::Stage;
-use crate::{CONTRACT, Capability, Drained, HealthStatus, Name, RunState};
+use crate::{CONTRACT, Capability, Drained, HealthStatus, Name, RunFilter, RunState};
 
 pub(super) async fn what_it_is_never_changes(stage: &mut Stage) -> Outcome {
     let before = stage.info.clone();
@@ -102,4 +102,15 @@ pub(super) async fn nothing_is_taken_while_it_does_not_run(stage: &mut Stage) ->
     let late = stage.backend.enqueue(stage.request(&task, stage.now())).await;
 
     ensure_eq("enqueue after the stop", late.map_err(|error| error.code()), Err("backend/stopped"))
+}
+
+pub(super) async fn runs_can_be_asked_for_while_it_does_not_run(stage: &mut Stage) -> Outcome {
+    let before = stage.page(&RunFilter::all()).await?;
+    ensure_eq("its runs before the start", before.runs, [])?;
+    stage.start().await?;
+    stage.stop(Duration::ZERO).await?;
+
+    let after = stage.page(&RunFilter::all()).await?;
+
+    ensure_eq("its runs after a stop without any", after.runs, [])
 }

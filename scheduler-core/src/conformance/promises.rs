@@ -40,6 +40,7 @@ macro_rules! __conformance_promises {
                 health_says_whether_it_runs,
                 an_unknown_task_is_refused,
                 nothing_is_taken_while_it_does_not_run,
+                runs_can_be_asked_for_while_it_does_not_run,
             ;
             runs:
                 a_run_succeeds_and_is_shown_as_it_was_asked_for,
@@ -47,11 +48,13 @@ macro_rules! __conformance_promises {
                 a_run_of_the_future_starts_when_it_is_due_and_not_before,
                 runs_are_shown_newest_first_without_gap_or_repetition,
                 runs_are_filtered_by_task_and_state,
-                parameters_reach_the_job_unchanged,
-                the_output_of_a_job_is_kept_unchanged,
                 a_job_is_told_which_run_it_is,
                 many_callers_at_once_lose_and_double_nothing,
                 every_attempt_and_every_end_is_told_once,
+            ;
+            payloads:
+                parameters_reach_the_job_unchanged,
+                the_output_of_a_job_is_kept_unchanged,
             ;
             attempts:
                 attempts_are_counted_from_one_to_the_maximum,
@@ -76,6 +79,7 @@ macro_rules! __conformance_promises {
                 a_stop_gives_back_what_did_not_begin,
                 after_a_stop_nothing_runs,
                 an_abort_waits_for_nothing,
+                an_abort_cuts_a_stop_short,
             ;
             schedules:
                 a_task_fires_at_its_times_under_their_ids,

@@ -1,9 +1,10 @@
 //! Stopping: what ends, what is cut off, what is given back, and that nothing runs afterwards.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::act::Part;
-use super::fault::{Outcome, ensure, ensure_eq};
+use super::fault::{Outcome, broken, ensure, ensure_eq};
 use super::stage::{Stage, Told};
 use crate::{CancelReason, Capability, Drained, RunState, Task};
 
@@ -89,5 +90,26 @@ pub(super) async fn an_abort_waits_for_nothing(stage: &mut Stage) -> Outcome {
     let drained = stage.abort().await?;
 
     ensure_eq("the runs that were cut off", drained.abandoned, [run])?;
+    stage.soon("the job of the aborted run is gone", || stage.ledger.under_way() == 0).await
+}
+
+pub(super) async fn an_abort_cuts_a_stop_short(stage: &mut Stage) -> Outcome {
+    stage.start().await?;
+    let task = stage.task("deaf", Part::Deaf(stage.units(1_000_000)), |_| ()).await?;
+    let run = stage.enqueue(&task).await?;
+    stage.begun(run, 1).await?;
+    let (backend, grace) = (Arc::clone(&stage.backend), stage.units(1_000_000));
+    let stopping = tokio::spawn(async move { backend.stop(grace).await });
+    stage.refuses(&task).await?;
+
+    let aborted = stage.abort().await?;
+
+    stage.soon("the stop that was under way answers", || stopping.is_finished()).await?;
+    let stopped = match stopping.await {
+        Ok(Ok(drained)) => drained,
+        answer => return broken(format!("the stop that was under way answered {answer:?}")),
+    };
+    let named = [stopped.abandoned, aborted.abandoned].concat();
+    ensure(named.contains(&run), || "neither the stop nor the abort names the run that was cut off".into())?;
     stage.soon("the job of the aborted run is gone", || stage.ledger.under_way() == 0).await
 }

@@ -13,6 +13,7 @@ pub(crate) enum Break {
     AlwaysUp,
     UnknownTaskUnnamed,
     StoppedUnnamed,
+    HistoryAway,
     OriginLost,
     LongRunsForgotten,
     StartsEarly,
@@ -40,6 +41,7 @@ pub(crate) enum Break {
     GivenBackUncounted,
     RunsOn,
     AbortWindsDown,
+    StopOutlastsAbort,
     OneShotsNamed,
     EditIgnored,
     RemovedFires,
@@ -79,6 +81,11 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
         "nothing_is_taken_while_it_does_not_run",
         Break::StoppedUnnamed,
         "refuses runs while it is stopped under another code",
+    ),
+    (
+        "runs_can_be_asked_for_while_it_does_not_run",
+        Break::HistoryAway,
+        "answers with an error for its runs while it is stopped",
     ),
     (
         "a_run_succeeds_and_is_shown_as_it_was_asked_for",
@@ -148,6 +155,7 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
     ("a_stop_gives_back_what_did_not_begin", Break::GivenBackUncounted, "does not count what it gives back"),
     ("after_a_stop_nothing_runs", Break::RunsOn, "delivers runs that are due after a stop"),
     ("an_abort_waits_for_nothing", Break::AbortWindsDown, "lets jobs wind down at an abort"),
+    ("an_abort_cuts_a_stop_short", Break::StopOutlastsAbort, "goes on with a stop that an abort overtook"),
     (
         "a_task_fires_at_its_times_under_their_ids",
         Break::OneShotsNamed,

@@ -157,6 +157,9 @@ impl Backend for Reference {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
+        if self.0.is(Break::HistoryAway) && self.0.lock().running().is_none() {
+            return Err(Error::unavailable("backend/stopped", "it does not run"));
+        }
         let mut filter = filter.clone();
         if self.0.is(Break::StatesUnfiltered) {
             filter.states.clear();
@@ -209,7 +212,8 @@ impl Backend for Reference {
         let mut state = self.0.lock();
         let mut abandoned: Vec<RunId> =
             state.life.as_mut().map(|life| std::mem::take(&mut life.cut_off)).unwrap_or_default();
-        let finished = under_way - abandoned.len();
+        // After an abort in between, the runs are in its report.
+        let finished = if state.life.is_some() { under_way - abandoned.len() } else { 0 };
         if self.0.is(Break::OneCutOffNamed) {
             abandoned.truncate(1);
         }
@@ -227,7 +231,8 @@ impl Backend for Reference {
     }
 
     async fn abort(&self) -> Result<Drained> {
-        if self.0.is(Break::AbortWindsDown) {
+        let is_stopping = self.0.lock().life.as_ref().is_some_and(|life| life.is_draining);
+        if self.0.is(Break::AbortWindsDown) && !is_stopping {
             return self.stop(Duration::ZERO).await;
         }
         let mut state = self.0.lock();
@@ -240,6 +245,9 @@ impl Backend for Reference {
             }
         }
         state.end();
+        if !self.0.is(Break::StopOutlastsAbort) {
+            self.0.under_way.send_replace(0);
+        }
         Ok(self.remember(Drained { abandoned, ..Drained::default() }))
     }
 
