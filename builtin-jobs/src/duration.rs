@@ -21,6 +21,16 @@ pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.collect_str(&Spelled(*duration))
 }
 
+/// Reads a duration that may be left out; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// As [`deserialize`].
+pub(crate) fn deserialize_some<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 /// The JSON Schema of a duration; for `#[schemars(schema_with)]`.
 pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -87,7 +87,7 @@ pub struct Orphan {
 /// Runs a program.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ExecArgs {
+pub(crate) struct ExecArgs {
     /// The program: a path, or a name that is looked up in the child's `PATH`. With `shell`, a script.
     program: String,
     /// The program's arguments, each passed on as it stands.
@@ -140,7 +140,7 @@ fn max_output() -> usize {
 
 /// A program that can be run.
 #[derive(Debug)]
-struct Exec {
+pub(crate) struct Exec {
     program: String,
     args: Vec<String>,
     cwd: PathBuf,
@@ -149,10 +149,11 @@ struct Exec {
     snooze: Duration,
     grace: Duration,
     max_output: usize,
+    is_alone: bool,
 }
 
 impl Exec {
-    fn new(args: ExecArgs) -> Result<Self, Vec<ArgsError>> {
+    pub(crate) fn new(args: ExecArgs) -> Result<Self, Vec<ArgsError>> {
         let mut faults = faults_of(&args);
         let environment = match Environment::new(args.pass_env, args.env) {
             Ok(environment) if faults.is_empty() => environment,
@@ -178,7 +179,14 @@ impl Exec {
             snooze: args.snooze,
             grace: args.grace,
             max_output: args.max_output,
+            is_alone: true,
         })
+    }
+
+    /// The same program as one of several in a run. What leaves its group is not hunted for: the marks are those
+    /// of the run, and the others carry them as well.
+    pub(crate) fn among_others(self) -> Self {
+        Self { is_alone: false, ..self }
     }
 
     fn locate(&self) -> Result<PathBuf, ArgsError> {
@@ -194,8 +202,8 @@ impl Exec {
         command.arg0(&self.program).args(&self.args).current_dir(&self.cwd);
         command.env_clear().envs(variables);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        ProcessGroup::spawn(command, Marks::of(ctx.run_id()), self.max_output)
-            .map_err(|source| self.not_started(source))
+        let marks = if self.is_alone { Marks::of(ctx.run_id()) } else { None };
+        ProcessGroup::spawn(command, marks, self.max_output).map_err(|source| self.not_started(source))
     }
 
     fn not_started(&self, source: io::Error) -> JobError {

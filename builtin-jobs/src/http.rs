@@ -25,12 +25,13 @@ use crate::http_request::{Prepared, Request};
 use crate::http_status::{self, Expected, Meaning};
 use crate::http_target::{self, Fault, shown};
 use crate::resolve::{Guarded, Lookup, System};
-use crate::tls;
+use crate::text_or_secret::TextOrSecret;
+use crate::{pointer, tls};
 
 /// Describes the job.
 pub fn descriptor() -> JobDescriptor {
     let schema = schemars::schema_for!(HttpArgs).to_value();
-    JobDescriptor::typed("http", "sends an HTTP request", Http::new).with_schema(schema)
+    JobDescriptor::typed("http", "sends an HTTP request", Http::new).with_schema(schema).with_own_limit()
 }
 
 /// A request that can be sent.
@@ -45,6 +46,8 @@ pub(crate) struct Http {
     connect_timeout: Duration,
     bounds: Bounds,
     ca_file: Option<PathBuf>,
+    /// Where values stand that may be secrets.
+    values: Vec<(String, TextOrSecret)>,
     /// Tests put another one here.
     pub(crate) lookup: Arc<dyn Lookup>,
 }
@@ -60,6 +63,9 @@ impl Http {
         // What is not allowed is no fault of its own where `allow` cannot be read.
         let url = allowed.as_ref().ok().map(|allowed| read_url(&args.url, allowed));
         let url = url.and_then(|url| url.map_err(|fault| faults.push(fault)).ok());
+        let headers =
+            args.headers.iter().map(|(name, value)| (pointer::below("/headers", name), value.clone()));
+        let values = headers.chain(args.body.clone().map(|body| ("/body".to_owned(), body))).collect();
         let request = Request::new(&args.method, args.headers, args.body, args.json);
         let request = request.map_err(|found| faults.extend(found));
         let (Some(url), Ok(allowed), Ok(request), true) = (url, allowed, request, faults.is_empty()) else {
@@ -79,6 +85,7 @@ impl Http {
                 idle: args.idle_timeout,
             },
             ca_file: args.ca_file,
+            values,
             lookup: Arc::new(System),
         })
     }
@@ -216,7 +223,7 @@ impl Http {
         if status.is_redirection() && self.redirects == 0 {
             message.push_str("; `redirects` says how many are followed");
         }
-        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(message)))
+        Some(Error::unavailable("http/unexpected_status", answer.secrets.hide(&message)))
     }
 }
 
@@ -230,8 +237,9 @@ impl Job for Http {
     }
 
     fn check(&self) -> Vec<ArgsError> {
-        let Some(Err(fault)) = self.ca_file.as_deref().map(tls::certificates) else { return Vec::new() };
-        vec![ArgsError::new("/ca_file", fault.to_string()).with_help("give a PEM file of certificates")]
+        let ca_file = self.ca_file.as_deref().and_then(tls::bad_ca_file);
+        let missing = self.values.iter().filter_map(|(place, value)| value.missing(place.clone()));
+        ca_file.into_iter().chain(missing).collect()
     }
 }
 

@@ -41,7 +41,7 @@ impl Answer {
             "body_bytes": self.body.length,
             "truncated": self.body.is_truncated(),
             "duration_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            "url": self.secrets.hide(shown(&self.hop.url)),
+            "url": self.secrets.hide(&shown(&self.hop.url)),
             "redirects": self.redirects,
         })
     }

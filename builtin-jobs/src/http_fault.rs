@@ -61,7 +61,7 @@ impl Failure {
 
     /// The same as an error, without the secrets that a server may have put into its message.
     pub(crate) fn without(self, secrets: &Secrets) -> JobError {
-        let error = Error::new(self.kind, self.code, secrets.hide(self.message));
+        let error = Error::new(self.kind, self.code, secrets.hide(&self.message));
         if error.is_transient() { JobError::retry(error) } else { JobError::abort(error) }
     }
 }

@@ -123,7 +123,9 @@ mod tests {
             assert_eq!(followed(&home, 302, location).unwrap().unwrap().is_foreign, is_foreign, "{location}");
         }
         let away = followed(&home, 302, "https://other.example/").unwrap().unwrap();
-        assert!(followed(&away, 302, "https://example.com/").unwrap().unwrap().is_foreign);
+        for location in ["/again", "https://other.example/", "https://example.com/"] {
+            assert!(followed(&away, 302, location).unwrap().unwrap().is_foreign, "{location}");
+        }
     }
 
     #[test]

@@ -20,12 +20,21 @@ impl Secrets {
     /// Adds a query and its values; a short value is no secret and would tear up every message.
     pub(crate) fn add_query(&mut self, query: &str) {
         let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
-        values.chain([query]).filter(|text| text.len() >= SHORTEST_VALUE).for_each(|text| self.add(text));
+        for text in values.chain([query]).filter(|text| text.len() >= SHORTEST_VALUE) {
+            self.add(text);
+            self.add(&decoded(text));
+        }
     }
 
-    /// The text without them.
-    pub(crate) fn hide(&self, text: impl Into<String>) -> String {
-        self.0.iter().fold(text.into(), |text, secret| text.replace(secret, "[secret]"))
+    /// The text without them, as they are and as a URL writes them.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let without =
+            |text: &str| self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"));
+        let plain = without(text);
+        let decoded = decoded(&plain);
+        // Counted, as what stands for a secret may hold one: `e`.
+        let holds_more = |secret: &String| decoded.matches(secret).count() > plain.matches(secret).count();
+        if self.0.iter().any(holds_more) { without(&decoded) } else { plain }
     }
 }
 
@@ -33,6 +42,25 @@ impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "[{} secrets]", self.0.len())
     }
+}
+
+/// The text with `%2D` and the like written out; what would be no UTF-8 becomes U+FFFD.
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(written) if byte == b'%' => {
+                bytes.push(written);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -46,5 +74,23 @@ mod tests {
 
         assert_eq!(secrets.hide("a keyword, a key: keykey"), "a [secret], a [secret]: [secret][secret]");
         assert!(!format!("{secrets:?}").contains("key"));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_however_a_url_writes_it() {
+        let mut secrets = Secrets::default();
+        secrets.add("a key/é");
+        secrets.add_query("a=short&b=long%20value");
+
+        for text in ["/a key/é", "/a%20key/%C3%A9", "/%61%20%6bey%2F%c3%a9", "long value", "long%20value"] {
+            assert!(secrets.hide(text).ends_with("[secret]"), "{text}: {}", secrets.hide(text));
+        }
+        secrets.add("e");
+        assert_eq!(secrets.hide("%65"), "[secret]", "what stands for it holds it, too");
+        let mut secrets = Secrets::default();
+        secrets.add_query("a=short&b=long%20value");
+        for text in ["short", "100%", "%", "%zz", "%2", "a%20b"] {
+            assert_eq!(secrets.hide(text), text);
+        }
     }
 }

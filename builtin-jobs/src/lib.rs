@@ -23,6 +23,14 @@ mod duration;
 mod environment;
 pub mod exec;
 mod exit_code;
+mod health_args;
+mod health_certificate;
+pub mod health_check;
+mod health_kind;
+mod health_machine;
+mod health_probe;
+mod health_standing;
+mod health_threshold;
 pub mod http;
 mod http_answer;
 mod http_args;
@@ -38,6 +46,7 @@ mod marks;
 #[cfg(not(target_os = "linux"))]
 #[path = "marks_off.rs"]
 mod marks;
+mod network;
 mod pointer;
 mod process;
 mod program;
@@ -49,5 +58,5 @@ use scheduler_core::JobDescriptor;
 
 /// Every job of this crate.
 pub fn all() -> Vec<JobDescriptor> {
-    vec![exec::descriptor(), http::descriptor()]
+    vec![exec::descriptor(), health_check::descriptor(), http::descriptor()]
 }

@@ -10,7 +10,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use scheduler_core::{Error, Result};
+use scheduler_core::{ArgsError, Error, Result};
 
 /// A client that trusts the operating system's roots and those in `ca_file`. Reads files.
 ///
@@ -61,6 +61,12 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = read.map_err(|source| unread(&source))?;
     if found.is_empty() { Err(unread(&"it has no PEM block CERTIFICATE")) } else { Ok(found) }
+}
+
+/// What is wrong with the argument `ca_file`.
+pub(crate) fn bad_ca_file(path: &Path) -> Option<ArgsError> {
+    let fault = certificates(path).err()?;
+    Some(ArgsError::new("/ca_file", fault.to_string()).with_help("give a PEM file of certificates"))
 }
 
 fn with_roots(roots: RootCertStore) -> ClientConfig {

@@ -186,24 +186,23 @@ impl Registry {
         add(&mut self.backends, name, registered, "registry/duplicate_backend", "backend")
     }
 
-    /// Adds everything that the macros registered in crates linked into this program.
-    ///
-    /// What a crate registered by macro and the program added already, with that crate's own [`Source`], stays as
-    /// the program added it.
+    /// Adds everything that the macros registered in crates linked into this program. What the same crate
+    /// ([`Source`]) registered otherwise before stays as it is: a program that registers a crate by a call
+    /// refers to it, and so links its macros too.
     ///
     /// # Errors
     /// As [`add_job`](Self::add_job) and [`add_backend`](Self::add_backend), for the first duplicate.
     pub fn add_registered(&mut self) -> Result<()> {
         for entry in inventory::iter::<JobRegistration> {
             let job = (entry.make)();
-            if !is_added(&self.jobs, job.name(), entry.source) {
+            if !is_there(&self.jobs, job.name(), entry.source) {
                 self.add_job(job, entry.source, Way::Macro)?;
             }
         }
         for entry in inventory::iter::<BackendRegistration> {
-            let kind = (entry.make)();
-            if !is_added(&self.backends, kind.kind(), entry.source) {
-                self.add_backend(kind, entry.source, Way::Macro)?;
+            let backend = (entry.make)();
+            if !is_there(&self.backends, backend.kind(), entry.source) {
+                self.add_backend(backend, entry.source, Way::Macro)?;
             }
         }
         Ok(())
@@ -240,8 +239,8 @@ impl Registry {
     }
 }
 
-/// Whether the program itself added this thing of this crate.
-fn is_added<T>(map: &BTreeMap<Name, Registered<T>>, name: &Name, source: Source) -> bool {
+/// Whether this crate has registered the name already, otherwise than by macro.
+fn is_there<T>(map: &BTreeMap<Name, Registered<T>>, name: &Name, source: Source) -> bool {
     map.get(name).is_some_and(|known| known.source == source && known.way != Way::Macro)
 }
 
@@ -304,7 +303,8 @@ macro_rules! source {
 }
 
 /// Registers a job from a function that describes it: `register_job!(describe);` with
-/// `fn describe() -> JobDescriptor`. The program must refer to the crate: `use that_crate as _;`.
+/// `fn describe() -> JobDescriptor`. The program must refer to the crate: `use that_crate as _;`. It may also
+/// register the job by a call, under the crate's own [`Source`]; the macro adds nothing then.
 #[macro_export]
 macro_rules! register_job {
     ($make:path) => {
@@ -315,7 +315,8 @@ macro_rules! register_job {
 }
 
 /// Registers a kind of backend from a function that describes it: `register_backend!(describe);` with
-/// `fn describe() -> BackendKind`. The program must refer to the crate: `use that_crate as _;`.
+/// `fn describe() -> BackendKind`. The program must refer to the crate: `use that_crate as _;`. It may also
+/// register the kind by a call, under the crate's own [`Source`]; the macro adds nothing then.
 #[macro_export]
 macro_rules! register_backend {
     ($make:path) => {
@@ -344,16 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_a_macro_may_be_added_explicitly_by_its_crates_own_name() {
+    fn what_a_crate_registered_by_a_call_its_macro_does_not_register_again() {
         let mut registry = Registry::new();
         registry.add_job(tick(), crate::source!(), Way::Explicit).unwrap();
         registry.add_registered().unwrap();
-        assert_eq!(registry.jobs().next().unwrap().way, Way::Explicit);
+        assert_eq!(registry.jobs().find(|job| *job.item.name() == "tick").unwrap().way, Way::Explicit);
 
-        let mut registry = Registry::new();
+        let mut taken = Registry::new();
         let other = Source { crate_name: "other", version: "1" };
-        registry.add_job(tick(), other, Way::Explicit).unwrap();
-        assert_eq!(registry.add_registered().unwrap_err().code(), "registry/duplicate_job");
+        taken.add_job(tick(), other, Way::Explicit).unwrap();
+        let error = taken.add_registered().unwrap_err();
+        assert!(error.to_string().contains("other 1 (explicit) and by scheduler-core"), "{error}");
+
+        let mut twice = Registry::new();
+        twice.add_registered().unwrap();
+        assert_eq!(twice.add_registered().unwrap_err().code(), "registry/duplicate_job", "macro and macro");
     }
 
     #[test]

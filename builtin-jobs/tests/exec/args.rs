@@ -134,3 +134,14 @@ fn the_schema_names_every_arg() {
     }
     assert!(!jobs[0].is_adhoc());
 }
+
+#[test]
+fn a_secret_that_cannot_be_read_is_found_when_the_task_is_checked() {
+    let exec = builtin_jobs::all().into_iter().find(|job| *job.name() == "exec").unwrap();
+    let args = json!({"program": "true", "env": {"A": {"env": "SURELY_NOT_SET"}, "B": "x"}});
+
+    let found = exec.build(&args).unwrap().check();
+
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].pointer, "/env/A");
+}

@@ -114,3 +114,17 @@ fn the_schema_names_every_arg() {
         assert!(property["description"].is_string(), "{name}: {property}");
     }
 }
+
+#[test]
+fn a_secret_that_cannot_be_read_is_found_when_the_task_is_checked() {
+    let args = json!({
+        "url": "https://example.com/", "method": "POST",
+        "headers": { "Authorization": { "env": "SURELY_NOT_SET" }, "Accept": "*/*" },
+        "body": { "file": "/no/such/file" },
+    });
+
+    let found = descriptor().build(&args).unwrap().check();
+
+    let places: Vec<&str> = found.iter().map(|fault| fault.pointer.as_str()).collect();
+    assert_eq!(places, ["/headers/Authorization", "/body"], "{found:?}");
+}

@@ -50,6 +50,11 @@ async fn no_canary_is_told_whatever_goes_wrong() {
         told(answer("302 Found", &[("Location", named)], ""), followed()).await,
         told(answer("302 Found", &[("Location", named)], ""), strict).await,
         told(answer("302 Found", &[("Location", inner)], ""), followed()).await,
+        told(
+            answer("302 Found", &[("Location", "/%63anary-header/canary%2Dbody/%63%61nary-query")], ""),
+            followed(),
+        )
+        .await,
         told(answer("307 Away", &[("Location", inner)], ""), followed()).await,
         told(answer("200 OK", &[("Content-Encoding", echo)], ""), json!({})).await,
         told(answer("200 OK", &[], "too long"), json!({"max_response": 1})).await,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -166,6 +167,17 @@ async fn a_head_request_has_no_body_whatever_its_headers_say() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\nContent-Encoding: gzip\r\n\r\n";
     let server = Server::saying(head).await;
     assert_eq!(output(&args_with(&server.url("/"), json!({"method": "HEAD"}))).await["body_bytes"], 0);
+}
+
+#[test]
+fn proxies_of_the_environment_are_not_used() {
+    let nowhere = "http://127.0.0.1:1/";
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    copy.args(["--exact", "exchange::an_answer_becomes_the_output"]);
+    copy.envs(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, nowhere)));
+    let ended = copy.env_remove("no_proxy").env_remove("NO_PROXY").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[tokio::test]
