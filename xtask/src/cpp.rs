@@ -22,8 +22,9 @@ pub(crate) fn ensure_compiler() -> Result<()> {
     }
 
     println!("    there is no C++ compiler; installing g++");
-    CommandLine::new("apt-get", "update -qq").run()?;
-    CommandLine::new("apt-get", "install -qq --yes --no-install-recommends g++").run()
+    let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
+    apt("update -qq").run()?;
+    apt("install -qq --yes --no-install-recommends g++").run()
 }
 
 fn answers(program: &str) -> bool {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use scheduler_core::{RunContext, async_trait};
+use tokio::task::spawn_blocking;
 
 use crate::Rates;
 
@@ -21,8 +22,10 @@ pub struct FileFeed(pub PathBuf);
 #[async_trait]
 impl Feed for FileFeed {
     async fn fetch(&self, _ctx: &RunContext) -> Result<Rates> {
-        let file = self.0.display();
-        let text = tokio::fs::read_to_string(&self.0).await.with_context(|| format!("cannot read {file}"))?;
+        let (file, path) = (self.0.display(), self.0.clone());
+        // Files block, and a job must not keep its thread from others.
+        let text = spawn_blocking(move || std::fs::read_to_string(path)).await?;
+        let text = text.with_context(|| format!("cannot read {file}"))?;
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.map(|line| parsed(line).with_context(|| format!("{file} has the line `{line}`"))).collect()
     }

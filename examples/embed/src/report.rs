@@ -1,12 +1,13 @@
 //! What the owner of the service finds in the morning.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use scheduler_core::{Name, RunContext, RunFilter, RunState};
-use tokio::fs::OpenOptions;
-use tokio::io::AsyncWriteExt;
+use tokio::task::spawn_blocking;
 
 use crate::Cache;
 use crate::schedules::REFRESH;
@@ -36,10 +37,14 @@ pub async fn write(ctx: &RunContext, cache: &Cache, file: &Path) -> Result<Strin
         cache.take_asked()
     );
 
-    let opened = OpenOptions::new().create(true).append(true).open(file).await;
-    let mut opened = opened.with_context(|| format!("cannot open {}", file.display()))?;
-    opened.write_all(line.as_bytes()).await?;
-    opened.flush().await?;
+    let (path, addition) = (file.to_owned(), line.clone());
+    spawn_blocking(move || append(path, &addition))
+        .await?
+        .with_context(|| format!("cannot write {}", file.display()))?;
     ctx.state().update(|_: Option<i64>| ctx.fire_time().as_millis()).await?;
     Ok(line)
+}
+
+fn append(file: PathBuf, line: &str) -> std::io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
 }
