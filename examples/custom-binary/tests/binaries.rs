@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const EXPLICIT: &str = env!("CARGO_BIN_EXE_custom-binary");
@@ -78,6 +78,30 @@ fn the_jobs_own_faults_are_shown_where_they_stand_in_the_file() {
     assert_eq!(answer.code, 2, "{answer:?}");
     for fault in ["an empty word is in every line", "5000 is not between 1 and 1000", "2 errors"] {
         assert!(answer.stderr.contains(fault), "{fault}: {answer:?}");
+    }
+}
+
+#[test]
+fn the_schema_knows_the_outside_job_and_the_outside_backend() {
+    let bench = Bench::new();
+    let schema = bench.run(EXPLICIT, &["config", "schema"]);
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema.stdout).unwrap()).unwrap();
+    let document = scheduler_cli::layers::Document::load(&bench.config(), [], &[], &[]).unwrap();
+    let tree = document.value("").unwrap().clone();
+    // A key, a type, an argument of the job, a setting of the backend.
+    let mutations = [
+        ("/tasks/watch_app", "retires", json!(3)),
+        ("/tasks/watch_app", "timeout", json!(1)),
+        ("/tasks/watch_app/args", "words", json!([])),
+        ("/tasks/watch_app/args", "lines", json!(5)),
+        ("/backends/memory", "live_runs", json!("many")),
+    ];
+
+    assert!(validator.is_valid(&tree), "{:?}", validator.iter_errors(&tree).next());
+    for (table, key, value) in mutations {
+        let mut mutant = tree.clone();
+        mutant.pointer_mut(table).unwrap()[key] = value;
+        assert!(!validator.is_valid(&mutant), "{table}/{key}");
     }
 }
 
