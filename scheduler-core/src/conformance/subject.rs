@@ -60,6 +60,9 @@ pub trait Subject: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
     /// That of [`BackendContext::clock`](crate::BackendContext); the kit moves it, and hours take no time.
+    ///
+    /// The backend has to hold that clock ([`Clock::busy`](crate::Clock::busy)) while it works, else the time
+    /// runs away from it: fires come late and count as missed.
     Given,
     /// Its own, which the kit cannot move: it waits for events, with a bound.
     Own {

@@ -11,6 +11,9 @@ use crate::breaks::BREAKS;
 use crate::store::lock;
 use crate::subject::Disk;
 
+/// Long enough for a machine under load.
+const OWN: Time = Time::Own { unit: Duration::from_millis(200) };
+
 /// A promise, and how to make the subject to prove it on from a number.
 type Work = (Promise, fn(usize) -> Disk, usize);
 
@@ -75,8 +78,7 @@ fn a_broken_backend_fails_its_promise_and_no_other() {
 
 #[test]
 fn a_backend_that_goes_by_a_clock_of_its_own_can_be_proven() {
-    let subject: fn(usize) -> Disk =
-        |_| Disk { time: Time::Own { unit: Duration::from_millis(200) }, ..Disk::new(None) };
+    let subject: fn(usize) -> Disk = |_| Disk { time: OWN, ..Disk::new(None) };
     let work: Vec<Work> = PROMISES.iter().map(|promise| (*promise, subject, 0)).collect();
 
     // Nearly all of it is waiting.
@@ -84,4 +86,17 @@ fn a_backend_that_goes_by_a_clock_of_its_own_can_be_proven() {
 
     let broken: Vec<_> = findings.iter().filter(|finding| finding.result == Kept::Broken).collect();
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn a_broken_backend_that_goes_by_a_clock_of_its_own_fails_its_promise() {
+    let subject: fn(usize) -> Disk = |index| Disk { time: OWN, ..Disk::new(Some(BREAKS[index].1)) };
+    let promise = |name: &str| *PROMISES.iter().find(|promise| promise.name == name).unwrap();
+    let work: Vec<Work> =
+        BREAKS.iter().enumerate().map(|(index, (name, _, _))| (promise(name), subject, index)).collect();
+
+    let findings = prove_all(&work, BREAKS.len());
+
+    let unseen: Vec<_> = findings.iter().filter(|finding| finding.result != Kept::Broken).collect();
+    assert!(unseen.is_empty(), "{unseen:#?}");
 }
