@@ -51,12 +51,14 @@ impl App {
         app
     }
 
-    /// Adds a job; `source!()` says that it is the caller's.
+    /// Adds a job; `source!()` says that it is the caller's. One that its crate registers by macro as well is
+    /// added with that crate's own [`Source`].
     pub fn job(self, job: JobDescriptor, source: Source) -> Self {
         self.add_job(job, source, Way::Explicit)
     }
 
-    /// Adds a kind of backend; `source!()` says that it is the caller's.
+    /// Adds a kind of backend; `source!()` says that it is the caller's. One that its crate registers by macro
+    /// as well is added with that crate's own [`Source`].
     pub fn backend_kind(self, kind: BackendKind, source: Source) -> Self {
         self.add_backend(kind, source, Way::Explicit)
     }
