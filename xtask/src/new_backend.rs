@@ -48,14 +48,11 @@ fn join_workspace(names: &Names) -> Result<()> {
     create(names, &site)?;
     manifest::follow_house_lints(&site.folder.join("Cargo.toml"))?;
     manifest::add_member(&root.join("Cargo.toml"), package)?;
-    template::explain_codes(root, names)?;
     format(&site.folder)?;
     // Writes the new member into Cargo.lock, which every other command finds locked.
     CommandLine::cargo("metadata --format-version 1").output()?;
 
-    println!(
-        "made {package}/ and added it to the members in Cargo.toml; its codes stand in docs/troubleshooting.md"
-    );
+    println!("made {package}/ and added it to the members in Cargo.toml");
     println!("  prove it as it is   cargo test -p {package}");
     next_steps(names, &format!("{package}/"));
     println!(
