@@ -1,4 +1,33 @@
-//! The durable tier of the hybrid scheduler: a queue on embedded SQLite or on Redis.
+//! The durable tier of the hybrid scheduler: a queue that outlives the process.
 //!
-//! This version of the crate holds no code: the tier is not available yet, registers no backend, and a
-//! configuration that names it is refused. The crate keeps the name and the place in the dependency order.
+//! Runs are kept in a store, by default in an embedded SQLite file. A run is delivered to a worker under a
+//! lease and with a fencing token; a worker that dies loses its lease, and the run is delivered again.
+//!
+//! # Guarantees
+//!
+//! - A run that was accepted is executed at least once, until it succeeds or has no attempt left.
+//! - An attempt counts when it is delivered, so a job that kills its worker does not live for ever. A snooze and
+//!   a drain hand the attempt back.
+//! - The end of a delivery counts only while no later one exists.
+//! - No fault of the store ends the process: what was to be written is written when it answers again.
+
+mod apalis;
+mod backend;
+mod config;
+#[cfg(test)]
+mod conformance;
+mod driver;
+mod envelope;
+mod flight;
+mod sqlite;
+mod sqlite_clock;
+mod sqlite_error;
+mod sqlite_schema;
+#[cfg(test)]
+mod sqlite_test;
+mod store;
+mod threads;
+mod work;
+
+pub use backend::{QueueBackend, kind};
+pub use config::{QueueConfig, Synchronous};

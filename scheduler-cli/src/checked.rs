@@ -92,6 +92,7 @@ pub(crate) fn check(
             tasks.push(CheckedTask { task: entry.task, job, placement });
         }
     }
+    let members = members::without_unused(members, document, &tasks);
     faults.sort_by(|a, b| position(a).cmp(&position(b)));
     Checked { settings, members, tasks, diagnostics: faults }
 }
@@ -194,8 +195,11 @@ impl TaskCheck<'_> {
         }
         Some(match tier {
             Tier::Local => "this program has no local tier; build it with the feature `local`".to_owned(),
-            Tier::Queue | Tier::Workflow => format!(
-                "this program has no {tier} tier; set tier = \"local\", or on_unavailable = \"fallback\""
+            Tier::Queue => {
+                "this program has no queue tier; build it with the feature `queue-sqlite`".to_owned()
+            }
+            Tier::Workflow => format!(
+                "this program has no {tier} tier; set tier = \"queue\", or on_unavailable = \"fallback\""
             ),
         })
     }

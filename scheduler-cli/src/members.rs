@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{Backend, BackendInfo, BackendKind, BackendRole, BackendSettings, Name, Registry, Site};
+use scheduler_core::{
+    Backend, BackendInfo, BackendKind, BackendRole, BackendSettings, Name, Registry, Site, Tier,
+};
 use serde_json::{Map, Value};
 
 use crate::args_fault;
+use crate::checked::CheckedTask;
 use crate::diagnostic::Diagnostic;
 use crate::layers::Document;
 use crate::settings::{BackendSection, Settings};
@@ -66,18 +69,38 @@ pub(crate) fn build(
     (members, all_known.then_some(sites))
 }
 
-/// A configuration without `[backends]` has the local one, if the program does.
+/// The kinds that a configuration without `[backends]` has, as far as the program has them.
+const IMPLIED: [&str; 2] = ["local", "queue"];
+
 fn implied(settings: &Settings, registry: &Registry) -> (Vec<Member>, Option<Vec<Site>>) {
-    let local = registry.backend("local").ok().and_then(|kind| {
+    let made = IMPLIED.into_iter().filter_map(|name| {
+        let kind = registry.backend(name).ok()?;
         let config = Value::Object(Map::new());
         let data_dir = Some(settings.data_dir.clone());
-        kind.build(&BackendSettings::new(kind.kind().clone(), config, data_dir)).ok()
+        let backend = kind.build(&BackendSettings::new(kind.kind().clone(), config, data_dir)).ok()?;
+        Some(Member { backend, role: BackendRole::default() })
     });
-    let members: Vec<Member> =
-        local.into_iter().map(|backend| Member { backend, role: BackendRole::default() }).collect();
+    let members: Vec<Member> = made.collect();
     let site = |member: &Member| Site { info: member.backend.info(), is_default: false, is_down: false };
     let sites = members.iter().map(site).collect();
     (members, Some(sites))
+}
+
+/// Leaves out what nobody asked for: a durable tier without a task of its own would only make a file.
+pub(crate) fn without_unused(
+    members: Vec<Member>,
+    document: &Document,
+    tasks: &[CheckedTask],
+) -> Vec<Member> {
+    if document.value("/backends").is_some() {
+        return members;
+    }
+    let is_used = |member: &Member| {
+        let info = member.backend.info();
+        let placements = tasks.iter().filter_map(|task| task.placement.as_ref());
+        info.tier == Tier::Local || placements.into_iter().any(|placement| placement.backend == info.name)
+    };
+    members.into_iter().filter(is_used).collect()
 }
 
 impl BackendSection {
@@ -99,7 +122,11 @@ fn unknown_kind(section: &BackendSection, document: &Document, registry: &Regist
             format!("backend kind `{kind}` is not compiled in"),
             "build with the feature `local` of scheduler-cli".to_owned(),
         ),
-        "queue" | "workflow" => (
+        "queue" => (
+            format!("backend kind `{kind}` is not compiled in"),
+            "build with the feature `queue-sqlite` of scheduler-cli".to_owned(),
+        ),
+        "workflow" => (
             format!("backend kind `{kind}` is not part of this build"),
             format!("this version has no {kind} tier; known kinds: {}", list(&known)),
         ),

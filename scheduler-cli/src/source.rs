@@ -176,7 +176,9 @@ fn unreadable(path: &Path, error: &std::io::Error, asked_by: &Origin) -> Diagnos
         return Diagnostic::error("config/unreadable", message, asked_by.clone());
     }
     let help = match asked_by {
-        Origin::None => "name the configuration with `--config FILE`, or write a first one with `scheduler init`",
+        Origin::None => {
+            "name the configuration with `--config FILE`, or write a first one with `scheduler init`"
+        }
         Origin::File(_) | Origin::Environment { .. } | Origin::Flag { .. } => {
             "correct the path; it counts from the including file"
         }

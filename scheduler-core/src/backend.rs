@@ -344,6 +344,16 @@ impl PageToken {
         Self { fire_time: run.fire_time, run: run.id }
     }
 
+    /// The fire time of the run at this place.
+    pub fn fire_time(&self) -> Timestamp {
+        self.fire_time
+    }
+
+    /// The run at this place.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
     /// The place before every run whose fire time is `now` or earlier.
     pub(crate) fn before_all_up_to(now: Timestamp) -> Self {
         Self { fire_time: now, run: RunId::LAST }

@@ -18,6 +18,8 @@ pub enum CancelReason {
     Replaced,
     /// The backend stops and its grace has passed.
     Shutdown,
+    /// Its lease was lost: somebody else may run it now, and its end counts no more.
+    LeaseLost,
 }
 
 impl CancelReason {
@@ -28,6 +30,7 @@ impl CancelReason {
             Self::TimedOut => "timed out",
             Self::Replaced => "replaced by a newer run",
             Self::Shutdown => "the scheduler stopped",
+            Self::LeaseLost => "its lease was lost",
         }
     }
 }

@@ -51,7 +51,12 @@ const CASES: &[(&str, &[&str])] = &[
     ("[scheduler]\ndata_dir = \"\"\n", &["config/out_of_range", "scheduler.toml:6:12", "write a folder"]),
     ("[scheduler]\nnamespace = \"A b\"\n", &["name/invalid", "scheduler.toml:6:13", "a-z"]),
     ("[backends.lokal]\n", &["backend/unknown", "scheduler.toml:5:11", "did you mean `local`?"]),
-    ("[backends.queue]\nurl = \"sqlite:q.db\"\n", &["backend/unknown", "5:11", "no queue tier", "`local`"]),
+    ("[backends.workflow]\nurl = \"x\"\n", &["backend/unknown", "5:11", "no workflow tier", "`local`"]),
+    (
+        "[backends.queue]\nurl = \"mysql:x\"\n",
+        &["backend/bad_config", "6:7", "names no store", "sqlite:queue.db"],
+    ),
+    ("[backends.queue]\nlease = \"1ms\"\n", &["backend/bad_config", "6:9", "shorter than 300ms"]),
     ("[backends.local]\nconcurency = 1\n", &["backend/bad_config", "scheduler.toml:6:", "concurrency"]),
     ("[backends.local]\nconcurrency = 0\n", &["backend/bad_config", "scheduler.toml:6:15", "1 or more"]),
     (
@@ -125,8 +130,8 @@ const CASES: &[(&str, &[&str])] = &[
         &["placement/unknown_backend", "8:11", "there are: local"],
     ),
     (
-        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntier = \"queue\"\n",
-        &["placement/no_backend", "8:8", "tier = \"local\""],
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntier = \"workflow\"\n",
+        &["placement/no_backend", "8:8", "tier = \"queue\""],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ncharacteristics = { durability = \"durable\" }\n",

@@ -289,7 +289,8 @@ pub(crate) fn appears(path: &Path) -> String {
         .to_owned()
 }
 
-fn vanishes(pid: &str) {
+/// Waits until a process is gone.
+pub(crate) fn vanishes(pid: &str) {
     let path = format!("/proc/{pid}");
     let gone = await_that(|| (!Path::new(&path).exists()).then_some(()));
     assert!(gone.is_some() || !Path::new("/proc").exists(), "process {pid} is still there");

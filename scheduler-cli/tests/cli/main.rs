@@ -13,6 +13,9 @@ mod bench;
 mod configured;
 #[cfg(test)]
 mod daemon;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod durable;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]

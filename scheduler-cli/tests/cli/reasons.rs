@@ -108,12 +108,12 @@ backup -> local (backend local)  rule R3
 #[test]
 fn explain_says_why_a_task_belongs_where_nothing_can_run_it() {
     let bench = Bench::new(
-        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ncharacteristics.durability = \"persistent\"\n",
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ncharacteristics.visibility = \"user_facing\"\n",
     );
 
     let answer = bench.run(&["explain", "a"]);
 
     assert_eq!(answer.code, 2);
-    assert!(answer.stdout.contains("a -> queue (no backend runs it)  rule R3"), "{answer:?}");
+    assert!(answer.stdout.contains("a -> workflow (no backend runs it)  rule R1"), "{answer:?}");
     assert!(answer.stderr.contains("placement/no_backend"), "{answer:?}");
 }

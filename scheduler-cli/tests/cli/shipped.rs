@@ -47,5 +47,5 @@ fn the_quickstart_is_sound() {
     let answer = bench.run(&["--config", &shipped("examples/quickstart.toml"), "check"]);
 
     assert_eq!(answer.code, 0, "{answer:?}");
-    assert!(answer.stdout.starts_with("OK 5 tasks: 5 local"), "{answer:?}");
+    assert!(answer.stdout.starts_with("OK 6 tasks: 5 local, 1 queue"), "{answer:?}");
 }

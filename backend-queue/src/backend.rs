@@ -1,0 +1,163 @@
+//! The backend's outside: it passes every call to the loop and waits for the answer.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use scheduler_core::{
+    Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, Cancelled, Capability, Drained,
+    Enqueued, Error, Health, Name, Page, Result, RunFilter, RunId, RunRequest, Tier,
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::driver::{Command, Reply};
+use crate::sqlite::SqliteStore;
+use crate::store::Store;
+use crate::{QueueConfig, threads};
+
+/// Runs tasks that must survive the process.
+#[derive(Debug)]
+pub struct QueueBackend {
+    name: Name,
+    config: QueueConfig,
+    data_dir: Option<PathBuf>,
+    commands: Mutex<Option<UnboundedSender<Command>>>,
+    /// What was opened; it answers also while nothing runs.
+    store: Mutex<Option<Arc<SqliteStore>>>,
+}
+
+/// The kind `queue`, for a [`Registry`](scheduler_core::Registry).
+pub fn kind() -> BackendKind {
+    let build = |settings: &BackendSettings| {
+        let config = QueueConfig::from_value(&settings.config)?;
+        let mut backend = QueueBackend::new(settings.name.clone(), config);
+        backend.data_dir.clone_from(&settings.data_dir);
+        Ok(Arc::new(backend) as Arc<dyn Backend>)
+    };
+    BackendKind::new("queue", Tier::Queue, "durable, on embedded SQLite", build)
+        .with_schema(QueueConfig::schema())
+}
+
+impl QueueBackend {
+    /// A backend of this name. Its file counts from the data folder that it is started with.
+    pub fn new(name: Name, config: QueueConfig) -> Self {
+        Self { name, config, data_dir: None, commands: Mutex::default(), store: Mutex::default() }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let stopped =
+            || Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name));
+        let commands = lock(&self.commands).clone().ok_or_else(stopped)?;
+        let (reply, answer) = oneshot::channel();
+        commands.send(command(reply)).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    async fn end(&self, grace: Option<Duration>) -> Result<Drained> {
+        let drained = self.ask(|reply| Command::Stop(grace, reply)).await;
+        lock(&self.commands).take();
+        match drained {
+            Err(error) if error.code() == "backend/stopped" => Ok(Drained::default()),
+            answer => answer,
+        }
+    }
+
+    fn file(&self, data_dir: Option<&Path>) -> Result<PathBuf> {
+        let file = Path::new(self.config.url.strip_prefix("sqlite:").unwrap_or(&self.config.url));
+        match data_dir.or(self.data_dir.as_deref()) {
+            _ if file.is_absolute() => Ok(file.to_owned()),
+            Some(data_dir) => Ok(data_dir.join(file)),
+            None => {
+                let message = format!("`{}` counts from a data folder, and there is none", self.config.url);
+                Err(Error::invalid("queue/no_data_dir", format!("{message}; give an absolute path")))
+            }
+        }
+    }
+
+    async fn open(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<SqliteStore>> {
+        let file = self.file(data_dir)?;
+        let (namespace, backend) = (namespace.cloned(), self.name.clone());
+        let store = Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?);
+        *lock(&self.store) = Some(Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// Ends as a crash would: nothing is written or given back.
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        // The loop ends where it stands when nobody can ask it any more.
+        drop(lock(&self.commands).take());
+    }
+}
+
+impl Drop for QueueBackend {
+    /// Ends the loop, if nobody stopped it: what runs is given back.
+    fn drop(&mut self) {
+        if let Some(commands) = lock(&self.commands).take() {
+            let (reply, _) = oneshot::channel();
+            let _ = commands.send(Command::Stop(None, reply));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Backend for QueueBackend {
+    fn info(&self) -> BackendInfo {
+        let capabilities = [Capability::Durable, Capability::Priorities, Capability::CancelRunning];
+        BackendInfo::new(self.name.clone(), "queue", Tier::Queue, &capabilities)
+    }
+
+    /// # Errors
+    /// Those of opening its file: `queue/unreadable`, `queue/corrupt`, `queue/newer_store`, `queue/locked`.
+    async fn start(&self, ctx: BackendContext) -> Result<()> {
+        if lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_closed()) {
+            return Ok(());
+        }
+        let store = self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
+        let started = threads::start(&self.name, self.config.clone(), ctx, store)?;
+        // Of two that start at once, one stays; the other ends when its sender is dropped.
+        lock(&self.commands).get_or_insert(started);
+        Ok(())
+    }
+
+    async fn enqueue(&self, request: RunRequest) -> Result<Enqueued> {
+        self.ask(|reply| Command::Enqueue(Box::new(request), reply)).await?
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Page> {
+        let opened = lock(&self.store).clone();
+        if let Some(store) = opened {
+            return store.runs(filter).await;
+        }
+        match self.file(None) {
+            Ok(file) if file.exists() => self.open(None, None).await?.runs(filter).await,
+            _ => Ok(Page::default()),
+        }
+    }
+
+    async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
+        self.ask(|reply| Command::Cancel(*run, reply)).await?
+    }
+
+    async fn health(&self) -> Health {
+        match self.ask(Command::Health).await {
+            Ok(None) => Health::up(),
+            Ok(Some(trouble)) => Health::degraded(vec![trouble]),
+            Err(error) => Health::down(error.to_string()),
+        }
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<Drained> {
+        self.end(Some(grace)).await
+    }
+
+    async fn abort(&self) -> Result<Drained> {
+        self.end(None).await
+    }
+}

@@ -1,0 +1,133 @@
+//! What of a run only we read, as a store keeps it.
+
+use scheduler_core::{FailedAttempt, Name, Run, RunId, RunOrigin, RunState, Tier, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The version of envelopes that are written.
+const VERSION: u32 = 1;
+
+/// What an index needs not know of a run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    v: u32,
+    #[serde(default, skip_serializing_if = "is_schedule")]
+    origin: Option<RunOrigin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    output: Value,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<FailedAttempt>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    params: Map<String, Value>,
+}
+
+/// What an index knows of a run.
+#[derive(Debug)]
+pub(crate) struct Indexed {
+    pub(crate) id: RunId,
+    pub(crate) task: Name,
+    pub(crate) state: RunState,
+    pub(crate) attempt: u32,
+    pub(crate) fire_time: Timestamp,
+    pub(crate) due: Timestamp,
+    pub(crate) finished: Option<Timestamp>,
+}
+
+fn is_schedule(origin: &Option<RunOrigin>) -> bool {
+    origin.is_none_or(|origin| origin == RunOrigin::Schedule)
+}
+
+/// The envelope of a run as text.
+pub(crate) fn seal(run: &Run) -> String {
+    let envelope = Envelope {
+        v: VERSION,
+        origin: Some(run.origin),
+        started: run.started_at.map(Timestamp::as_millis),
+        reason: run.reason.clone(),
+        output: run.output.clone(),
+        failures: run.failures.clone(),
+        params: run.params.clone(),
+    };
+    serde_json::to_string(&envelope).expect("an envelope has text keys only")
+}
+
+/// The run that an index and an envelope make.
+///
+/// # Errors
+/// The run without what could not be read, failed, saying why.
+pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<Run, Box<Run>> {
+    let Indexed { id, task, state, attempt, fire_time, due, finished } = indexed;
+    let mut run = Run::queued(id, task, backend.clone(), Tier::Queue, fire_time);
+    run.state = state;
+    run.attempt = attempt;
+    run.finished_at = finished;
+    let opened: Result<Envelope, String> = serde_json::from_str(envelope).map_err(|error| error.to_string());
+    match opened.and_then(|envelope| match envelope.v {
+        0..=VERSION => Ok(envelope),
+        newer => Err(format!("it has version {newer}, and this program knows up to {VERSION}")),
+    }) {
+        Ok(envelope) => {
+            run.origin = envelope.origin.unwrap_or(RunOrigin::Schedule);
+            run.started_at = envelope.started.map(Timestamp::from_millis);
+            run.reason = envelope.reason;
+            run.output = envelope.output;
+            run.failures = envelope.failures;
+            run.params = envelope.params;
+            run.next_attempt_at =
+                Some(due).filter(|_| attempt > 0 && matches!(state, RunState::Retrying | RunState::Queued));
+            Ok(run)
+        }
+        Err(fault) => {
+            run.state = RunState::Failed;
+            run.reason = Some(format!("what was stored cannot be read: {fault}"));
+            Err(Box::new(run))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexed() -> Indexed {
+        Indexed {
+            id: RunId::manual(Timestamp::from_millis(5)),
+            task: Name::new("t").unwrap(),
+            state: RunState::Queued,
+            attempt: 0,
+            fire_time: Timestamp::from_millis(1),
+            due: Timestamp::from_millis(2),
+            finished: None,
+        }
+    }
+
+    #[test]
+    fn a_run_comes_out_of_its_envelope_as_it_went_in() {
+        let backend = Name::new("queue").unwrap();
+        let mut run = open(indexed(), r#"{"v":1}"#, &backend).unwrap();
+        run.origin = RunOrigin::Manual;
+        run.params.insert("k".into(), "日\u{0}".into());
+        run.output = serde_json::json!({"a": [1.5, null]});
+        run.record_failure(Timestamp::from_millis(3), "no");
+        let again = open(Indexed { id: run.id, ..indexed() }, &seal(&run), &backend).unwrap();
+        assert_eq!(again, run);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_failed_run_that_says_why() {
+        let backend = Name::new("queue").unwrap();
+        for (text, part) in [("{", "EOF"), (r#"{"v":2}"#, "version 2"), (r#"{"v":1,"params":[]}"#, "params")]
+        {
+            let run = open(indexed(), text, &backend).unwrap_err();
+            assert_eq!(run.state, RunState::Failed);
+            assert!(
+                run.reason.as_ref().is_some_and(|reason| reason.contains("cannot be read")),
+                "{part} {run:?}"
+            );
+        }
+    }
+}

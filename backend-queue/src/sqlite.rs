@@ -1,0 +1,486 @@
+//! The embedded store: one file, one connection that writes, as many as are needed that read.
+//!
+//! Every change is one transaction. Claiming raises the attempt and draws a fence in the same transaction;
+//! an acknowledgement counts only while its fence is still the run's.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use scheduler_core::{Name, Page, PageToken, Result, Run, RunFilter, RunId, RunState, Timestamp};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection, Transaction};
+use tokio::sync::Mutex;
+
+use crate::Synchronous;
+use crate::envelope::{self, Indexed};
+use crate::sqlite_clock::{now, since_boot};
+use crate::sqlite_error::failed;
+use crate::sqlite_schema::{
+    self, CANCELLED, FAILED, READY, RETRYING, RUNNING, SCHEDULED, SKIPPED, SNOOZED, SUCCEEDED,
+};
+use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Renewed, Stepped, Store};
+
+/// How many runs become ready in one step, so that no step takes long.
+const PROMOTED: i64 = 1_000;
+
+/// A queue in a file.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    file: PathBuf,
+    /// Everything in the file is shown while the namespace is not known.
+    namespace: Option<Name>,
+    backend: Name,
+    writer: Mutex<SqliteConnection>,
+    reader: Mutex<SqliteConnection>,
+}
+
+/// Everything that a run is read from.
+macro_rules! columns {
+    () => {
+        "seq, id, task, state, attempt, max_attempts, due, fire_time, fence, finished, envelope"
+    };
+}
+
+impl SqliteStore {
+    /// Opens the file or makes it.
+    ///
+    /// # Errors
+    /// `queue/unreadable`, `queue/newer_store`, `queue/corrupt`, `queue/locked` and the like.
+    pub(crate) async fn open(
+        file: &Path,
+        synchronous: Synchronous,
+        namespace: Option<Name>,
+        backend: Name,
+    ) -> Result<Self> {
+        let writer = Mutex::new(sqlite_schema::open(file, synchronous).await?);
+        let reader = sqlite_schema::options(file, synchronous).connect().await;
+        let reader = Mutex::new(reader.map_err(|error| failed(error, file))?);
+        Ok(Self { file: file.to_owned(), namespace, backend, writer, reader })
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.as_ref().map_or("", Name::as_str)
+    }
+
+    fn failed(&self, error: sqlx::Error) -> scheduler_core::Error {
+        failed(error, &self.file)
+    }
+
+    fn read(&self, row: &SqliteRow) -> Result<Run, Box<Run>> {
+        let finished: Option<i64> = row.get("finished");
+        let indexed = Indexed {
+            // What the file holds besides our own ids and names is nobody's doing but its owner's.
+            id: row.get::<&str, _>("id").parse().unwrap_or(RunId::manual(Timestamp::from_millis(0))),
+            task: Name::new(row.get::<&str, _>("task")).unwrap_or_else(|_| self.backend.clone()),
+            state: shown(row.get("state")),
+            attempt: row.get("attempt"),
+            fire_time: Timestamp::from_millis(row.get("fire_time")),
+            due: Timestamp::from_millis(row.get("due")),
+            finished: finished.map(Timestamp::from_millis),
+        };
+        envelope::open(indexed, row.get("envelope"), &self.backend)
+    }
+
+    /// Writes the end of an attempt; says whether it was still the run's delivery.
+    async fn acknowledge(&self, change: &mut Transaction<'_, Sqlite>, ack: &Ack) -> sqlx::Result<bool> {
+        let (state, due) = match ack.next {
+            Next::End => (stored(ack.run.state), None),
+            Next::Again(wait) => {
+                let state = if ack.run.state == RunState::Retrying { RETRYING } else { SNOOZED };
+                (state, Some((now() + wait).as_millis()))
+            }
+        };
+        let written = sqlx::query(
+            "UPDATE run SET state = ?, due = coalesce(?, due), attempt = ?, lease_until = 0, finished = ?, \
+             envelope = ? WHERE id = ? AND fence = ? AND state = 4",
+        )
+        .bind(state)
+        .bind(due)
+        .bind(ack.run.attempt)
+        .bind(ack.run.finished_at.map(Timestamp::as_millis))
+        .bind(envelope::seal(&ack.run))
+        .bind(ack.run.id.to_string())
+        .bind(fence_column(ack.fence))
+        .execute(&mut **change)
+        .await?;
+        Ok(written.rows_affected() == 1)
+    }
+
+    async fn promote(&self, change: &mut Transaction<'_, Sqlite>, at: i64) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE run SET state = 3 WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state < 3 \
+             AND due <= ? ORDER BY due LIMIT ?)",
+        )
+        .bind(self.namespace())
+        .bind(at)
+        .bind(PROMOTED)
+        .execute(&mut **change)
+        .await
+        .map(drop)
+    }
+
+    async fn claim(
+        &self,
+        change: &mut Transaction<'_, Sqlite>,
+        claim: &Claim,
+        answer: &mut Stepped,
+    ) -> sqlx::Result<()> {
+        let ready: Vec<i64> = sqlx::query_scalar(
+            "SELECT seq FROM run WHERE namespace = ? AND state = 3 ORDER BY priority DESC, due, seq LIMIT ?",
+        )
+        .bind(self.namespace())
+        .bind(i64::from(claim.limit) + 1)
+        .fetch_all(&mut **change)
+        .await?;
+        answer.has_more = ready.len() > claim.limit as usize;
+        let taken = &ready[..ready.len().min(claim.limit as usize)];
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let last: i64 =
+            sqlx::query_scalar("UPDATE meta SET value = value + ? WHERE key = 'fence' RETURNING value")
+                .bind(i64::try_from(taken.len()).unwrap_or(i64::MAX))
+                .fetch_one(&mut **change)
+                .await?;
+        let until = since_boot() + millis(claim.lease);
+        for (seq, fence) in taken.iter().zip(last - taken.len() as i64 + 1..) {
+            let row = sqlx::query(concat!(
+                "UPDATE run SET state = 4, attempt = attempt + 1, fence = ?, lease_until = ?, cancel = NULL ",
+                "WHERE seq = ? RETURNING ",
+                columns!()
+            ))
+            .bind(fence)
+            .bind(until)
+            .bind(seq)
+            .fetch_one(&mut **change)
+            .await?;
+            match self.read(&row) {
+                Ok(run) => answer.claimed.push(Delivery {
+                    run,
+                    fence: fence.unsigned_abs(),
+                    max_attempts: row.get("max_attempts"),
+                }),
+                Err(run) => answer.undecodable.push(self.bury(change, *seq, *run).await?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a run whose envelope cannot be read. The envelope stays, for whoever wants to look at it.
+    async fn bury(&self, change: &mut Transaction<'_, Sqlite>, seq: i64, mut run: Run) -> sqlx::Result<Run> {
+        let at = now();
+        run.finished_at = Some(at);
+        sqlx::query("UPDATE run SET state = 11, lease_until = 0, finished = ? WHERE seq = ?")
+            .bind(at.as_millis())
+            .bind(seq)
+            .execute(&mut **change)
+            .await?;
+        Ok(run)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let mut answers = Vec::with_capacity(runs.len());
+            for Pushed { run, due, priority, max_attempts } in &runs {
+                let state = if *due <= now() { READY } else { SCHEDULED };
+                let inserted = sqlx::query(
+                    "INSERT INTO run (id, namespace, task, state, priority, due, fire_time, attempt, \
+                     max_attempts, envelope) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (id) DO NOTHING",
+                )
+                .bind(run.id.to_string())
+                .bind(self.namespace())
+                .bind(run.task.as_str())
+                .bind(state)
+                .bind(*priority)
+                .bind(due.as_millis())
+                .bind(run.fire_time.as_millis())
+                .bind(*max_attempts)
+                .bind(envelope::seal(run))
+                .execute(&mut *change)
+                .await?;
+                answers.push(inserted.rows_affected() == 1);
+            }
+            change.commit().await?;
+            Ok(answers)
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+
+    async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let mut answer = Stepped::default();
+            for (index, ack) in acks.iter().enumerate() {
+                if !self.acknowledge(&mut change, ack).await? {
+                    answer.refused.push(index);
+                }
+            }
+            let at = now().as_millis();
+            self.promote(&mut change, at).await?;
+            if claim.limit > 0 {
+                self.claim(&mut change, claim, &mut answer).await?;
+            }
+            let next: Option<i64> =
+                sqlx::query_scalar("SELECT min(due) FROM run WHERE namespace = ? AND state < 3")
+                    .bind(self.namespace())
+                    .fetch_one(&mut *change)
+                    .await?;
+            answer.next_due = next.map(|next| Duration::from_millis((next - at).max(0).unsigned_abs()));
+            change.commit().await?;
+            Ok(answer)
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+
+    async fn renew(&self, held: &[Held], lease: Duration) -> Result<Renewed> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let until = since_boot() + millis(lease);
+            let mut answer = Renewed::default();
+            for held in held {
+                let kept = sqlx::query(
+                    "UPDATE run SET lease_until = ? WHERE id = ? AND fence = ? AND state = 4 RETURNING cancel",
+                )
+                .bind(until)
+                .bind(held.run.to_string())
+                .bind(fence_column(held.fence))
+                .fetch_optional(&mut *change)
+                .await?;
+                match kept {
+                    None => answer.lost.push(held.run),
+                    Some(row) if row.get::<Option<String>, _>(0).is_some() => answer.cancelled.push(held.run),
+                    Some(_) => {}
+                }
+            }
+            change.commit().await?;
+            Ok(answer)
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+
+    async fn reap(&self, limit: u32) -> Result<Vec<Run>> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let expired = sqlx::query(concat!(
+                "SELECT cancel, ",
+                columns!(),
+                " FROM run WHERE namespace = ? AND state = 4 AND lease_until < ? ORDER BY lease_until LIMIT ?"
+            ))
+            .bind(self.namespace())
+            .bind(since_boot())
+            .bind(limit)
+            .fetch_all(&mut *change)
+            .await?;
+            let at = now();
+            let mut answers = Vec::with_capacity(expired.len());
+            for row in &expired {
+                let Ok(mut run) = self.read(row) else {
+                    let run = self.read(row).expect_err("it could not be read");
+                    answers.push(self.bury(&mut change, row.get("seq"), *run).await?);
+                    continue;
+                };
+                run.record_failure(at, "its worker is gone: the lease expired");
+                let is_spent = run.attempt >= row.get::<u32, _>("max_attempts");
+                let told: Option<String> = row.get("cancel");
+                run.state = match (&told, is_spent) {
+                    (Some(_), _) => RunState::Cancelled,
+                    (None, true) => RunState::Failed,
+                    (None, false) => RunState::Queued,
+                };
+                if run.state.is_end() {
+                    run.finished_at = Some(at);
+                    let spent = "its worker is gone: the lease expired, and no attempt is left";
+                    run.reason = Some(told.unwrap_or_else(|| spent.to_owned()));
+                }
+                sqlx::query(
+                    "UPDATE run SET state = ?, lease_until = 0, finished = ?, envelope = ? WHERE seq = ?",
+                )
+                .bind(stored(run.state))
+                .bind(run.finished_at.map(Timestamp::as_millis))
+                .bind(envelope::seal(&run))
+                .bind(row.get::<i64, _>("seq"))
+                .execute(&mut *change)
+                .await?;
+                answers.push(run);
+            }
+            change.commit().await?;
+            Ok(answers)
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+
+    async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancel> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let found =
+                sqlx::query(concat!("SELECT ", columns!(), " FROM run WHERE id = ? AND namespace = ?"))
+                    .bind(run.to_string())
+                    .bind(self.namespace())
+                    .fetch_optional(&mut *change)
+                    .await?;
+            let Some(row) = found else { return Ok(Cancel::Unknown) };
+            let seq: i64 = row.get("seq");
+            let answer = match row.get::<i64, _>("state") {
+                RUNNING => {
+                    let marked =
+                        sqlx::query("UPDATE run SET cancel = ? WHERE seq = ?").bind(reason).bind(seq);
+                    marked.execute(&mut *change).await?;
+                    Cancel::Marked
+                }
+                state if state > RUNNING => Cancel::TooLate,
+                _ => {
+                    let mut run = self.read(&row).unwrap_or_else(|run| *run);
+                    let at = now();
+                    run.state = RunState::Cancelled;
+                    run.reason = Some(reason.to_owned());
+                    run.finished_at = Some(at);
+                    run.next_attempt_at = None;
+                    sqlx::query("UPDATE run SET state = 12, finished = ?, envelope = ? WHERE seq = ?")
+                        .bind(at.as_millis())
+                        .bind(envelope::seal(&run))
+                        .bind(seq)
+                        .execute(&mut *change)
+                        .await?;
+                    Cancel::Ended(Box::new(run))
+                }
+            };
+            change.commit().await?;
+            Ok(answer)
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Page> {
+        let mut connection = self.reader.lock().await;
+        page(&mut connection, filter, self.namespace.as_ref(), |row| {
+            self.read(row).unwrap_or_else(|run| *run)
+        })
+        .await
+        .map_err(|error| self.failed(error))
+    }
+
+    async fn waiting(&self) -> Result<usize> {
+        let mut connection = self.reader.lock().await;
+        let counted: sqlx::Result<i64> =
+            sqlx::query_scalar("SELECT count(*) FROM run WHERE namespace = ? AND state < 10 AND state <> 4")
+                .bind(self.namespace())
+                .fetch_one(&mut *connection)
+                .await;
+        counted.map(|count| usize::try_from(count).unwrap_or(0)).map_err(|error| self.failed(error))
+    }
+
+    async fn forget(&self, keep: usize, age: Duration, limit: u32) -> Result<usize> {
+        let mut connection = self.writer.lock().await;
+        let changed = async {
+            let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+            // The end of the newest run that is one too many, found by walking the index from its young end.
+            let beyond: Option<i64> = sqlx::query_scalar(
+                "SELECT finished FROM run WHERE namespace = ? AND state >= 10 ORDER BY finished DESC \
+                 LIMIT 1 OFFSET ?",
+            )
+            .bind(self.namespace())
+            .bind(keep)
+            .fetch_optional(&mut *change)
+            .await?;
+            let oldest = (now() - age).as_millis();
+            let forgotten = sqlx::query(
+                "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
+                 AND finished <= ? ORDER BY finished LIMIT ?)",
+            )
+            .bind(self.namespace())
+            .bind(beyond.unwrap_or(i64::MIN).max(oldest))
+            .bind(limit)
+            .execute(&mut *change)
+            .await?;
+            change.commit().await?;
+            Ok(usize::try_from(forgotten.rows_affected()).unwrap_or(0))
+        };
+        changed.await.map_err(|error| self.failed(error))
+    }
+}
+
+/// One page of the runs of a namespace, newest fire first.
+async fn page(
+    connection: &mut SqliteConnection,
+    filter: &RunFilter,
+    namespace: Option<&Name>,
+    read: impl Fn(&SqliteRow) -> Run,
+) -> sqlx::Result<Page> {
+    let mut query = QueryBuilder::<Sqlite>::new(concat!("SELECT ", columns!(), " FROM run WHERE "));
+    match namespace {
+        Some(namespace) => query.push("namespace = ").push_bind(namespace.as_str()),
+        None => query.push("true"),
+    };
+    if let Some(task) = &filter.task {
+        query.push(" AND task = ").push_bind(task.as_str());
+    }
+    if !filter.states.is_empty() {
+        query.push(" AND state IN (");
+        let mut states = query.separated(", ");
+        for state in filter.states.iter().flat_map(|state| numbers(*state)) {
+            states.push_bind(*state);
+        }
+        query.push(")");
+    }
+    if let Some(after) = &filter.after {
+        query.push(" AND (fire_time, id) < (").push_bind(after.fire_time().as_millis());
+        query.push(", ").push_bind(after.run().to_string()).push(")");
+    }
+    query.push(" ORDER BY fire_time DESC, id DESC LIMIT ");
+    query.push_bind(i64::try_from(filter.page_size()).unwrap_or(i64::MAX).saturating_add(1));
+    let rows = query.build().fetch_all(connection).await?;
+    let has_more = rows.len() > filter.page_size();
+    let runs: Vec<Run> = rows.iter().take(filter.page_size()).map(read).collect();
+    let next = runs.last().filter(|_| has_more).map(PageToken::of);
+    Ok(Page { runs, next })
+}
+
+fn stored(state: RunState) -> i64 {
+    match state {
+        RunState::Scheduled => SCHEDULED,
+        RunState::Retrying => RETRYING,
+        RunState::Queued => READY,
+        RunState::Running => RUNNING,
+        RunState::Succeeded => SUCCEEDED,
+        RunState::Failed => FAILED,
+        RunState::Cancelled => CANCELLED,
+        RunState::Skipped => SKIPPED,
+    }
+}
+
+fn numbers(state: RunState) -> &'static [i64] {
+    match state {
+        RunState::Scheduled => &[SCHEDULED],
+        RunState::Retrying => &[RETRYING],
+        RunState::Queued => &[SNOOZED, READY],
+        RunState::Running => &[RUNNING],
+        RunState::Succeeded => &[SUCCEEDED],
+        RunState::Failed => &[FAILED],
+        RunState::Cancelled => &[CANCELLED],
+        RunState::Skipped => &[SKIPPED],
+    }
+}
+
+fn shown(number: i64) -> RunState {
+    let known = RunState::ALL.iter().find(|state| numbers(**state).contains(&number));
+    known.copied().unwrap_or(RunState::Failed)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+fn fence_column(fence: u64) -> i64 {
+    i64::try_from(fence).unwrap_or(i64::MAX)
+}

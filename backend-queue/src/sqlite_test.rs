@@ -1,0 +1,302 @@
+//! What the SQLite store promises by itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler_core::{
+    Backend, BackendContext, Enqueued, HealthStatus, JobDescriptor, Name, Placed, Run, RunFilter, RunId,
+    RunRequest, RunState, SystemClock, Task, Tier, place,
+};
+use sqlx::{Connection, Row, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::sqlite::SqliteStore;
+use crate::sqlite_clock::now;
+use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Store};
+use crate::{QueueBackend, QueueConfig, Synchronous};
+
+const NO_LEASE: Duration = Duration::ZERO;
+const LONG_LEASE: Duration = Duration::from_secs(3_600);
+
+struct Bench {
+    folder: TempDir,
+    store: SqliteStore,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await.unwrap();
+        Self { folder, store }
+    }
+
+    /// Another look at the file, past the store.
+    async fn raw(&self) -> SqliteConnection {
+        let file = self.folder.path().join("queue.db");
+        SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap()
+    }
+
+    async fn push(&self, count: usize, max_attempts: u32) -> Vec<RunId> {
+        let runs: Vec<Pushed> = (0..count).map(|_| pushed(max_attempts)).collect();
+        let ids = runs.iter().map(|pushed| pushed.run.id).collect();
+        assert!(self.store.push(runs).await.unwrap().into_iter().all(|is_new| is_new));
+        ids
+    }
+
+    async fn claim(&self, limit: u32, lease: Duration) -> Vec<Delivery> {
+        self.store.step(&[], &Claim { limit, lease }).await.unwrap().claimed
+    }
+
+    async fn state(&self, id: RunId) -> RunState {
+        let page = self.store.runs(&RunFilter::all()).await.unwrap();
+        page.runs.iter().find(|run| run.id == id).unwrap().state
+    }
+}
+
+async fn open(folder: &Path) -> scheduler_core::Result<SqliteStore> {
+    let (namespace, backend) = (Name::new("default").unwrap(), Name::new("queue").unwrap());
+    SqliteStore::open(&folder.join("queue.db"), Synchronous::Normal, Some(namespace), backend).await
+}
+
+fn pushed(max_attempts: u32) -> Pushed {
+    let (task, backend) = (Name::new("t").unwrap(), Name::new("queue").unwrap());
+    let run = Run::queued(RunId::manual(now()), task, backend, Tier::Queue, now());
+    Pushed { run, due: now(), priority: 5, max_attempts }
+}
+
+fn done(delivery: &Delivery) -> Ack {
+    let mut run = delivery.run.clone();
+    run.state = RunState::Succeeded;
+    run.finished_at = Some(now());
+    Ack { run, fence: delivery.fence, next: Next::End }
+}
+
+const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+
+#[tokio::test]
+async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
+    let bench = Bench::new().await;
+    let id = bench.push(1, 3).await[0];
+
+    let first = bench.claim(1, NO_LEASE).await.remove(0);
+    // The lease of no length has expired as soon as the clock has moved on.
+    while bench.store.reap(10).await.unwrap().is_empty() {}
+    let second = bench.claim(1, LONG_LEASE).await.remove(0);
+    let late = bench.store.step(&[done(&first)], &NOTHING).await.unwrap();
+    let state = bench.state(id).await;
+    let renewed = bench.store.renew(&[Held { run: id, fence: first.fence }], LONG_LEASE).await.unwrap();
+    let right = bench.store.step(&[done(&second)], &NOTHING).await.unwrap();
+
+    assert!(second.fence > first.fence);
+    assert_eq!((first.run.attempt, second.run.attempt), (1, 2));
+    assert_eq!((late.refused, state), (vec![0], RunState::Running));
+    assert_eq!(renewed.lost, [id]);
+    assert_eq!((right.refused, bench.state(id).await), (vec![], RunState::Succeeded));
+}
+
+#[tokio::test]
+async fn a_run_whose_workers_all_die_ends_when_its_attempts_are_spent() {
+    let bench = Bench::new().await;
+    let id = bench.push(1, 2).await[0];
+
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(bench.claim(1, NO_LEASE).await.len(), 1);
+        let reaped = loop {
+            let reaped = bench.store.reap(10).await.unwrap();
+            if !reaped.is_empty() {
+                break reaped;
+            }
+        };
+        states.push(reaped[0].state);
+    }
+
+    assert_eq!(states, [RunState::Queued, RunState::Failed]);
+    assert_eq!(bench.state(id).await, RunState::Failed);
+    assert!(bench.claim(1, LONG_LEASE).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_living_lease_is_not_taken_away_and_two_who_claim_share_nothing() {
+    let bench = Bench::new().await;
+    bench.push(10, 3).await;
+    let other = open(bench.folder.path()).await.unwrap();
+    let claim = Claim { limit: 6, lease: LONG_LEASE };
+
+    let (one, two) = tokio::join!(bench.store.step(&[], &claim), other.step(&[], &claim));
+    let (one, two) = (one.unwrap(), two.unwrap());
+
+    let mut ids: Vec<RunId> = one.claimed.iter().chain(&two.claimed).map(|taken| taken.run.id).collect();
+    let mut fences: Vec<u64> = one.claimed.iter().chain(&two.claimed).map(|taken| taken.fence).collect();
+    ids.sort();
+    ids.dedup();
+    fences.sort_unstable();
+    fences.dedup();
+    assert_eq!((ids.len(), fences.len()), (10, 10));
+    assert!(bench.store.reap(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_leases_of_before_the_machine_was_started_are_free() {
+    let bench = Bench::new().await;
+    bench.push(1, 3).await;
+    bench.claim(1, LONG_LEASE).await;
+    sqlx::query("UPDATE meta SET value = 'earlier' WHERE key = 'boot'")
+        .execute(&mut bench.raw().await)
+        .await
+        .unwrap();
+
+    let again = open(bench.folder.path()).await.unwrap();
+
+    assert_eq!(again.reap(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_fails_and_the_queue_goes_on() {
+    let bench = Bench::new().await;
+    let poisoned = bench.push(3, 3).await;
+    for (id, envelope) in poisoned.iter().zip(["{", r#"{"v":99}"#, r#"{"v":1,"params":"x"}"#]) {
+        let poison =
+            sqlx::query("UPDATE run SET envelope = ? WHERE id = ?").bind(envelope).bind(id.to_string());
+        poison.execute(&mut bench.raw().await).await.unwrap();
+    }
+    let sound = bench.push(1, 3).await[0];
+
+    let stepped = bench.store.step(&[], &Claim { limit: 10, lease: LONG_LEASE }).await.unwrap();
+
+    let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
+    assert_eq!((claimed, stepped.undecodable.len()), (vec![sound], 3));
+    for id in poisoned {
+        assert_eq!(bench.state(id).await, RunState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused_and_left_as_it_is() {
+    let bench = Bench::new().await;
+    sqlx::query("PRAGMA user_version = 99").execute(&mut bench.raw().await).await.unwrap();
+
+    let error = open(bench.folder.path()).await.unwrap_err();
+
+    assert_eq!(error.code(), "queue/newer_store");
+    assert!(error.to_string().contains("version 99"), "{error}");
+    let version = sqlx::query("PRAGMA user_version").fetch_one(&mut bench.raw().await).await.unwrap();
+    assert_eq!(version.get::<i64, _>(0), 99);
+}
+
+#[tokio::test]
+async fn history_keeps_the_newest_and_never_a_run_that_has_not_ended() {
+    let bench = Bench::new().await;
+    bench.push(10, 3).await;
+    let taken = bench.claim(8, LONG_LEASE).await;
+    let acks: Vec<Ack> = taken.iter().take(7).map(done).collect();
+    bench.store.step(&acks, &NOTHING).await.unwrap();
+    let age = Duration::from_secs(3_600);
+
+    let forgotten = bench.store.forget(3, age, 100).await.unwrap();
+    let again = bench.store.forget(3, age, 100).await.unwrap();
+
+    let left = bench.store.runs(&RunFilter::all()).await.unwrap().runs;
+    let ended = left.iter().filter(|run| run.state.is_end()).count();
+    // Runs that ended in one millisecond go together.
+    assert!(ended <= 3 && forgotten + ended == 7 && again == 0, "{forgotten} {ended} {again}");
+    assert_eq!(left.len() - ended, 3);
+}
+
+#[tokio::test]
+async fn a_waiting_run_is_cancelled_for_good_and_a_running_one_is_marked() {
+    let bench = Bench::new().await;
+    let ids = bench.push(2, 3).await;
+    let running = bench.claim(1, LONG_LEASE).await.remove(0);
+    let waiting = ids.into_iter().find(|id| *id != running.run.id).unwrap();
+
+    let prevented = bench.store.cancel(waiting, "asked").await.unwrap();
+    let marked = bench.store.cancel(running.run.id, "asked").await.unwrap();
+    let held = Held { run: running.run.id, fence: running.fence };
+    let told = bench.store.renew(&[held], LONG_LEASE).await.unwrap();
+
+    assert!(matches!(prevented, Cancel::Ended(run) if run.state == RunState::Cancelled));
+    assert_eq!((marked, told.cancelled), (Cancel::Marked, vec![running.run.id]));
+    assert_eq!(bench.store.cancel(waiting, "asked").await.unwrap(), Cancel::TooLate);
+    assert_eq!(bench.store.cancel(RunId::manual(now()), "asked").await.unwrap(), Cancel::Unknown);
+    assert!(bench.claim(1, LONG_LEASE).await.is_empty());
+}
+
+/// A backend that runs, and one task of a job that succeeds.
+async fn running(folder: &Path) -> (QueueBackend, RunRequest) {
+    let backend = QueueBackend::new(Name::new("queue").unwrap(), QueueConfig::default());
+    let mut ctx = BackendContext::standalone(Name::new("default").unwrap(), Arc::new(SystemClock::new()));
+    ctx.data_dir = Some(folder.to_owned());
+    let job = JobDescriptor::function("nothing", "does nothing", |_| async { Ok("done".into()) });
+    let mut task = Task::new(Name::new("t").unwrap(), Name::new("nothing").unwrap());
+    task.tier = Some(Tier::Queue);
+    let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
+    let placement = place(&task, &job, &[site]).unwrap();
+    let job = job.build(&serde_json::Value::Null).unwrap();
+    ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
+    backend.start(ctx).await.unwrap();
+    let request = RunRequest::manual(RunId::manual(now()), Name::new("t").unwrap(), now());
+    (backend, request)
+}
+
+async fn ended(backend: &QueueBackend, id: RunId) -> RunState {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let page = backend.runs(&RunFilter::all()).await.unwrap();
+        let state = page.runs.iter().find(|run| run.id == id).map(|run| run.state);
+        if let Some(state) = state.filter(|state| state.is_end()) {
+            return state;
+        }
+        assert!(std::time::Instant::now() < deadline, "run {id} does not end: {state:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_locked_for_a_while_refuses_and_then_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backend, request) = running(folder.path()).await;
+    let file = folder.path().join("queue.db");
+    let mut other = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let refused = backend.enqueue(request.clone()).await.unwrap_err();
+    let health = backend.health().await;
+    sqlx::query("COMMIT").execute(&mut other).await.unwrap();
+    let taken = backend.enqueue(request.clone()).await.unwrap();
+
+    assert_eq!((refused.code(), refused.is_transient()), ("queue/locked", true));
+    assert_eq!(health.status, HealthStatus::Degraded);
+    assert_eq!(taken, Enqueued::Inserted(request.run_id));
+    assert_eq!(ended(&backend, request.run_id).await, RunState::Succeeded);
+    assert_eq!(backend.health().await.status, HealthStatus::Up);
+}
+
+#[tokio::test]
+async fn parameters_beyond_a_mebibyte_are_refused_before_they_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backend, mut request) = running(folder.path()).await;
+    request.params.insert("x".to_owned(), "y".repeat(1024 * 1024).into());
+
+    let refused = backend.enqueue(request).await.unwrap_err();
+
+    assert_eq!(refused.code(), "queue/params_too_large");
+    assert!(backend.runs(&RunFilter::all()).await.unwrap().runs.is_empty());
+}
+
+#[tokio::test]
+async fn a_run_of_a_task_that_this_process_does_not_know_fails_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = open(folder.path()).await.unwrap();
+    let mut stranger = pushed(3);
+    stranger.run.task = Name::new("stranger").unwrap();
+    let id = stranger.run.id;
+    other.push(vec![stranger]).await.unwrap();
+
+    let (backend, _) = running(folder.path()).await;
+
+    assert_eq!(ended(&backend, id).await, RunState::Failed);
+    let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
+    assert!(run.reason.is_some_and(|reason| reason.contains("no task `stranger`")));
+}

@@ -1,0 +1,97 @@
+//! Where the loop and the jobs run: the loop on one thread, the jobs on as many as run at once, so that one
+//! that blocks its thread delays no other.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use apalis_core::task::Task;
+use apalis_core::worker::builder::WorkerBuilder;
+use scheduler_core::{AttemptEnd, BackendContext, Error, Name, Result, attempt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tower_service::Service;
+
+use crate::QueueConfig;
+use crate::apalis::Feed;
+use crate::driver::{Command, Driver};
+use crate::flight::Flights;
+use crate::store::Store;
+use crate::work::Work;
+
+/// The most threads for jobs.
+const MOST_THREADS: usize = 64;
+
+/// Starts the loop and its worker; the loop ends when it is stopped.
+///
+/// # Errors
+/// `queue/no_threads`.
+pub(crate) fn start(
+    name: &Name,
+    config: QueueConfig,
+    ctx: BackendContext,
+    store: Arc<dyn Store>,
+) -> Result<UnboundedSender<Command>> {
+    let no_threads = |error: std::io::Error| {
+        Error::unavailable("queue/no_threads", format!("cannot start the threads of `{name}`"))
+            .with_source(error)
+    };
+    let threads = config.concurrency.get().clamp(2, MOST_THREADS);
+    let jobs =
+        Builder::new_multi_thread().worker_threads(threads).thread_name("queue-job").enable_all().build();
+    let jobs = jobs.map_err(no_threads)?;
+    let own = Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
+    let (commands, received) = unbounded_channel();
+    let (work, taken) = unbounded_channel();
+    let (ended, ends) = unbounded_channel();
+    let worker = WorkerBuilder::new(name.to_string()).backend(Feed { work: taken, ended }).build(Attempts);
+    let driver = Driver {
+        name: name.clone(),
+        config,
+        ctx,
+        store,
+        work,
+        flights: Flights::default(),
+        acks: Vec::new(),
+        backoff: Duration::ZERO,
+        trouble: None,
+    };
+    let run = move || {
+        jobs.spawn(worker.run());
+        own.block_on(driver.run(received, ends));
+        end(jobs);
+    };
+    std::thread::Builder::new().name(format!("queue-{name}")).spawn(run).map_err(no_threads)?;
+    Ok(commands)
+}
+
+/// Jobs that have not ended are dropped where they wait next; nobody waits for one that blocks its thread.
+fn end(jobs: Runtime) {
+    jobs.shutdown_background();
+}
+
+/// Runs attempts, each as a tokio task of its own.
+#[derive(Clone, Debug)]
+struct Attempts;
+
+impl Service<Task<Work>> for Attempts {
+    type Response = AttemptEnd;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<AttemptEnd, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, task: Task<Work>) -> Self::Future {
+        let Work { placed, ctx } = task.args;
+        Box::pin(async move {
+            let limit = placed.task.timeout;
+            let under_way = tokio::spawn(async move { attempt(&*placed.job, &ctx, limit).await });
+            Ok(under_way.await.unwrap_or_else(|error| AttemptEnd::Panicked(error.to_string())))
+        })
+    }
+}
