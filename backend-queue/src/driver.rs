@@ -377,9 +377,10 @@ impl Driver {
         match self.store.reap(REAPED).await {
             Ok(runs) => {
                 for run in &runs {
-                    let (task, run_id) = (&run.task, run.id);
-                    tracing::warn!(%task, %run_id, state = %run.state, "its worker is gone: the lease expired");
-                    if run.state.is_end() {
+                    let (task, run_id, attempt) = (&run.task, run.id, run.attempt);
+                    if !run.state.is_end() {
+                        tracing::warn!(%task, %run_id, attempt, "its worker is gone: the lease expired, it runs again");
+                    } else {
                         self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
                     }
                 }
