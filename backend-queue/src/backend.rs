@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, Cancelled, Capability, Drained,
-    Enqueued, Error, Health, Name, Page, Result, RunFilter, RunId, RunRequest, Tier,
+    Enqueued, Error, Health, Name, Page, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
+    Schedules, Tier,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -109,7 +110,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[async_trait]
 impl Backend for QueueBackend {
     fn info(&self) -> BackendInfo {
-        let capabilities = [Capability::Durable, Capability::Priorities, Capability::CancelRunning];
+        let capabilities =
+            [Capability::Schedules, Capability::Durable, Capability::Priorities, Capability::CancelRunning];
         BackendInfo::new(self.name.clone(), "queue", Tier::Queue, &capabilities)
     }
 
@@ -159,5 +161,32 @@ impl Backend for QueueBackend {
 
     async fn abort(&self) -> Result<Drained> {
         self.end(None).await
+    }
+
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Schedules for QueueBackend {
+    async fn upsert(&self, task: Arc<Placed>) -> Result<()> {
+        self.ask(|reply| Command::Upsert(task, reply)).await?
+    }
+
+    async fn remove(&self, task: &Name) -> Result<bool> {
+        self.ask(|reply| Command::Remove(task.clone(), reply)).await
+    }
+
+    async fn statuses(&self) -> Result<Vec<ScheduleStatus>> {
+        self.ask(Command::Statuses).await?
+    }
+
+    async fn pause(&self, task: &Name, pause: Pause) -> Result<()> {
+        self.ask(|reply| Command::Pause(task.clone(), Some(pause), reply)).await?
+    }
+
+    async fn resume(&self, task: &Name) -> Result<()> {
+        self.ask(|reply| Command::Pause(task.clone(), None, reply)).await?
     }
 }

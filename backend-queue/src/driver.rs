@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    BackendContext, CancelReason, Cancelled, Drained, Enqueued, Error, Event, Name, Result, Run, RunContext,
-    RunId, RunIdentity, RunRequest, RunState, Tier, Verdict, verdict,
+    BackendContext, CancelReason, Cancelled, Drained, Enqueued, Error, Event, Name, Overlap, Pause, Placed,
+    Result, Run, RunContext, RunId, RunIdentity, RunRequest, RunState, ScheduleStatus, Tier, Verdict,
+    verdict,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::QueueConfig;
 use crate::flight::{Flight, Flights};
 use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Store};
+use crate::timetable::{Timetable, is_followed};
 use crate::work::{Ended, Work};
 
 /// How long the loop waits at most before it looks for runs of other processes.
@@ -37,6 +39,10 @@ const LOST: Duration = Duration::from_secs(1);
 pub(crate) enum Command {
     Enqueue(Box<RunRequest>, Reply<Result<Enqueued>>),
     Cancel(RunId, Reply<Result<Cancelled>>),
+    Upsert(Arc<Placed>, Reply<Result<()>>),
+    Remove(Name, Reply<bool>),
+    Statuses(Reply<Result<Vec<ScheduleStatus>>>),
+    Pause(Name, Option<Pause>, Reply<Result<()>>),
     /// Answers what is wrong, if something is.
     Health(Reply<Option<String>>),
     /// No grace at all means an abort.
@@ -53,6 +59,7 @@ pub(crate) struct Driver {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) work: UnboundedSender<Work>,
     pub(crate) flights: Flights,
+    pub(crate) timetable: Timetable,
     /// Ends that are to be written.
     pub(crate) acks: Vec<Ack>,
     pub(crate) backoff: Duration,
@@ -101,6 +108,7 @@ impl Driver {
                     step_at = Instant::now();
                 }
                 () = sleep_until(step_at) => {}
+                () = sleep(self.look_in().unwrap_or(SAFETY_POLL)), if drain.is_none() => {}
                 () = sleep_until(reap_at) => {
                     reap_at = Instant::now() + (self.config.lease / 4).min(Duration::from_secs(5));
                     self.reap().await;
@@ -111,6 +119,10 @@ impl Driver {
                     forget_at = Instant::now() + if more { Duration::ZERO } else { FORGET_EVERY };
                 }
                 () = sleep_until(drain_at.unwrap_or(renew_at)), if drain_at.is_some() => {}
+            }
+            if drain.is_none() && self.look_in() == Some(Duration::ZERO) {
+                self.look_at_due().await;
+                step_at = Instant::now();
             }
             if step_at <= Instant::now() {
                 step_at = Instant::now() + self.step(drain.is_none()).await;
@@ -143,6 +155,10 @@ impl Driver {
                     Err(error) => drop(reply.send(Err(error))),
                 },
                 Command::Cancel(run, reply) => drop(reply.send(self.cancel(run).await)),
+                Command::Upsert(placed, reply) => drop(reply.send(self.upsert(placed).await)),
+                Command::Remove(task, reply) => drop(reply.send(self.remove(&task))),
+                Command::Statuses(reply) => drop(reply.send(self.statuses().await)),
+                Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause).await)),
                 Command::Health(reply) => {
                     let trouble = self.store.waiting().await.err().map(|error| describe(&error));
                     let _ = reply.send(trouble.or_else(|| self.trouble.clone()));
@@ -159,6 +175,11 @@ impl Driver {
             }
         }
         self.push(pushed).await;
+    }
+
+    /// How long until the next task is to be looked at.
+    fn look_in(&self) -> Option<Duration> {
+        Some(self.timetable.next_look()?.since(self.ctx.clock.now()))
     }
 
     fn stopped(&self) -> Error {
@@ -183,7 +204,8 @@ impl Driver {
         run.origin = request.origin;
         run.params = request.params.clone();
         let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
-        Ok(Pushed { run, due: request.due, priority: placed.task.priority.level(), max_attempts })
+        let alone = placed.task.overlap != Overlap::Allow;
+        Ok(Pushed { run, due: request.due, priority: placed.task.priority.level(), max_attempts, alone })
     }
 
     /// Adds what arrived together in one transaction.
@@ -243,6 +265,9 @@ impl Driver {
                 tracing::warn!(%task, %run_id, fence, "its end came too late: the lease was lost");
             } else {
                 self.tell(&ack);
+                if ack.next == Next::End {
+                    self.look_soon(&ack.run.task);
+                }
             }
         }
         for run in &stepped.undecodable {
@@ -273,7 +298,7 @@ impl Driver {
             run.state = RunState::Failed;
             run.finished_at = Some(now);
             run.reason = Some(format!("no task `{}` in the process that took it", run.task));
-            self.acks.push(Ack { run, fence, next: Next::End });
+            self.acks.push(Ack { run, fence, next: Next::End, is_followed: false });
             return;
         };
         run.started_at.get_or_insert(now);
@@ -347,10 +372,15 @@ impl Driver {
             Next::End => run.finished_at = Some(now),
             Next::Again(after) => run.next_attempt_at = Some(now + after),
         }
-        Ack { run, fence, next }
+        Ack { run, fence, next, is_followed: is_followed(&placed) }
     }
 
     async fn renew(&mut self) {
+        if !self.timetable.is_empty()
+            && let Err(error) = self.store.serve(&self.timetable.names(), self.config.lease).await
+        {
+            self.in_trouble(&error);
+        }
         let held: Vec<Held> = self.flights.iter().map(Flight::held).collect();
         if held.is_empty() {
             return;
@@ -358,8 +388,10 @@ impl Driver {
         match self.store.renew(&held, self.config.lease).await {
             Ok(renewed) => {
                 self.recovered();
-                for id in renewed.cancelled {
-                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(CancelReason::Requested));
+                for (id, reason) in renewed.cancelled {
+                    let is_replaced = reason == CancelReason::Replaced.as_str();
+                    let reason = if is_replaced { CancelReason::Replaced } else { CancelReason::Requested };
+                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(reason));
                 }
                 for id in renewed.lost {
                     let Some(flight) = self.flights.remove(id) else { continue };
@@ -415,6 +447,8 @@ impl Driver {
             self.give_up(Some(&mut drain));
         }
         // A store that does not answer now hears of the rest when the leases expire.
+        let _ = self.store.serve(&self.timetable.names(), Duration::ZERO).await;
+        self.timetable.clear();
         self.step(false).await;
         drain.report.given_back =
             self.store.waiting().await.unwrap_or(0).saturating_sub(drain.report.abandoned.len());
@@ -432,7 +466,7 @@ impl Driver {
         }
     }
 
-    fn in_trouble(&mut self, error: &Error) -> Duration {
+    pub(crate) fn in_trouble(&mut self, error: &Error) -> Duration {
         let reason = describe(error);
         if self.trouble.is_none() {
             self.ctx.events.emit(&Event::BackendDown { backend: &self.name, reason: &reason });
@@ -455,7 +489,7 @@ fn given_back(mut run: Run, fence: u64) -> Ack {
     run.state = RunState::Queued;
     run.attempt = run.attempt.saturating_sub(1);
     run.output = serde_json::Value::Null;
-    Ack { run, fence, next: Next::Again(Duration::ZERO) }
+    Ack { run, fence, next: Next::Again(Duration::ZERO), is_followed: false }
 }
 
 /// The message with those of its causes.

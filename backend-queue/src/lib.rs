@@ -22,11 +22,13 @@ mod flight;
 mod sqlite;
 mod sqlite_clock;
 mod sqlite_error;
+mod sqlite_schedule;
 mod sqlite_schema;
 #[cfg(test)]
 mod sqlite_test;
 mod store;
 mod threads;
+mod timetable;
 mod work;
 
 pub use backend::{QueueBackend, kind};

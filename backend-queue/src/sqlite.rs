@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use scheduler_core::{Name, Page, PageToken, Result, Run, RunFilter, RunId, RunState, Timestamp};
+use scheduler_core::{Name, Page, PageToken, Pause, Result, Run, RunFilter, RunId, RunState, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
@@ -16,10 +16,13 @@ use crate::Synchronous;
 use crate::envelope::{self, Indexed};
 use crate::sqlite_clock::{now, since_boot};
 use crate::sqlite_error::failed;
+use crate::sqlite_schedule;
 use crate::sqlite_schema::{
-    self, CANCELLED, FAILED, READY, RETRYING, RUNNING, SCHEDULED, SKIPPED, SNOOZED, SUCCEEDED,
+    self, CANCELLED, FAILED, HELD, READY, RETRYING, RUNNING, SCHEDULED, SKIPPED, SNOOZED, SUCCEEDED,
 };
-use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Renewed, Stepped, Store};
+use crate::store::{
+    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Next, Pushed, Renewed, Standing, Stepped, Store,
+};
 
 /// How many runs become ready in one step, so that no step takes long.
 const PROMOTED: i64 = 1_000;
@@ -41,6 +44,7 @@ macro_rules! columns {
         "seq, id, task, state, attempt, max_attempts, due, fire_time, fence, finished, envelope"
     };
 }
+pub(crate) use columns;
 
 impl SqliteStore {
     /// Opens the file or makes it.
@@ -59,7 +63,7 @@ impl SqliteStore {
         Ok(Self { file: file.to_owned(), namespace, backend, writer, reader })
     }
 
-    fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_ref().map_or("", Name::as_str)
     }
 
@@ -104,20 +108,111 @@ impl SqliteStore {
         .bind(fence_column(ack.fence))
         .execute(&mut **change)
         .await?;
+        if let Some(at) = ack.run.finished_at.filter(|_| ack.is_followed && written.rows_affected() == 1) {
+            self.note_finish(change, &ack.run.task, at).await?;
+        }
         Ok(written.rows_affected() == 1)
     }
 
     async fn promote(&self, change: &mut Transaction<'_, Sqlite>, at: i64) -> sqlx::Result<()> {
         sqlx::query(
-            "UPDATE run SET state = 3 WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state < 3 \
-             AND due <= ? ORDER BY due LIMIT ?)",
+            "UPDATE run SET state = CASE WHEN alone AND state = 0 THEN 5 ELSE 3 END WHERE seq IN \
+             (SELECT seq FROM run WHERE namespace = ? AND state < 3 AND due <= ? ORDER BY due LIMIT ?)",
         )
         .bind(self.namespace())
         .bind(at)
         .bind(PROMOTED)
         .execute(&mut **change)
+        .await?;
+        self.release(change).await
+    }
+
+    /// Lets the first of the runs that wait for their turn go on, of each task of which nothing else lives.
+    pub(crate) async fn release(&self, change: &mut Transaction<'_, Sqlite>) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE run SET state = 3 WHERE seq IN (SELECT min(seq) FROM run AS held WHERE namespace = ? \
+             AND state = 5 AND NOT EXISTS (SELECT 1 FROM run AS live WHERE live.namespace = held.namespace \
+             AND live.task = held.task AND live.state BETWEEN 1 AND 4 AND live.state < 10) GROUP BY task)",
+        )
+        .bind(self.namespace())
+        .execute(&mut **change)
         .await
         .map(drop)
+    }
+
+    /// Adds a run; says whether it is new.
+    pub(crate) async fn insert(
+        &self,
+        change: &mut Transaction<'_, Sqlite>,
+        pushed: &Pushed,
+    ) -> sqlx::Result<bool> {
+        let Pushed { run, due, priority, max_attempts, alone } = pushed;
+        let state = match (run.state.is_end(), *due <= now(), alone) {
+            (true, ..) => stored(run.state),
+            (false, false, _) => SCHEDULED,
+            (false, true, true) => HELD,
+            (false, true, false) => READY,
+        };
+        let inserted = sqlx::query(
+            "INSERT INTO run (id, namespace, task, state, priority, due, fire_time, attempt, max_attempts, \
+             alone, finished, envelope) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(run.id.to_string())
+        .bind(self.namespace())
+        .bind(run.task.as_str())
+        .bind(state)
+        .bind(*priority)
+        .bind(due.as_millis())
+        .bind(run.fire_time.as_millis())
+        .bind(*max_attempts)
+        .bind(*alone)
+        .bind(run.finished_at.map(Timestamp::as_millis))
+        .bind(envelope::seal(run))
+        .execute(&mut **change)
+        .await?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Ends a run that waits.
+    pub(crate) async fn end_waiting(
+        &self,
+        change: &mut Transaction<'_, Sqlite>,
+        row: &SqliteRow,
+        reason: &str,
+    ) -> sqlx::Result<Run> {
+        let mut run = self.read(row).unwrap_or_else(|run| *run);
+        let at = now();
+        run.state = RunState::Cancelled;
+        run.reason = Some(reason.to_owned());
+        run.finished_at = Some(at);
+        run.next_attempt_at = None;
+        sqlx::query("UPDATE run SET state = 12, finished = ?, envelope = ? WHERE seq = ?")
+            .bind(at.as_millis())
+            .bind(envelope::seal(&run))
+            .bind(row.get::<i64, _>("seq"))
+            .execute(&mut **change)
+            .await?;
+        self.note_finish(change, &run.task, at).await?;
+        Ok(run)
+    }
+
+    /// Notes when a run of a task finished, for a trigger that follows it.
+    async fn note_finish(
+        &self,
+        change: &mut Transaction<'_, Sqlite>,
+        task: &Name,
+        at: Timestamp,
+    ) -> sqlx::Result<()> {
+        let note =
+            "UPDATE schedule SET finished = max(coalesce(finished, ?), ?) WHERE namespace = ? AND task = ?";
+        sqlx::query(note)
+            .bind(at.as_millis())
+            .bind(at.as_millis())
+            .bind(self.namespace())
+            .bind(task.as_str())
+            .execute(&mut **change)
+            .await
+            .map(drop)
     }
 
     async fn claim(
@@ -187,25 +282,10 @@ impl Store for SqliteStore {
         let changed = async {
             let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
             let mut answers = Vec::with_capacity(runs.len());
-            for Pushed { run, due, priority, max_attempts } in &runs {
-                let state = if *due <= now() { READY } else { SCHEDULED };
-                let inserted = sqlx::query(
-                    "INSERT INTO run (id, namespace, task, state, priority, due, fire_time, attempt, \
-                     max_attempts, envelope) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (id) DO NOTHING",
-                )
-                .bind(run.id.to_string())
-                .bind(self.namespace())
-                .bind(run.task.as_str())
-                .bind(state)
-                .bind(*priority)
-                .bind(due.as_millis())
-                .bind(run.fire_time.as_millis())
-                .bind(*max_attempts)
-                .bind(envelope::seal(run))
-                .execute(&mut *change)
-                .await?;
-                answers.push(inserted.rows_affected() == 1);
+            for pushed in &runs {
+                answers.push(self.insert(&mut change, pushed).await?);
             }
+            self.release(&mut change).await?;
             change.commit().await?;
             Ok(answers)
         };
@@ -256,8 +336,10 @@ impl Store for SqliteStore {
                 .await?;
                 match kept {
                     None => answer.lost.push(held.run),
-                    Some(row) if row.get::<Option<String>, _>(0).is_some() => answer.cancelled.push(held.run),
-                    Some(_) => {}
+                    Some(row) => {
+                        let reason: Option<String> = row.get(0);
+                        answer.cancelled.extend(reason.map(|reason| (held.run, reason)));
+                    }
                 }
             }
             change.commit().await?;
@@ -337,20 +419,10 @@ impl Store for SqliteStore {
                     marked.execute(&mut *change).await?;
                     Cancel::Marked
                 }
-                state if state > RUNNING => Cancel::TooLate,
+                state if state > HELD => Cancel::TooLate,
                 _ => {
-                    let mut run = self.read(&row).unwrap_or_else(|run| *run);
-                    let at = now();
-                    run.state = RunState::Cancelled;
-                    run.reason = Some(reason.to_owned());
-                    run.finished_at = Some(at);
-                    run.next_attempt_at = None;
-                    sqlx::query("UPDATE run SET state = 12, finished = ?, envelope = ? WHERE seq = ?")
-                        .bind(at.as_millis())
-                        .bind(envelope::seal(&run))
-                        .bind(seq)
-                        .execute(&mut *change)
-                        .await?;
+                    let run = self.end_waiting(&mut change, &row, reason).await?;
+                    self.release(&mut change).await?;
                     Cancel::Ended(Box::new(run))
                 }
             };
@@ -377,6 +449,37 @@ impl Store for SqliteStore {
                 .fetch_one(&mut *connection)
                 .await;
         counted.map(|count| usize::try_from(count).unwrap_or(0)).map_err(|error| self.failed(error))
+    }
+
+    async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64> {
+        let mut connection = self.writer.lock().await;
+        let registered =
+            sqlite_schedule::register(self.namespace(), &mut connection, task, definition, lease);
+        registered.await.map_err(|error| self.failed(error))
+    }
+
+    async fn serve(&self, tasks: &[Name], lease: Duration) -> Result<()> {
+        let mut connection = self.writer.lock().await;
+        let served = sqlite_schedule::serve(self.namespace(), &mut connection, tasks, lease);
+        served.await.map_err(|error| self.failed(error))
+    }
+
+    async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided> {
+        let mut connection = self.writer.lock().await;
+        let decided = sqlite_schedule::decide(self, &mut connection, task, revision, decide);
+        decided.await.map_err(|error| self.failed(error))
+    }
+
+    async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()> {
+        let mut connection = self.writer.lock().await;
+        let paused = sqlite_schedule::pause(self.namespace(), &mut connection, task, pause);
+        paused.await.map_err(|error| self.failed(error))
+    }
+
+    async fn standing(&self, task: &Name) -> Result<Option<Standing>> {
+        let mut connection = self.reader.lock().await;
+        let found = sqlite_schedule::standing(self.namespace(), &mut connection, task).await;
+        Ok(found.map_err(|error| self.failed(error))?.map(|(_, standing)| standing))
     }
 
     async fn forget(&self, keep: usize, age: Duration, limit: u32) -> Result<usize> {
@@ -463,7 +566,7 @@ fn numbers(state: RunState) -> &'static [i64] {
     match state {
         RunState::Scheduled => &[SCHEDULED],
         RunState::Retrying => &[RETRYING],
-        RunState::Queued => &[SNOOZED, READY],
+        RunState::Queued => &[SNOOZED, READY, HELD],
         RunState::Running => &[RUNNING],
         RunState::Succeeded => &[SUCCEEDED],
         RunState::Failed => &[FAILED],

@@ -24,6 +24,8 @@ pub(crate) const RETRYING: i64 = 1;
 pub(crate) const SNOOZED: i64 = 2;
 pub(crate) const READY: i64 = 3;
 pub(crate) const RUNNING: i64 = 4;
+/// It waits for its turn: until the runs of its task before it have ended.
+pub(crate) const HELD: i64 = 5;
 pub(crate) const SUCCEEDED: i64 = 10;
 pub(crate) const FAILED: i64 = 11;
 pub(crate) const CANCELLED: i64 = 12;
@@ -44,16 +46,31 @@ CREATE TABLE run (
     fence INTEGER NOT NULL DEFAULT 0,
     lease_until INTEGER NOT NULL DEFAULT 0,
     cancel TEXT,
+    alone INTEGER NOT NULL,
     finished INTEGER,
     envelope TEXT NOT NULL
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
 CREATE INDEX run_ready ON run (namespace, priority DESC, due, seq) WHERE state = 3;
+CREATE INDEX run_held ON run (namespace, task, seq) WHERE state = 5;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
 CREATE INDEX run_live ON run (namespace, task) WHERE state < 10;
 CREATE INDEX run_ended ON run (namespace, finished) WHERE state >= 10;
 CREATE INDEX run_shown ON run (namespace, fire_time DESC, id DESC);
 CREATE INDEX run_shown_of_task ON run (namespace, task, fire_time DESC, id DESC);
+CREATE TABLE schedule (
+    namespace TEXT NOT NULL,
+    task TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    decided INTEGER NOT NULL,
+    served_since INTEGER NOT NULL,
+    served_until INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    finished INTEGER,
+    paused TEXT,
+    PRIMARY KEY (namespace, task)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
 INSERT INTO meta VALUES ('fence', 0), ('boot', '');
 PRAGMA user_version = 1;

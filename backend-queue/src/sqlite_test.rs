@@ -2,18 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scheduler_core::{
-    Backend, BackendContext, Enqueued, HealthStatus, JobDescriptor, Name, Placed, Run, RunFilter, RunId,
-    RunRequest, RunState, SystemClock, Task, Tier, place,
+    Backend, BackendContext, Enqueued, Entry, HealthStatus, JobDescriptor, Name, Placed, Run, RunFilter,
+    RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp, place,
 };
 use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_clock::now;
-use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Store};
+use crate::store::{
+    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Standing, Store,
+};
 use crate::{QueueBackend, QueueConfig, Synchronous};
 
 const NO_LEASE: Duration = Duration::ZERO;
@@ -62,14 +65,14 @@ async fn open(folder: &Path) -> scheduler_core::Result<SqliteStore> {
 fn pushed(max_attempts: u32) -> Pushed {
     let (task, backend) = (Name::new("t").unwrap(), Name::new("queue").unwrap());
     let run = Run::queued(RunId::manual(now()), task, backend, Tier::Queue, now());
-    Pushed { run, due: now(), priority: 5, max_attempts }
+    Pushed { run, due: now(), priority: 5, max_attempts, alone: false }
 }
 
 fn done(delivery: &Delivery) -> Ack {
     let mut run = delivery.run.clone();
     run.state = RunState::Succeeded;
     run.finished_at = Some(now());
-    Ack { run, fence: delivery.fence, next: Next::End }
+    Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
 }
 
 const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
@@ -217,7 +220,7 @@ async fn a_waiting_run_is_cancelled_for_good_and_a_running_one_is_marked() {
     let told = bench.store.renew(&[held], LONG_LEASE).await.unwrap();
 
     assert!(matches!(prevented, Cancel::Ended(run) if run.state == RunState::Cancelled));
-    assert_eq!((marked, told.cancelled), (Cancel::Marked, vec![running.run.id]));
+    assert_eq!((marked, told.cancelled), (Cancel::Marked, vec![(running.run.id, "asked".to_owned())]));
     assert_eq!(bench.store.cancel(waiting, "asked").await.unwrap(), Cancel::TooLate);
     assert_eq!(bench.store.cancel(RunId::manual(now()), "asked").await.unwrap(), Cancel::Unknown);
     assert!(bench.claim(1, LONG_LEASE).await.is_empty());
@@ -225,14 +228,18 @@ async fn a_waiting_run_is_cancelled_for_good_and_a_running_one_is_marked() {
 
 /// A backend that runs, and one task of a job that succeeds.
 async fn running(folder: &Path) -> (QueueBackend, RunRequest) {
-    let backend = QueueBackend::new(Name::new("queue").unwrap(), QueueConfig::default());
+    let job = JobDescriptor::function("nothing", "does nothing", |_| async { Ok("done".into()) });
+    running_with(folder, &job, QueueConfig::default()).await
+}
+
+async fn running_with(folder: &Path, job: &JobDescriptor, config: QueueConfig) -> (QueueBackend, RunRequest) {
+    let backend = QueueBackend::new(Name::new("queue").unwrap(), config);
     let mut ctx = BackendContext::standalone(Name::new("default").unwrap(), Arc::new(SystemClock::new()));
     ctx.data_dir = Some(folder.to_owned());
-    let job = JobDescriptor::function("nothing", "does nothing", |_| async { Ok("done".into()) });
-    let mut task = Task::new(Name::new("t").unwrap(), Name::new("nothing").unwrap());
+    let mut task = Task::new(Name::new("t").unwrap(), job.name().clone());
     task.tier = Some(Tier::Queue);
     let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
-    let placement = place(&task, &job, &[site]).unwrap();
+    let placement = place(&task, job, &[site]).unwrap();
     let job = job.build(&serde_json::Value::Null).unwrap();
     ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
     backend.start(ctx).await.unwrap();
@@ -299,4 +306,115 @@ async fn a_run_of_a_task_that_this_process_does_not_know_fails_and_says_so() {
     assert_eq!(ended(&backend, id).await, RunState::Failed);
     let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
     assert!(run.reason.is_some_and(|reason| reason.contains("no task `stranger`")));
+}
+
+#[tokio::test]
+async fn a_run_that_takes_longer_than_its_lease_keeps_it_and_runs_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let job = JobDescriptor::function("slow", "takes three leases", move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async {
+            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            Ok("done".into())
+        }
+    });
+    let config = QueueConfig { lease: Duration::from_millis(300), ..QueueConfig::default() };
+    let (backend, request) = running_with(folder.path(), &job, config).await;
+
+    backend.enqueue(request.clone()).await.unwrap();
+
+    assert_eq!(ended(&backend, request.run_id).await, RunState::Succeeded);
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_drain_hands_back_what_it_cuts_off_and_its_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let (began, begun) = tokio::sync::mpsc::unbounded_channel();
+    let mut begun = begun;
+    let job = JobDescriptor::function("long", "ends when it is told to", move |ctx| {
+        let _ = began.send(());
+        async move {
+            ctx.cancelled().await;
+            Err(scheduler_core::JobError::retry("told to stop"))
+        }
+    });
+    let (backend, request) = running_with(folder.path(), &job, QueueConfig::default()).await;
+    backend.enqueue(request.clone()).await.unwrap();
+    begun.recv().await.unwrap();
+
+    let drained = backend.stop(Duration::ZERO).await.unwrap();
+
+    assert_eq!(drained.abandoned, [request.run_id]);
+    let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
+    assert_eq!((run.state, run.attempt), (RunState::Queued, 0));
+}
+
+/// Fires once, whatever stands in the cursor's way; the run has an id of its own each time, so that nothing but
+/// the cursor keeps it from being added twice.
+fn fire_once(standing: Standing, at: Timestamp) -> Decision {
+    let Standing { mut cursor, paused, .. } = standing;
+    if cursor.runs > 0 {
+        return Decision { cursor, paused, effect: Effect::Nothing };
+    }
+    cursor.runs += 1;
+    cursor.decided = at;
+    Decision { cursor, paused, effect: Effect::Fire(Box::new(pushed(3)), Entry::Start) }
+}
+
+#[tokio::test]
+async fn a_fire_that_many_decide_at_once_is_enqueued_once() {
+    let bench = Bench::new().await;
+    let task = Name::new("t").unwrap();
+    let mut deciding = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = open(bench.folder.path()).await.unwrap();
+        let revision = store.register(&task, "same", LONG_LEASE).await.unwrap();
+        let task = task.clone();
+        deciding.spawn(async move { store.decide(&task, revision, &fire_once).await.unwrap() });
+    }
+
+    let decided = deciding.join_all().await;
+
+    assert!(decided.iter().all(|decided| matches!(decided, Decided::Done { .. })), "{decided:?}");
+    assert_eq!(bench.store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
+}
+
+#[tokio::test]
+async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
+    let bench = Bench::new().await;
+    let task = Name::new("t").unwrap();
+    let older = bench.store.register(&task, "older", LONG_LEASE).await.unwrap();
+    let same = bench.store.register(&task, "older", LONG_LEASE).await.unwrap();
+    let newer = bench.store.register(&task, "newer", LONG_LEASE).await.unwrap();
+
+    let stale = bench.store.decide(&task, older, &fire_once).await.unwrap();
+    let done = bench.store.decide(&task, newer, &fire_once).await.unwrap();
+
+    assert_eq!((same, newer), (older, older + 1));
+    assert!(matches!(stale, Decided::Stale) && matches!(done, Decided::Done { .. }), "{stale:?} {done:?}");
+    assert_eq!(bench.store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
+}
+
+#[tokio::test]
+async fn fires_count_as_missed_only_since_the_last_who_served_them_is_gone() {
+    let bench = Bench::new().await;
+    let task = Name::new("t").unwrap();
+    let served_since = async || bench.store.standing(&task).await.unwrap().unwrap().cursor.served_since;
+
+    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
+    let first = served_since().await;
+    while now() <= first + Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
+    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
+    let beside = served_since().await;
+    bench.store.serve(std::slice::from_ref(&task), Duration::ZERO).await.unwrap();
+    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
+    let after = served_since().await;
+
+    assert_eq!(first, beside, "another daemon serves them still");
+    assert!(after > first, "nobody served them in between");
 }

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use scheduler_core::{Page, Result, Run, RunFilter, RunId};
+use scheduler_core::{Cursor, Entry, Live, Name, Page, Pause, Result, Run, RunFilter, RunId, Timestamp};
 
 /// A place where runs are kept, for one namespace.
 #[async_trait]
@@ -35,6 +35,23 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// How many runs wait.
     async fn waiting(&self) -> Result<usize>;
 
+    /// Accepts the definition of a task; a different one raises its revision. Begins a schedule that is new, and
+    /// notes that its fires are served again if nobody served them.
+    async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64>;
+
+    /// Notes that somebody serves the fires of these tasks, for so long; not any more when that is nothing.
+    async fn serve(&self, tasks: &[Name], lease: Duration) -> Result<()>;
+
+    /// Takes one step of a schedule: `decide` is given where it stands, and what it answers is done in the same
+    /// transaction. It may be called again when somebody else was faster.
+    async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided>;
+
+    /// Pauses a task, or resumes it.
+    async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()>;
+
+    /// Where a schedule stands and what lives of it.
+    async fn standing(&self, task: &Name) -> Result<Option<Standing>>;
+
     /// Forgets ended runs beyond `keep`, and those that ended longer than `age` ago; at most `limit` at once.
     /// Answers how many.
     async fn forget(&self, keep: usize, age: Duration, limit: u32) -> Result<usize>;
@@ -44,9 +61,11 @@ pub(crate) trait Store: Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub(crate) struct Pushed {
     pub(crate) run: Run,
-    pub(crate) due: scheduler_core::Timestamp,
+    pub(crate) due: Timestamp,
     pub(crate) priority: u8,
     pub(crate) max_attempts: u32,
+    /// Whether it waits until the runs of its task before it have ended.
+    pub(crate) alone: bool,
 }
 
 /// What to take.
@@ -65,6 +84,8 @@ pub(crate) struct Ack {
     /// The delivery that ended; a later one makes the store refuse this.
     pub(crate) fence: u64,
     pub(crate) next: Next,
+    /// Whether its task's next fire follows from when it finished.
+    pub(crate) is_followed: bool,
 }
 
 /// What follows.
@@ -110,7 +131,8 @@ pub(crate) struct Stepped {
 #[derive(Debug, Default)]
 pub(crate) struct Renewed {
     pub(crate) lost: Vec<RunId>,
-    pub(crate) cancelled: Vec<RunId>,
+    /// With the reason.
+    pub(crate) cancelled: Vec<(RunId, String)>,
 }
 
 /// The answer to [`Store::cancel`].
@@ -123,5 +145,44 @@ pub(crate) enum Cancel {
     /// It had ended.
     TooLate,
     /// There is no such run.
+    Unknown,
+}
+
+/// Decides the next step of a schedule, at the store's time.
+pub(crate) type Decide<'a> = dyn Fn(Standing, Timestamp) -> Decision + Send + Sync + 'a;
+
+/// Where a schedule stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) cursor: Cursor,
+    pub(crate) paused: Option<Pause>,
+    pub(crate) live: Live,
+}
+
+/// What becomes of a schedule.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) cursor: Cursor,
+    pub(crate) paused: Option<Pause>,
+    pub(crate) effect: Effect,
+}
+
+/// What a step does besides.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Fire(Box<Pushed>, Entry),
+    /// The run that says why there is none.
+    Skip(Box<Run>),
+    Nothing,
+}
+
+/// The answer to [`Store::decide`].
+#[derive(Debug)]
+pub(crate) enum Decided {
+    /// It was done. Runs that were replaced and waited have ended; those under way are marked.
+    Done { ended: Vec<Run>, marked: Vec<RunId> },
+    /// Somebody registered a newer definition.
+    Stale,
+    /// The schedule is gone.
     Unknown,
 }

@@ -20,6 +20,7 @@ use crate::apalis::Feed;
 use crate::driver::{Command, Driver};
 use crate::flight::Flights;
 use crate::store::Store;
+use crate::timetable::Timetable;
 use crate::work::Work;
 
 /// The most threads for jobs.
@@ -55,6 +56,7 @@ pub(crate) fn start(
         store,
         work,
         flights: Flights::default(),
+        timetable: Timetable::default(),
         acks: Vec::new(),
         backoff: Duration::ZERO,
         trouble: None,

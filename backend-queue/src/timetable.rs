@@ -1,0 +1,250 @@
+//! The tasks that this daemon fires: when each is looked at next, and what is decided then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler_core::{
+    CancelReason, Error, Event, Name, Pause, Placed, Result, Run, RunState, Schedule, ScheduleStatus, Step,
+    Tier, Timestamp, Trigger, plan,
+};
+
+use crate::driver::Driver;
+use crate::store::{Decided, Decision, Effect, Pushed, Standing};
+
+/// How soon a task is looked at again whose next step depends on a run that lives, maybe elsewhere.
+const LIVE_POLL: Duration = Duration::from_millis(100);
+/// How often a paused task is looked at: another process may resume it.
+const PAUSED_POLL: Duration = Duration::from_secs(1);
+/// A task takes at most so many steps in a row, so that no other waits for it.
+const MOST_STEPS: usize = 200;
+
+/// The tasks, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Timetable(HashMap<Name, Scheduled>);
+
+/// A task that this daemon fires.
+#[derive(Debug)]
+struct Scheduled {
+    placed: Arc<Placed>,
+    revision: u64,
+    look_at: Option<Timestamp>,
+    next: Option<Timestamp>,
+}
+
+/// What a step was.
+enum Planned {
+    /// There may be another.
+    Taken,
+    Wait(Option<Timestamp>, Option<Timestamp>),
+}
+
+impl Timetable {
+    /// When the next task is to be looked at.
+    pub(crate) fn next_look(&self) -> Option<Timestamp> {
+        self.0.values().filter_map(|task| task.look_at).min()
+    }
+
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What tells one definition of a task from another: its words, hashed by FNV-1a.
+fn definition(placed: &Placed) -> String {
+    let text = format!("{:?}", placed.task);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+impl Driver {
+    pub(crate) async fn upsert(&mut self, placed: Arc<Placed>) -> Result<()> {
+        let name = placed.task.name.clone();
+        let revision = self.store.register(&name, &definition(&placed), self.config.lease).await?;
+        let now = self.ctx.clock.now();
+        let look_at = placed.task.trigger.is_some().then_some(now);
+        self.timetable.0.insert(name.clone(), Scheduled { placed, revision, look_at, next: None });
+        self.look(&name).await;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, task: &Name) -> bool {
+        self.timetable.0.remove(task).is_some()
+    }
+
+    pub(crate) async fn statuses(&mut self) -> Result<Vec<ScheduleStatus>> {
+        let mut statuses = Vec::new();
+        for name in self.timetable.names() {
+            let standing = self.store.standing(&name).await?;
+            let next = self.timetable.0.get(&name).and_then(|task| task.next);
+            let mut status = ScheduleStatus::new(name, next);
+            if let Some(standing) = standing {
+                status.live = standing.live.running + standing.live.queued;
+                status.next = next.filter(|_| standing.paused.is_none());
+                status.paused = standing.paused;
+            }
+            statuses.push(status);
+        }
+        statuses.sort_by(|a, b| a.task.cmp(&b.task));
+        Ok(statuses)
+    }
+
+    pub(crate) async fn pause(&mut self, task: &Name, pause: Option<Pause>) -> Result<()> {
+        if !self.timetable.0.contains_key(task) {
+            return Err(Error::not_found(
+                "task/unknown",
+                format!("no task `{task}` on backend `{}`", self.name),
+            ));
+        }
+        self.store.pause(task, pause.as_ref()).await?;
+        self.look(task).await;
+        Ok(())
+    }
+
+    /// Looks at every task whose time has come.
+    pub(crate) async fn look_at_due(&mut self) {
+        let now = self.ctx.clock.now();
+        let is_due = |task: &Scheduled| task.look_at.is_some_and(|at| at <= now);
+        let due: Vec<Name> =
+            self.timetable.0.iter().filter(|(_, task)| is_due(task)).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.look(&name).await;
+        }
+    }
+
+    /// A run of this task ended: what waits for that is looked at now.
+    pub(crate) fn look_soon(&mut self, task: &Name) {
+        let now = self.ctx.clock.now();
+        if let Some(task) = self.timetable.0.get_mut(task).filter(|task| task.look_at.is_some()) {
+            task.look_at = Some(now);
+        }
+    }
+
+    async fn look(&mut self, name: &Name) {
+        for _ in 0..MOST_STEPS {
+            match self.take_step(name).await {
+                Ok(Planned::Taken) => {}
+                Ok(Planned::Wait(look_at, next)) => {
+                    if let Some(task) = self.timetable.0.get_mut(name) {
+                        task.look_at = look_at;
+                        task.next = next;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    let wait = self.in_trouble(&error);
+                    let again = self.ctx.clock.now() + wait;
+                    if let Some(task) = self.timetable.0.get_mut(name) {
+                        task.look_at = task.look_at.map(|_| again);
+                    }
+                    return;
+                }
+            }
+        }
+        self.look_soon(name);
+    }
+
+    async fn take_step(&mut self, name: &Name) -> Result<Planned> {
+        let Some(task) = self.timetable.0.get(name) else { return Ok(Planned::Wait(None, None)) };
+        let (placed, revision) = (Arc::clone(&task.placed), task.revision);
+        let Some(schedule) = Schedule::of(&self.ctx.namespace, &placed.task) else {
+            return Ok(Planned::Wait(None, None));
+        };
+        let planned = std::sync::Mutex::new(Planned::Taken);
+        let skipped = std::sync::Mutex::new(None);
+        let decide = |standing: Standing, now: Timestamp| {
+            let (decision, step) = decided(&schedule, standing, now, &self.name);
+            if let Effect::Skip(run) = &decision.effect {
+                *lock(&skipped) = Some(run.clone());
+            }
+            *lock(&planned) = step;
+            decision
+        };
+        match self.store.decide(name, revision, &decide).await? {
+            Decided::Done { ended, marked } => {
+                for run in ended.iter().chain(lock(&skipped).as_deref()) {
+                    self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
+                }
+                for id in marked {
+                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(CancelReason::Replaced));
+                }
+                Ok(planned.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+            }
+            Decided::Stale => {
+                tracing::warn!(task = %name, "a newer definition of it is in the store: this daemon fires it no more");
+                Ok(Planned::Wait(None, None))
+            }
+            Decided::Unknown => Ok(Planned::Wait(None, None)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The next step of a schedule, pure.
+fn decided(
+    schedule: &Schedule<'_>,
+    standing: Standing,
+    now: Timestamp,
+    backend: &Name,
+) -> (Decision, Planned) {
+    let Standing { mut cursor, mut paused, live } = standing;
+    if let Some(pause) = &paused {
+        match pause.until {
+            Some(until) if until <= now => {
+                paused = None;
+                cursor.resume(now);
+            }
+            until => {
+                let decision = Decision { cursor, paused, effect: Effect::Nothing };
+                let poll = now + PAUSED_POLL;
+                return (decision, Planned::Wait(Some(until.map_or(poll, |until| until.min(poll))), None));
+            }
+        }
+    }
+    let soon = Some(now + LIVE_POLL);
+    let (effect, planned) = match plan(schedule, &mut cursor, live, now) {
+        Step::Fire { fire_time, entry } => {
+            (Effect::Fire(Box::new(pushed(schedule, fire_time, backend)), entry), Planned::Taken)
+        }
+        Step::Skip { fire_time, reason } => {
+            let run = pushed(schedule, fire_time, backend).run.into_skipped(now, reason.to_string());
+            (Effect::Skip(Box::new(run)), Planned::Taken)
+        }
+        Step::Wait(at) => (Effect::Nothing, Planned::Wait(Some(at), Some(at))),
+        Step::AwaitFinish => (Effect::Nothing, Planned::Wait(soon, None)),
+        Step::Done => (Effect::Nothing, Planned::Wait(None, None)),
+    };
+    (Decision { cursor, paused, effect }, planned)
+}
+
+fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, backend: &Name) -> Pushed {
+    let task = schedule.task;
+    let id = schedule.run_id(fire_time);
+    let mut run = Run::queued(id, task.name.clone(), backend.clone(), Tier::Queue, fire_time);
+    run.state = RunState::Queued;
+    Pushed {
+        run,
+        due: fire_time,
+        priority: task.priority.level(),
+        max_attempts: task.retry.attempts_on(Tier::Queue),
+        alone: task.overlap != scheduler_core::Overlap::Allow,
+    }
+}
+
+/// Whether the next fire of a task follows from when its last run finished.
+pub(crate) fn is_followed(placed: &Placed) -> bool {
+    placed.task.trigger.as_ref().is_some_and(Trigger::follows_finish)
+}
