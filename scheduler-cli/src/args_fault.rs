@@ -1,11 +1,12 @@
 //! Faults in what a job or a backend reads itself, told like those of our own keys.
 
 use scheduler_core::ArgsError;
+use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 use crate::layers::Document;
-use crate::pointer;
 use crate::suggest::suggestion;
+use crate::{pointer, redact};
 
 /// The fault as a diagnostic; its pointer counts from `base`.
 pub(crate) fn diagnose(document: &Document, base: &str, code: &'static str, fault: &ArgsError) -> Diagnostic {
@@ -25,7 +26,18 @@ pub(crate) fn diagnose(document: &Document, base: &str, code: &'static str, faul
         let message = format!("{} is missing", pointer::subject(&pointer::child(&place, key)));
         return Diagnostic::error(code, message, document.origin(&place)).with_help(format!("write `{key}`"));
     }
-    let message = format!("{}: {}", pointer::subject(&place), fault.message);
+    let tree = document.value("").unwrap_or(&Value::Null);
+    let message = match fault
+        .message
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        // serde would repeat the value, which may be a secret under a key that nobody takes for one.
+        Some((_, expected)) if document.value(&place).is_some_and(Value::is_string) => {
+            format!("{} is a string, expected {expected}", pointer::subject(&place))
+        }
+        _ => format!("{}: {}", pointer::subject(&place), redact::mask_message(&fault.message, tree, &place)),
+    };
     Diagnostic { help: fault.help.clone(), ..Diagnostic::error(code, message, document.origin(&place)) }
 }
 

@@ -3,7 +3,8 @@
 //! TOML, or YAML by file ending. Knows nothing of settings or layers: any tree is good as long as
 //! its top is a table.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::{FilePosition, Origin};
-use crate::{toml_file, yaml_file};
+use crate::{redact, toml_file, yaml_file};
 
 /// Larger files are refused.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Text {
     pub(crate) path: PathBuf,
     pub(crate) content: String,
     line_starts: Vec<usize>,
+    /// The lines (from 0) that are shown starred out.
+    hidden: HashSet<usize>,
 }
 
 /// What a parser makes of a text: the tree, and the place of each key and value by JSON pointer.
@@ -128,7 +131,8 @@ impl Text {
         let line_starts = std::iter::once(0)
             .chain(content.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1))
             .collect();
-        let text = Self { path: path.to_owned(), content, line_starts };
+        let hidden = redact::continued(&content);
+        let text = Self { path: path.to_owned(), content, line_starts, hidden };
         match invalid_at {
             None => Ok(text),
             Some(at) => Err(text
@@ -152,7 +156,21 @@ impl Text {
         let column = self.content[line_start..start].chars().count() + 1;
         let end = self.content.floor_char_boundary(range.end.min(line_start + line_text.len()));
         let length = self.content.get(start..end).map_or(1, |marked| marked.chars().count());
-        Origin::file(FilePosition::new(&self.path, line + 1, line_text, column, length))
+        let shown = match self.hidden.contains(&line) {
+            true => redact::mask_whole_line(line_text).into(),
+            false => Cow::Borrowed(line_text),
+        };
+        Origin::file(FilePosition::new(&self.path, line + 1, &shown, column, length))
+    }
+
+    /// Whether what stands there is shown starred out.
+    pub(crate) fn is_masked(&self, range: &Range<usize>) -> bool {
+        let line = self.line_of(range.start);
+        let line_start = self.line_starts[line];
+        let line_text = self.content[line_start..].lines().next().unwrap_or("");
+        let masked = redact::mask_line(line_text);
+        let at = self.content[line_start..range.start].chars().count();
+        self.hidden.contains(&line) || masked.chars().nth(at) != line_text.chars().nth(at)
     }
 
     pub(crate) fn fault(

@@ -105,6 +105,9 @@ fn syntax_fault(text: &Text, message: &str, span: &Range<usize>) -> Diagnostic {
         || message.starts_with("invalid float") && marked.starts_with(char::is_alphabetic);
     match marked {
         "" if is_bare_word => text.fault("config/syntax", "a value is missing", span),
+        _ if is_bare_word && text.is_masked(span) => {
+            text.fault("config/syntax", "this text is no value", span).with_help("write it in quotes")
+        }
         word if is_bare_word => text
             .fault("config/syntax", format!("`{word}` is no value"), span)
             .with_help("write texts and durations in quotes"),
@@ -221,6 +224,15 @@ mod tests {
         let expected = json!({"s": "x", "i": 31, "n": -1000, "f": 1.5, "b": true,
             "d": "2026-12-01T00:00:00Z", "l": [1, [2]], "t": {"u": {}}});
         assert_eq!(tree, expected);
+    }
+
+    #[test]
+    fn a_secret_without_quotes_is_not_repeated() {
+        for content in ["password = hunter2", "t.token = [\nhunter2\n]", "a = 1\nAPI_KEY = hunter2 # x"] {
+            let faults = read(content).unwrap_err();
+
+            assert!(faults[0].ends_with("config/syntax this text is no value"), "{faults:?}");
+        }
     }
 
     #[test]
