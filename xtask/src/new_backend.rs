@@ -19,7 +19,7 @@ pub(crate) struct Names {
     /// The word that a configuration uses.
     pub(crate) kind: String,
     pub(crate) package: String,
-    pub(crate) library: String,
+    pub(crate) module: String,
     pub(crate) type_name: String,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn run(names: &Names, outside: Option<&Path>) -> Result<ExitCode> {
 }
 
 fn join_workspace(names: &Names) -> Result<()> {
-    let Names { package, library, .. } = names;
+    let Names { package, module, .. } = names;
     let root = workspace_root();
     let site = Site { folder: root.join(package), core: "../scheduler-core".to_owned() };
     create(names, &site)?;
@@ -56,7 +56,7 @@ fn join_workspace(names: &Names) -> Result<()> {
     println!("  prove it as it is   cargo test -p {package}");
     next_steps(names, &format!("{package}/"));
     println!(
-        "  ship it             a feature of scheduler-cli with a line in App::with_builtins, or `use {library} as _;`"
+        "  ship it             a feature of scheduler-cli with a line in App::with_builtins, or `use {module} as _;`"
     );
     println!("  before a commit     cargo xtask check");
     Ok(())
@@ -79,7 +79,7 @@ fn stand_alone(names: &Names, folder: &Path) -> Result<()> {
     println!("made {shown}, which finds scheduler-core by its path");
     println!("  prove it as it is   cargo test --manifest-path {shown}/Cargo.toml");
     next_steps(names, &format!("{shown}/"));
-    println!("  use it              `use {} as _;` in a program that depends on it", names.library);
+    println!("  use it              `use {} as _;` in a program that depends on it", names.module);
     Ok(())
 }
 
@@ -150,7 +150,7 @@ impl FromStr for Names {
         Ok(Self {
             kind: text.to_owned(),
             package: format!("backend-{}", text.replace('_', "-")),
-            library: format!("backend_{text}"),
+            module: format!("backend_{text}"),
             type_name: format!("{words}Backend"),
         })
     }
@@ -164,7 +164,7 @@ mod tests {
     fn a_name_is_spelled_as_each_place_wants_it() {
         let names: Names = "my_store2".parse().unwrap();
 
-        let spelled = [names.kind, names.package, names.library, names.type_name];
+        let spelled = [names.kind, names.package, names.module, names.type_name];
         assert_eq!(spelled, ["my_store2", "backend-my-store2", "backend_my_store2", "MyStore2Backend"]);
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn copy(names: &Names, site: &Site) -> Result<()> {
 fn renamed(text: &str, names: &Names) -> String {
     text.replace("\"custom_backend\"", &format!("\"{}\"", names.kind))
         .replace("\"custom_backend/", &format!("\"{}/", names.kind))
-        .replace("custom_backend", &names.library)
+        .replace("custom_backend", &names.module)
         .replace("custom-backend", &names.package)
         .replace("CustomBackend", &names.type_name)
 }
