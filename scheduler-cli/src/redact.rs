@@ -271,7 +271,7 @@ fn value_at(line: &str, from: usize) -> Option<Range<usize>> {
     if "{[".contains(first) {
         let inner = line[start + 1..].trim_start();
         let is_place = ["env", "file"].iter().any(|key| {
-            let rest = inner.strip_prefix(key).map(|rest| rest.trim_start());
+            let rest = inner.strip_prefix(key).map(str::trim_start);
             rest.is_some_and(|rest| rest.starts_with(['=', ':']))
         });
         let is_key = |c: char| c.is_alphanumeric() || "_-".contains(c);
