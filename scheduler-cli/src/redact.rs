@@ -113,7 +113,10 @@ pub(crate) fn secrets(tree: &Value) -> Vec<String> {
 fn walk(value: &Value, place: String, is_secret: bool, found: &mut Vec<String>) {
     match value {
         Value::String(text) => {
-            let holds_one = || assigned(text).is_some() || matches!(mask_urls(text), Cow::Owned(_));
+            // What was meant as a table or a list and is none, as in a variable whose braces do not close.
+            let is_broken = || text.starts_with(['{', '[']) && matches!(mask_line(text), Cow::Owned(_));
+            let holds_one =
+                || assigned(text).is_some() || matches!(mask_urls(text), Cow::Owned(_)) || is_broken();
             if !text.is_empty() && (is_secret || holds_one()) {
                 found.push(place);
             }

@@ -8,7 +8,7 @@
 //! use scheduler_core::conformance::Subject;
 //! use scheduler_core::{Backend, Result, async_trait};
 //!
-//! # fn my_backend() -> Arc<dyn Backend> { unimplemented!() }
+//! # fn my_backend() -> Arc<dyn Backend> { panic!("compiled, and never called") }
 //! struct Mine;
 //!
 //! #[async_trait]

@@ -139,3 +139,19 @@ fn a_secret_in_a_file_that_everybody_reads_starts_nothing() {
         assert!(refused.stderr.contains(text), "{refused:?}");
     }
 }
+
+/// An override that is no TOML is taken as a text, and then its keys are no keys any more.
+#[test]
+fn a_secret_in_an_override_that_does_not_parse_is_not_shown() {
+    let bench = Bench::new("[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntimeout = \"1s\"\n");
+    for broken in ["{ env = { DB_PASSWORD = \"hunter2\"", "[\"--token\", \"hunter2\""] {
+        for verb in [&["config", "show"][..], &["config", "show", "-o", "json"], &["check"]] {
+            let mut command = bench.command(verb);
+            command.env("SCHEDULER_TASKS__A__ARGS", broken);
+
+            let answer = Answer::of(command);
+
+            assert!(!answer.stdout.contains("hunter2") && !answer.stderr.contains("hunter2"), "{answer:?}");
+        }
+    }
+}
