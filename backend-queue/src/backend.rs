@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, Cancelled, Capability, Drained,
-    Enqueued, Error, Health, Name, Page, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
-    Schedules, Tier,
+    Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
+    DeadLetterFilter, DeadLetterPage, DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Pause,
+    Placed, Replayed, Result, RunFilter, RunId, RunRequest, ScheduleStatus, Schedules, Tier, Timestamp,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::driver::{Command, Reply};
+use crate::driver::{Command, Reply, cancelled, requested};
 use crate::sqlite::SqliteStore;
 use crate::store::Store;
 use crate::{QueueConfig, threads};
@@ -26,7 +26,9 @@ pub struct QueueBackend {
     data_dir: Option<PathBuf>,
     commands: Mutex<Option<UnboundedSender<Command>>>,
     /// What was opened; it answers also while nothing runs.
-    store: Mutex<Option<Arc<SqliteStore>>>,
+    store: Mutex<Option<Arc<dyn Store>>>,
+    /// What [`Backend::connect`] was given.
+    connected: Mutex<Option<BackendContext>>,
 }
 
 /// The kind `queue`, for a [`Registry`](scheduler_core::Registry).
@@ -44,16 +46,21 @@ pub fn kind() -> BackendKind {
 impl QueueBackend {
     /// A backend of this name. Its file counts from the data folder that it is started with.
     pub fn new(name: Name, config: QueueConfig) -> Self {
-        Self { name, config, data_dir: None, commands: Mutex::default(), store: Mutex::default() }
+        Self {
+            name,
+            config,
+            data_dir: None,
+            commands: Mutex::default(),
+            store: Mutex::default(),
+            connected: Mutex::default(),
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
-        let stopped =
-            || Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name));
-        let commands = lock(&self.commands).clone().ok_or_else(stopped)?;
+        let commands = lock(&self.commands).clone().ok_or_else(|| self.stopped())?;
         let (reply, answer) = oneshot::channel();
-        commands.send(command(reply)).map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())
+        commands.send(command(reply)).map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())
     }
 
     async fn end(&self, grace: Option<Duration>) -> Result<Drained> {
@@ -77,12 +84,33 @@ impl QueueBackend {
         }
     }
 
-    async fn open(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<SqliteStore>> {
+    async fn open(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
         let file = self.file(data_dir)?;
         let (namespace, backend) = (namespace.cloned(), self.name.clone());
-        let store = Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?);
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?);
         *lock(&self.store) = Some(Arc::clone(&store));
         Ok(store)
+    }
+
+    /// The store, when it is open but nothing runs here, and what it was opened with.
+    fn outside(&self) -> Option<(Arc<dyn Store>, BackendContext)> {
+        if self.runs_here() {
+            return None;
+        }
+        lock(&self.store).clone().zip(lock(&self.connected).clone())
+    }
+
+    fn runs_here(&self) -> bool {
+        lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_closed())
+    }
+
+    fn opened(&self) -> Result<Arc<dyn Store>> {
+        lock(&self.store).clone().ok_or_else(|| self.stopped())
+    }
+
+    fn stopped(&self) -> Error {
+        Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
     }
 
     /// Ends as a crash would: nothing is written or given back.
@@ -118,7 +146,7 @@ impl Backend for QueueBackend {
     /// # Errors
     /// Those of opening its file: `queue/unreadable`, `queue/corrupt`, `queue/newer_store`, `queue/locked`.
     async fn start(&self, ctx: BackendContext) -> Result<()> {
-        if lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_closed()) {
+        if self.runs_here() {
             return Ok(());
         }
         let store = self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
@@ -128,7 +156,22 @@ impl Backend for QueueBackend {
         Ok(())
     }
 
+    async fn connect(&self, ctx: BackendContext) -> Result<()> {
+        if self.runs_here() {
+            return Ok(());
+        }
+        self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
+        *lock(&self.connected) = Some(ctx);
+        Ok(())
+    }
+
     async fn enqueue(&self, request: RunRequest) -> Result<Enqueued> {
+        if let Some((store, ctx)) = self.outside() {
+            let run = requested(&ctx, &self.name, &request)?;
+            let is_new = store.push(vec![run]).await?.first().copied().unwrap_or_default();
+            let id = request.run_id;
+            return Ok(if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) });
+        }
         self.ask(|reply| Command::Enqueue(Box::new(request), reply)).await?
     }
 
@@ -144,6 +187,9 @@ impl Backend for QueueBackend {
     }
 
     async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
+        if let Some((store, _)) = self.outside() {
+            return cancelled(*run, &store.cancel(*run, CancelReason::Requested.as_str()).await?);
+        }
         self.ask(|reply| Command::Cancel(*run, reply)).await?
     }
 
@@ -165,6 +211,32 @@ impl Backend for QueueBackend {
 
     fn schedules(&self) -> Option<&dyn Schedules> {
         Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+}
+
+/// They are the store's, whether anything runs or not.
+#[async_trait]
+impl DeadLetters for QueueBackend {
+    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        self.opened()?.letters(filter).await
+    }
+
+    async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let pairs: Vec<_> = runs.iter().map(|run| (*run, RunId::manual(now))).collect();
+        self.opened()?.replay(&pairs).await
+    }
+
+    async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {
+        self.opened()?.hold(*run, reason).await
+    }
+
+    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+        self.opened()?.discard(runs).await
     }
 }
 

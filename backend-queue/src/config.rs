@@ -9,6 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::store::Retention;
+
 /// The shortest lease: it is renewed three times in its length, and a store takes a moment to answer.
 const SHORTEST_LEASE: Duration = Duration::from_millis(300);
 
@@ -31,6 +33,10 @@ pub struct QueueConfig {
     pub history_runs: usize,
     /// How many days an ended run is kept. 30 by default.
     pub history_days: u32,
+    /// How many dead letters are kept besides those that are held. 10,000 by default.
+    pub dead_letters: usize,
+    /// How many days a dead letter is kept that is not held. 90 by default.
+    pub dead_letter_days: u32,
 }
 
 /// What a commit waits for.
@@ -54,6 +60,8 @@ impl Default for QueueConfig {
             synchronous: Synchronous::Full,
             history_runs: 10_000,
             history_days: 30,
+            dead_letters: 10_000,
+            dead_letter_days: 90,
         }
     }
 }
@@ -103,11 +111,24 @@ impl QueueConfig {
             let message = format!("{:?} is shorter than 300ms", self.lease);
             faults.push(ArgsError::new("/lease", message).with_help("write lease = \"30s\""));
         }
-        if !(1..=36_500).contains(&self.history_days) {
-            let message = format!("{} is not between 1 and 36500", self.history_days);
-            faults.push(ArgsError::new("/history_days", message));
+        for (place, days) in
+            [("/history_days", self.history_days), ("/dead_letter_days", self.dead_letter_days)]
+        {
+            if !(1..=36_500).contains(&days) {
+                faults.push(ArgsError::new(place, format!("{days} is not between 1 and 36500")));
+            }
         }
         faults
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
+        Retention {
+            runs: self.history_runs,
+            age: days(self.history_days),
+            letters: self.dead_letters,
+            letter_age: days(self.dead_letter_days),
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use scheduler_core::{
     Result, Run, RunContext, RunId, RunIdentity, RunRequest, RunState, ScheduleStatus, Tier, Verdict,
     verdict,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::QueueConfig;
@@ -67,6 +68,28 @@ pub(crate) struct Driver {
     pub(crate) trouble: Option<String>,
 }
 
+/// Listens to the store beside the loop, until it is dropped.
+struct Changes(JoinHandle<()>);
+
+impl Changes {
+    fn listen(store: Arc<dyn Store>, tell: mpsc::Sender<()>) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                store.changed().await;
+                if tell.send(()).await.is_err() {
+                    return;
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A stop under way.
 struct Drain {
     reply: Reply<Drained>,
@@ -87,6 +110,8 @@ impl Driver {
         let mut renew_at = Instant::now() + self.config.lease / 3;
         let mut reap_at = Instant::now();
         let mut forget_at = Instant::now();
+        let (tell, mut changes) = mpsc::channel(1);
+        let _changes = Changes::listen(Arc::clone(&self.store), tell);
         loop {
             let drain_at = drain.as_ref().map(|drain| drain.deadline);
             tokio::select! {
@@ -108,6 +133,7 @@ impl Driver {
                     step_at = Instant::now();
                 }
                 () = sleep_until(step_at) => {}
+                Some(()) = changes.recv() => step_at = Instant::now(),
                 () = sleep(self.look_in().unwrap_or(SAFETY_POLL)), if drain.is_none() => {}
                 () = sleep_until(reap_at) => {
                     reap_at = Instant::now() + (self.config.lease / 4).min(Duration::from_secs(5));
@@ -150,7 +176,7 @@ impl Driver {
         for command in batch {
             match command {
                 Command::Enqueue(_, reply) if drain.is_some() => drop(reply.send(Err(self.stopped()))),
-                Command::Enqueue(request, reply) => match self.pushed(&request) {
+                Command::Enqueue(request, reply) => match requested(&self.ctx, &self.name, &request) {
                     Ok(run) => pushed.push((run, reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 },
@@ -186,28 +212,6 @@ impl Driver {
         Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
     }
 
-    fn pushed(&self, request: &RunRequest) -> Result<Pushed> {
-        let placed = self.ctx.tasks.find(&request.task).ok_or_else(|| {
-            Error::not_found("task/unknown", format!("no task `{}` in this process", request.task))
-        })?;
-        let size = serde_json::to_string(&request.params).map_or(0, |text| text.len());
-        if size > LARGEST_PARAMS {
-            let message = format!(
-                "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
-                 store them elsewhere and pass their place",
-                request.task
-            );
-            return Err(Error::invalid("queue/params_too_large", message));
-        }
-        let task = request.task.clone();
-        let mut run = Run::queued(request.run_id, task, self.name.clone(), Tier::Queue, request.fire_time);
-        run.origin = request.origin;
-        run.params = request.params.clone();
-        let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
-        let alone = placed.task.overlap != Overlap::Allow;
-        Ok(Pushed { run, due: request.due, priority: placed.task.priority.level(), max_attempts, alone })
-    }
-
     /// Adds what arrived together in one transaction.
     async fn push(&mut self, requests: Vec<(Pushed, Reply<Result<Enqueued>>)>) {
         if requests.is_empty() {
@@ -235,15 +239,11 @@ impl Driver {
         if let Some(flight) = self.flights.get(id) {
             flight.ctx.cancel(CancelReason::Requested);
         }
-        Ok(match self.store.cancel(id, CancelReason::Requested.as_str()).await? {
-            Cancel::Ended(run) => {
-                self.ctx.events.emit(&Event::RunEnded { run: &run, fence: 0 });
-                Cancelled::Prevented
-            }
-            Cancel::Marked => Cancelled::Requested,
-            Cancel::TooLate => Cancelled::AlreadyFinished,
-            Cancel::Unknown => return Err(Error::not_found("run/unknown", format!("no run {id}"))),
-        })
+        let answer = self.store.cancel(id, CancelReason::Requested.as_str()).await?;
+        if let Cancel::Ended(run) = &answer {
+            self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
+        }
+        cancelled(id, &answer)
     }
 
     /// Writes the ends and takes what is due; answers how long nothing more is to be done.
@@ -424,8 +424,7 @@ impl Driver {
     }
 
     async fn forget(&mut self) -> bool {
-        let age = Duration::from_secs(u64::from(self.config.history_days) * 86_400);
-        let forgotten = self.store.forget(self.config.history_runs, age, FORGOTTEN).await;
+        let forgotten = self.store.forget(&self.config.retention(), FORGOTTEN).await;
         forgotten.is_ok_and(|count| count >= FORGOTTEN as usize)
     }
 
@@ -482,6 +481,45 @@ impl Driver {
             self.ctx.events.emit(&Event::BackendUp { backend: &self.name });
         }
     }
+}
+
+/// What a store's answer to a wish to cancel means.
+///
+/// # Errors
+/// `run/unknown`.
+pub(crate) fn cancelled(id: RunId, answer: &Cancel) -> Result<Cancelled> {
+    match answer {
+        Cancel::Ended(_) => Ok(Cancelled::Prevented),
+        Cancel::Marked => Ok(Cancelled::Requested),
+        Cancel::TooLate => Ok(Cancelled::AlreadyFinished),
+        Cancel::Unknown => Err(Error::not_found("run/unknown", format!("no run {id}"))),
+    }
+}
+
+/// The run that a request asks for.
+///
+/// # Errors
+/// `task/unknown`, `queue/params_too_large`.
+pub(crate) fn requested(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> Result<Pushed> {
+    let placed = ctx.tasks.find(&request.task).ok_or_else(|| {
+        Error::not_found("task/unknown", format!("no task `{}` in this process", request.task))
+    })?;
+    let size = serde_json::to_string(&request.params).map_or(0, |text| text.len());
+    if size > LARGEST_PARAMS {
+        let message = format!(
+            "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
+             store them elsewhere and pass their place",
+            request.task
+        );
+        return Err(Error::invalid("queue/params_too_large", message));
+    }
+    let mut run =
+        Run::queued(request.run_id, request.task.clone(), backend.clone(), Tier::Queue, request.fire_time);
+    run.origin = request.origin;
+    run.params = request.params.clone();
+    let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
+    let alone = placed.task.overlap != Overlap::Allow;
+    Ok(Pushed { run, due: request.due, priority: placed.task.priority.level(), max_attempts, alone })
 }
 
 /// The run goes back into the queue, and the attempt does not count.

@@ -1,6 +1,6 @@
 //! What of a run only we read, as a store keeps it.
 
-use scheduler_core::{FailedAttempt, Name, Run, RunId, RunOrigin, RunState, Tier, Timestamp};
+use scheduler_core::{Adhoc, FailedAttempt, Name, Run, RunId, RunOrigin, RunState, Tier, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,10 @@ pub(crate) struct Envelope {
     failures: Vec<FailedAttempt>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     params: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adhoc: Option<Adhoc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay_of: Option<RunId>,
 }
 
 /// What an index knows of a run.
@@ -51,6 +55,8 @@ pub(crate) fn seal(run: &Run) -> String {
         output: run.output.clone(),
         failures: run.failures.clone(),
         params: run.params.clone(),
+        adhoc: run.adhoc.clone(),
+        replay_of: run.replay_of,
     };
     serde_json::to_string(&envelope).expect("an envelope has text keys only")
 }
@@ -77,6 +83,8 @@ pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<R
             run.output = envelope.output;
             run.failures = envelope.failures;
             run.params = envelope.params;
+            run.adhoc = envelope.adhoc;
+            run.replay_of = envelope.replay_of;
             run.next_attempt_at =
                 Some(due).filter(|_| attempt > 0 && matches!(state, RunState::Retrying | RunState::Queued));
             Ok(run)
@@ -113,6 +121,8 @@ mod tests {
         run.params.insert("k".into(), "日\u{0}".into());
         run.output = serde_json::json!({"a": [1.5, null]});
         run.record_failure(Timestamp::from_millis(3), "no");
+        run.adhoc = Some(Adhoc { job: Name::new("j").unwrap(), args: serde_json::json!([1]) });
+        run.replay_of = Some(RunId::manual(Timestamp::from_millis(7)));
         let again = open(Indexed { id: run.id, ..indexed() }, &seal(&run), &backend).unwrap();
         assert_eq!(again, run);
     }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use scheduler_core::{Name, Page, PageToken, Pause, Result, Run, RunFilter, RunId, RunState, Timestamp};
+use scheduler_core::{
+    DeadLetterFilter, DeadLetterPage, Name, Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId,
+    RunState, Timestamp,
+};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
@@ -21,7 +24,8 @@ use crate::sqlite_schema::{
     self, CANCELLED, FAILED, HELD, READY, RETRYING, RUNNING, SCHEDULED, SKIPPED, SNOOZED, SUCCEEDED,
 };
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Next, Pushed, Renewed, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Next, Pushed, Renewed, Retention, Standing, Stepped,
+    Store,
 };
 
 /// How many runs become ready in one step, so that no step takes long.
@@ -482,7 +486,28 @@ impl Store for SqliteStore {
         Ok(found.map_err(|error| self.failed(error))?.map(|(_, standing)| standing))
     }
 
-    async fn forget(&self, keep: usize, age: Duration, limit: u32) -> Result<usize> {
+    async fn letters(&self, _: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        Err(self.failed(sqlx::Error::RowNotFound))
+    }
+
+    async fn replay(&self, _: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+        Err(self.failed(sqlx::Error::RowNotFound))
+    }
+
+    async fn hold(&self, _: RunId, _: Option<&str>) -> Result<bool> {
+        Err(self.failed(sqlx::Error::RowNotFound))
+    }
+
+    async fn discard(&self, _: &[RunId]) -> Result<Vec<bool>> {
+        Err(self.failed(sqlx::Error::RowNotFound))
+    }
+
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
+        let Retention { runs: keep, age, .. } = *retention;
         let mut connection = self.writer.lock().await;
         let changed = async {
             let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -525,6 +550,9 @@ async fn page(
         Some(namespace) => query.push("namespace = ").push_bind(namespace.as_str()),
         None => query.push("true"),
     };
+    if let Some(run) = filter.run {
+        query.push(" AND id = ").push_bind(run.to_string());
+    }
     if let Some(task) = &filter.task {
         query.push(" AND task = ").push_bind(task.as_str());
     }

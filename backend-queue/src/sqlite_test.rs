@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::sqlite::SqliteStore;
 use crate::sqlite_clock::now;
 use crate::store::{
-    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Standing, Store,
+    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing, Store,
 };
 use crate::{QueueBackend, QueueConfig, Synchronous};
 
@@ -195,10 +195,15 @@ async fn history_keeps_the_newest_and_never_a_run_that_has_not_ended() {
     let taken = bench.claim(8, LONG_LEASE).await;
     let acks: Vec<Ack> = taken.iter().take(7).map(done).collect();
     bench.store.step(&acks, &NOTHING).await.unwrap();
-    let age = Duration::from_secs(3_600);
+    let retention = Retention {
+        runs: 3,
+        age: Duration::from_secs(3_600),
+        letters: 100,
+        letter_age: Duration::from_secs(3_600),
+    };
 
-    let forgotten = bench.store.forget(3, age, 100).await.unwrap();
-    let again = bench.store.forget(3, age, 100).await.unwrap();
+    let forgotten = bench.store.forget(&retention, 100).await.unwrap();
+    let again = bench.store.forget(&retention, 100).await.unwrap();
 
     let left = bench.store.runs(&RunFilter::all()).await.unwrap().runs;
     let ended = left.iter().filter(|run| run.state.is_end()).count();

@@ -8,7 +8,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use scheduler_core::{Cursor, Entry, Live, Name, Page, Pause, Result, Run, RunFilter, RunId, Timestamp};
+use scheduler_core::{
+    Cursor, DeadLetterFilter, DeadLetterPage, Entry, Live, Name, Page, Pause, Replayed, Result, Run,
+    RunFilter, RunId, Timestamp,
+};
 
 /// A place where runs are kept, for one namespace.
 #[async_trait]
@@ -52,9 +55,39 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Where a schedule stands and what lives of it.
     async fn standing(&self, task: &Name) -> Result<Option<Standing>>;
 
-    /// Forgets ended runs beyond `keep`, and those that ended longer than `age` ago; at most `limit` at once.
-    /// Answers how many.
-    async fn forget(&self, keep: usize, age: Duration, limit: u32) -> Result<usize>;
+    /// A page of dead letters, the newest fire first. Every run that fails is one, from the step on that ends it.
+    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage>;
+
+    /// Adds a run for each dead letter, under the id beside it, and takes the letter away in the same step: same
+    /// task, fire time, parameters, priority and most attempts, due now, naming its origin.
+    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>>;
+
+    /// Keeps a dead letter from replay and retention, or lets it go; says whether there is one.
+    async fn hold(&self, run: RunId, reason: Option<&str>) -> Result<bool>;
+
+    /// Takes dead letters away; says of each whether there was one. The run stays in history.
+    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>>;
+
+    /// Forgets what retention does not keep, at most `limit` runs at once; answers how many. A dead letter's run
+    /// is kept while it is one.
+    async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize>;
+
+    /// Resolves when somebody, maybe another process, may have added work. It may resolve for nothing, and who
+    /// waits looks from time to time all the same.
+    async fn changed(&self);
+}
+
+/// What is kept of what has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// The newest so many ended runs.
+    pub(crate) runs: usize,
+    /// For so long.
+    pub(crate) age: Duration,
+    /// The newest so many dead letters, besides those that are held.
+    pub(crate) letters: usize,
+    /// For so long.
+    pub(crate) letter_age: Duration,
 }
 
 /// A run to be added.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Clock, Events, Job, Name, Placement, Result, Run, RunHost, RunId, RunOrigin, RunState, StateStore, Task,
-    Tier, Timestamp, WeakScheduler,
+    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Result, Run, RunHost, RunId, RunOrigin,
+    RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -64,8 +64,26 @@ pub trait Backend: Debug + Send + Sync + 'static {
         self.stop(Duration::ZERO).await
     }
 
+    /// Opens what it keeps outside of the process without taking work from it: then [`enqueue`](Self::enqueue),
+    /// [`runs`](Self::runs), [`cancel`](Self::cancel) and the dead letters act on that, beside whoever runs it.
+    /// Does nothing while it runs.
+    ///
+    /// # Errors
+    /// `backend/not_kept_outside`, of kind `Unsupported`, when nothing is kept outside of the process; of kind
+    /// `Unavailable` when what keeps it does not answer.
+    async fn connect(&self, _: BackendContext) -> Result<()> {
+        let message =
+            format!("backend `{}` keeps nothing outside of the process that runs it", self.info().name);
+        Err(Error::unsupported("backend/not_kept_outside", message))
+    }
+
     /// The ability to fire tasks by itself.
     fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    /// The ability to keep what failed for good.
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         None
     }
 }
@@ -236,12 +254,22 @@ pub struct RunRequest {
     pub origin: RunOrigin,
     /// Parameters given when it was triggered.
     pub params: Map<String, Value>,
+    /// The job and args of a run without a configured task.
+    pub adhoc: Option<Adhoc>,
 }
 
 impl RunRequest {
     /// The run that a schedule fires.
     pub fn scheduled(run_id: RunId, task: Name, fire_time: Timestamp) -> Self {
-        Self { run_id, task, fire_time, due: fire_time, origin: RunOrigin::Schedule, params: Map::new() }
+        Self {
+            run_id,
+            task,
+            fire_time,
+            due: fire_time,
+            origin: RunOrigin::Schedule,
+            params: Map::new(),
+            adhoc: None,
+        }
     }
 
     /// A run that somebody asked for.
@@ -273,6 +301,8 @@ impl Enqueued {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunFilter {
+    /// Only this one.
+    pub run: Option<RunId>,
     /// Only those of this task.
     pub task: Option<Name>,
     /// Only those in one of these states; all when empty.
@@ -287,6 +317,11 @@ impl RunFilter {
     /// Every run, a page at a time.
     pub fn all() -> Self {
         Self::default()
+    }
+
+    /// One run.
+    pub fn of_run(run: RunId) -> Self {
+        Self { run: Some(run), ..Self::default() }
     }
 
     /// The runs of one task.
@@ -315,7 +350,8 @@ impl RunFilter {
 
     /// Whether a run belongs on the pages of this filter.
     pub fn matches(&self, run: &Run) -> bool {
-        self.task.as_ref().is_none_or(|task| *task == run.task)
+        self.run.is_none_or(|id| id == run.id)
+            && self.task.as_ref().is_none_or(|task| *task == run.task)
             && (self.states.is_empty() || self.states.contains(&run.state))
             && self.after.is_none_or(|after| PageToken::of(run) < after)
     }

@@ -11,6 +11,7 @@ pub mod conformance;
 mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;
+mod dead_letters;
 mod driven;
 mod driver;
 mod duration;
@@ -57,6 +58,7 @@ pub use classify::{
 pub use clock::SystemClock;
 pub use clock::{BoxFuture, Busy, Clock};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
+pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, Replayed};
 pub use duration::{DURATION_FORMS, Spelled, parse_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};
@@ -66,7 +68,7 @@ pub use placement::{Placement, Site, place};
 pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Schedule, SkipReason, Step, plan};
 pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};
 pub use retry::{Backoff, MIN_SNOOZE, RetryPolicy, Verdict, verdict};
-pub use run::{FailedAttempt, Run, RunOrigin, RunState};
+pub use run::{Adhoc, FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;
 pub use scheduler::{Scheduler, TriggerRequest, WeakScheduler};
 pub use secret::{Secret, SecretValue};

@@ -97,6 +97,22 @@ pub struct Run {
     /// Parameters given when it was triggered.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
+    /// The job and args of a run without a configured task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adhoc: Option<Adhoc>,
+    /// The dead letter that this run is a replay of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<RunId>,
+}
+
+/// What a run without a configured task runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adhoc {
+    /// The job; it must allow runs without a task where the run is executed.
+    pub job: Name,
+    /// Its args.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub args: Value,
 }
 
 /// An attempt that did not succeed.
@@ -130,6 +146,8 @@ impl Run {
             output: Value::Null,
             failures: Vec::new(),
             params: Map::new(),
+            adhoc: None,
+            replay_of: None,
         }
     }
 

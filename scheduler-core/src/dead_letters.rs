@@ -1,0 +1,148 @@
+//! Dead letters: failed runs that are kept to be looked at, replayed or discarded.
+
+use std::num::NonZeroUsize;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Name, PageToken, Result, Run, RunId, Timestamp};
+
+/// Keeps what failed for good, could not be read, or had no job.
+///
+/// A dead letter is a failed run; it stays in history as one. It leaves the dead letters when it is replayed or
+/// discarded, or by retention unless it is held.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// A page of dead letters, the newest fire first.
+    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage>;
+
+    /// Runs dead letters again, each as a new run of the same task, fire time and parameters that names its
+    /// origin, with every attempt before it. A replay and the letter's leaving are one step, so a letter is
+    /// replayed once, however often and by how many it is asked for. Answers in the order of `runs`.
+    async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>>;
+
+    /// Keeps a dead letter from replay and from retention, for this reason; `None` lets it go again. Says whether
+    /// there is such a letter.
+    async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool>;
+
+    /// Removes dead letters, held or not; their runs stay in history as long as others. Answers, in the order
+    /// of `runs`, whether there was such a letter.
+    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>>;
+}
+
+/// A failed run that is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The run: its error is the `reason`, its attempts, parameters and origin are those of the run.
+    pub run: Run,
+    /// When it became one.
+    pub died_at: Timestamp,
+    /// Why it is held, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// What was stored, where that could not be read: it cannot be replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+}
+
+impl DeadLetter {
+    /// A dead letter of a run that failed.
+    pub fn new(run: Run, died_at: Timestamp) -> Self {
+        Self { run, died_at, held: None, unreadable: None }
+    }
+
+    /// The error without what differs from run to run (numbers), by which letters are grouped.
+    pub fn error_pattern(&self) -> String {
+        let mut pattern = String::new();
+        for c in self.run.reason.as_deref().unwrap_or_default().chars() {
+            match c.is_ascii_digit() {
+                true if pattern.ends_with('#') => {}
+                true => pattern.push('#'),
+                false => pattern.push(c),
+            }
+        }
+        pattern
+    }
+}
+
+/// Which dead letters to show.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DeadLetterFilter {
+    /// Only that of this run.
+    pub run: Option<RunId>,
+    /// Only those of this task.
+    pub task: Option<Name>,
+    /// Only those behind this place in the order.
+    pub after: Option<PageToken>,
+    /// How many at most; 100 unless set.
+    pub limit: Option<NonZeroUsize>,
+}
+
+impl DeadLetterFilter {
+    /// Every dead letter, a page at a time.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The dead letter of one run.
+    pub fn of_run(run: RunId) -> Self {
+        Self { run: Some(run), ..Self::default() }
+    }
+
+    /// The dead letters of one task.
+    pub fn of_task(task: Name) -> Self {
+        Self { task: Some(task), ..Self::default() }
+    }
+
+    /// At most `limit` letters a page.
+    #[must_use]
+    pub fn limited(mut self, limit: usize) -> Self {
+        self.limit = NonZeroUsize::new(limit);
+        self
+    }
+
+    /// How many letters a page holds at most.
+    pub fn page_size(&self) -> usize {
+        self.limit.map_or(100, NonZeroUsize::get)
+    }
+}
+
+/// Some dead letters, and where the next page begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeadLetterPage {
+    /// The newest fire first.
+    pub letters: Vec<DeadLetter>,
+    /// The filter's `after` for the next page, if there is one.
+    pub next: Option<PageToken>,
+}
+
+/// What became of a dead letter that was to be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replayed {
+    /// As this run.
+    As(RunId),
+    /// There is no such letter.
+    Unknown,
+    /// It is held.
+    Held,
+    /// What was stored cannot be read.
+    Unreadable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tier;
+
+    #[test]
+    fn errors_that_differ_in_numbers_only_are_one_group() {
+        let name = |text| Name::new(text).unwrap();
+        let at = Timestamp::from_millis(0);
+        let mut run = Run::queued(RunId::manual(at), name("t"), name("queue"), Tier::Queue, at);
+        run.reason = Some("order 4711: HTTP 503 after 1.25s".into());
+        assert_eq!(DeadLetter::new(run, at).error_pattern(), "order #: HTTP # after #.#s");
+    }
+}
