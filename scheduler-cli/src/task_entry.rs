@@ -62,7 +62,9 @@ pub(crate) fn decode(
     fields.refuse("config/not_available", "fired_by", problem, faults);
     let pointer = fields.pointer().to_owned();
     fields.finish(faults);
-    TaskEntry { pointer, job, task, has_sound_args, is_sound: faults.len() == before }
+    // Whoever made the fields has told of a bad name.
+    let is_sound = faults.len() == before && task.name.as_str() == name;
+    TaskEntry { pointer, job, task, has_sound_args, is_sound }
 }
 
 /// The name, or another one where it is none: its fault is reported, and looking for others goes on.

@@ -325,6 +325,7 @@ args.env = { SMTP_PASSWORD = { env = "SURELY_NOT_SET" } }
     }
     assert!(text.stderr.contains("no secret in environment variable `SURELY_NOT_SET`"), "{}", text.stderr);
     assert!(text.stderr.contains("scheduler.toml has 5 errors"), "{}", text.stderr);
+    assert!(!text.stderr.contains("unnamed"), "a name that nobody wrote: {}", text.stderr);
 }
 
 #[test]
