@@ -91,7 +91,7 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = Error;
 
-    /// Reads RFC 3339 with its offset; digits past the millisecond are cut.
+    /// Reads RFC 3339 with its offset, which may have seconds; digits past the millisecond are cut.
     ///
     /// # Errors
     /// `time/bad_timestamp` when the text is no RFC 3339 date and time with an offset.
@@ -136,16 +136,23 @@ fn parse(text: &str) -> Option<Timestamp> {
         ms = (0..3).fold(0, |n, i| n * 10 + if i < digits { i64::from(bytes[at + 1 + i] - b'0') } else { 0 });
         at += 1 + digits;
     }
-    let offset_minutes = match bytes.get(at..)? {
+    let offset = match bytes.get(at..)? {
         b"Z" | b"z" => 0,
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+        [sign @ (b'+' | b'-'), _, _, b':', _, _, rest @ ..] => {
             let (hours, minutes) = (number(at + 1, at + 3)?, number(at + 4, at + 6)?);
-            let size = (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)?;
+            // Before a country had a standard time, its zone is off by seconds as well; RFC 9557 writes them.
+            let seconds = match rest {
+                [] => 0,
+                [b':', _, _] => number(at + 7, at + 9)?,
+                _ => return None,
+            };
+            let is_offset = hours < 24 && minutes < 60 && seconds < 60;
+            let size = is_offset.then_some(hours * 3_600 + minutes * 60 + seconds)?;
             if *sign == b'+' { size } else { -size }
         }
         _ => return None,
     };
-    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset_minutes * 60;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset;
     let millis = seconds * 1_000 + ms;
     (Timestamp::MIN.0..=Timestamp::MAX.0).contains(&millis).then_some(Timestamp(millis))
 }
@@ -201,6 +208,7 @@ mod tests {
             ("1969-12-31T23:59:59.999Z", -1),
             ("2000-02-29t00:00:00z", 951_782_400_000),
             ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+            ("1890-01-08T12:00:00+10:36:20", -2_523_911_780_000),
         ];
         for (text, millis) in cases {
             assert_eq!(text.parse::<Timestamp>().unwrap().as_millis(), millis, "{text}");
@@ -210,8 +218,14 @@ mod tests {
     #[test]
     fn other_texts_are_refused_by_name() {
         let cases = ["", "2026-12-01", "2026-02-30T00:00:00Z", "2026-12-01T24:00:00Z", "2026-12-01T00:00:00"];
-        for text in
-            cases.into_iter().chain(["0000-01-01T00:00:00Z", "2026-12-01T00:00:00.Z", "éé26-12-01T00:00:00Z"])
+        for text in cases
+            .into_iter()
+            .chain(["0000-01-01T00:00:00Z", "2026-12-01T00:00:00.Z", "éé26-12-01T00:00:00Z"])
+            .chain([
+                "2026-12-01T00:00:00+01:00:60",
+                "2026-12-01T00:00:00+01:00:0",
+                "2026-12-01T00:00:00+01:00:000",
+            ])
         {
             let error = text.parse::<Timestamp>().unwrap_err();
             assert_eq!(error.code(), "time/bad_timestamp", "{text}");
