@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::driver::{Command, Reply, cancelled, requested};
+#[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::Store;
 use crate::{QueueConfig, threads};
@@ -85,12 +86,22 @@ impl QueueBackend {
     }
 
     async fn open(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
-        let file = self.file(data_dir)?;
-        let (namespace, backend) = (namespace.cloned(), self.name.clone());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?);
+        let store = self.open_store(namespace, data_dir).await?;
         *lock(&self.store) = Some(Arc::clone(&store));
         Ok(store)
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn open_store(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
+        let file = self.file(data_dir)?;
+        let (namespace, backend) = (namespace.cloned(), self.name.clone());
+        Ok(Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn open_store(&self, _: Option<&Name>, _: Option<&Path>) -> Result<Arc<dyn Store>> {
+        let message = format!("this program was built without the store of `{}`", self.config.url);
+        Err(Error::unsupported("queue/no_store", format!("{message}; build it with the feature `sqlite`")))
     }
 
     /// The store, when it is open but nothing runs here, and what it was opened with.

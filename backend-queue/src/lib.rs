@@ -11,20 +11,27 @@
 //! - The end of a delivery counts only while no later one exists.
 //! - No fault of the store ends the process: what was to be written is written when it answers again.
 
+#![cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "without a store there is nothing to drive"))]
+
 mod apalis;
 mod backend;
 mod config;
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod conformance;
 mod driver;
 mod envelope;
 mod flight;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
 mod sqlite_clock;
+#[cfg(feature = "sqlite")]
 mod sqlite_error;
+#[cfg(feature = "sqlite")]
 mod sqlite_schedule;
+#[cfg(feature = "sqlite")]
 mod sqlite_schema;
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod sqlite_test;
 mod store;
 mod threads;
