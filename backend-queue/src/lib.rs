@@ -16,7 +16,8 @@
 mod apalis;
 mod backend;
 mod config;
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod conformance;
 mod driver;
 mod envelope;
@@ -31,7 +32,8 @@ mod sqlite_error;
 mod sqlite_schedule;
 #[cfg(feature = "sqlite")]
 mod sqlite_schema;
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod sqlite_test;
 mod store;
 mod threads;
