@@ -29,6 +29,11 @@ mod sqlite_clock;
 #[cfg(feature = "sqlite")]
 mod sqlite_error;
 #[cfg(feature = "sqlite")]
+mod sqlite_letters;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_letters_test;
+#[cfg(feature = "sqlite")]
 mod sqlite_schedule;
 #[cfg(feature = "sqlite")]
 mod sqlite_schema;

@@ -4,6 +4,7 @@
 //! an acknowledgement counts only while its fence is still the run's.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use crate::Synchronous;
 use crate::envelope::{self, Indexed};
 use crate::sqlite_clock::{now, since_boot};
 use crate::sqlite_error::failed;
+use crate::sqlite_letters;
 use crate::sqlite_schedule;
 use crate::sqlite_schema::{
     self, CANCELLED, FAILED, HELD, READY, RETRYING, RUNNING, SCHEDULED, SKIPPED, SNOOZED, SUCCEEDED,
@@ -31,6 +33,9 @@ use crate::store::{
 /// How many runs become ready in one step, so that no step takes long.
 const PROMOTED: i64 = 1_000;
 
+/// How often the file is looked at for changes of other processes; one look is a read of shared memory.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A queue in a file.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
@@ -40,6 +45,8 @@ pub(crate) struct SqliteStore {
     backend: Name,
     writer: Mutex<SqliteConnection>,
     reader: Mutex<SqliteConnection>,
+    /// The version of the file's content that [`Store::changed`] answered last.
+    seen: AtomicI64,
 }
 
 /// Everything that a run is read from.
@@ -63,8 +70,15 @@ impl SqliteStore {
     ) -> Result<Self> {
         let writer = Mutex::new(sqlite_schema::open(file, synchronous).await?);
         let reader = sqlite_schema::options(file, synchronous).connect().await;
-        let reader = Mutex::new(reader.map_err(|error| failed(error, file))?);
-        Ok(Self { file: file.to_owned(), namespace, backend, writer, reader })
+        let mut reader = reader.map_err(|error| failed(error, file))?;
+        let seen = data_version(&mut reader).await.map_err(|error| failed(error, file))?;
+        let (reader, seen) = (Mutex::new(reader), AtomicI64::new(seen));
+        Ok(Self { file: file.to_owned(), namespace, backend, writer, reader, seen })
+    }
+
+    /// The namespace whose runs are shown, if it is not every one's.
+    pub(crate) fn shown_namespace(&self) -> Option<&Name> {
+        self.namespace.as_ref()
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -75,7 +89,7 @@ impl SqliteStore {
         failed(error, &self.file)
     }
 
-    fn read(&self, row: &SqliteRow) -> Result<Run, Box<Run>> {
+    pub(crate) fn read(&self, row: &SqliteRow) -> Result<Run, Box<Run>> {
         let finished: Option<i64> = row.get("finished");
         let indexed = Indexed {
             // What the file holds besides our own ids and names is nobody's doing but its owner's.
@@ -100,10 +114,12 @@ impl SqliteStore {
             }
         };
         let written = sqlx::query(
-            "UPDATE run SET state = ?, due = coalesce(?, due), attempt = ?, lease_until = 0, finished = ?, \
-             envelope = ? WHERE id = ? AND fence = ? AND state = 4",
+            "UPDATE run SET state = ?1, died = CASE ?1 WHEN 11 THEN ?2 END, due = coalesce(?3, due), \
+             attempt = ?4, lease_until = 0, finished = ?5, envelope = ?6 \
+             WHERE id = ?7 AND fence = ?8 AND state = 4",
         )
         .bind(state)
+        .bind(now().as_millis())
         .bind(due)
         .bind(ack.run.attempt)
         .bind(ack.run.finished_at.map(Timestamp::as_millis))
@@ -270,7 +286,7 @@ impl SqliteStore {
     async fn bury(&self, change: &mut Transaction<'_, Sqlite>, seq: i64, mut run: Run) -> sqlx::Result<Run> {
         let at = now();
         run.finished_at = Some(at);
-        sqlx::query("UPDATE run SET state = 11, lease_until = 0, finished = ? WHERE seq = ?")
+        sqlx::query("UPDATE run SET state = 11, lease_until = 0, finished = ?1, died = ?1 WHERE seq = ?2")
             .bind(at.as_millis())
             .bind(seq)
             .execute(&mut **change)
@@ -388,7 +404,8 @@ impl Store for SqliteStore {
                     run.reason = Some(told.unwrap_or_else(|| spent.to_owned()));
                 }
                 sqlx::query(
-                    "UPDATE run SET state = ?, lease_until = 0, finished = ?, envelope = ? WHERE seq = ?",
+                    "UPDATE run SET state = ?1, died = CASE ?1 WHEN 11 THEN ?2 END, lease_until = 0, \
+                     finished = ?2, envelope = ?3 WHERE seq = ?4",
                 )
                 .bind(stored(run.state))
                 .bind(run.finished_at.map(Timestamp::as_millis))
@@ -486,24 +503,41 @@ impl Store for SqliteStore {
         Ok(found.map_err(|error| self.failed(error))?.map(|(_, standing)| standing))
     }
 
-    async fn letters(&self, _: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        Err(self.failed(sqlx::Error::RowNotFound))
+    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        let mut connection = self.reader.lock().await;
+        let page = sqlite_letters::page(self, &mut connection, filter).await;
+        page.map_err(|error| self.failed(error))
     }
 
-    async fn replay(&self, _: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
-        Err(self.failed(sqlx::Error::RowNotFound))
+    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+        let mut connection = self.writer.lock().await;
+        let replayed = sqlite_letters::replay(self, &mut connection, letters).await;
+        replayed.map_err(|error| self.failed(error))
     }
 
-    async fn hold(&self, _: RunId, _: Option<&str>) -> Result<bool> {
-        Err(self.failed(sqlx::Error::RowNotFound))
+    async fn hold(&self, run: RunId, reason: Option<&str>) -> Result<bool> {
+        let mut connection = self.writer.lock().await;
+        let held = sqlite_letters::hold(self.namespace(), &mut connection, run, reason).await;
+        held.map_err(|error| self.failed(error))
     }
 
-    async fn discard(&self, _: &[RunId]) -> Result<Vec<bool>> {
-        Err(self.failed(sqlx::Error::RowNotFound))
+    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+        let mut connection = self.writer.lock().await;
+        let discarded = sqlite_letters::discard(self.namespace(), &mut connection, runs).await;
+        discarded.map_err(|error| self.failed(error))
     }
 
     async fn changed(&self) {
-        std::future::pending::<()>().await;
+        loop {
+            let version = data_version(&mut *self.reader.lock().await).await;
+            // A file that does not answer now is no news; the caller looks from time to time all the same.
+            if let Ok(version) = version
+                && self.seen.swap(version, Ordering::Relaxed) != version
+            {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
@@ -511,28 +545,33 @@ impl Store for SqliteStore {
         let mut connection = self.writer.lock().await;
         let changed = async {
             let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let let_go = sqlite_letters::let_go(self.namespace(), &mut change, retention, limit).await?;
             let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-            // The end of the newest run that is one too many, found by walking the index from its young end.
-            let beyond: Option<i64> = sqlx::query_scalar(
-                "SELECT finished FROM run WHERE namespace = ? AND state >= 10 ORDER BY finished DESC \
-                 LIMIT 1 OFFSET ?",
+            // The newest run that is one too many, found by walking the index from its young end.
+            let beyond = sqlx::query(
+                "SELECT finished, seq FROM run WHERE namespace = ? AND state >= 10 AND died IS NULL \
+                 ORDER BY finished DESC, seq DESC LIMIT 1 OFFSET ?",
             )
             .bind(self.namespace())
             .bind(keep)
             .fetch_optional(&mut *change)
             .await?;
-            let oldest = (now() - age).as_millis();
+            let beyond = beyond.map(|row| (row.get::<i64, _>(0), row.get::<i64, _>(1)));
+            let oldest = ((now() - age).as_millis(), i64::MAX);
+            let (finished, seq) = beyond.map_or(oldest, |beyond| beyond.max(oldest));
             let forgotten = sqlx::query(
                 "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
-                 AND finished <= ? ORDER BY finished LIMIT ?)",
+                 AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?)",
             )
             .bind(self.namespace())
-            .bind(beyond.unwrap_or(i64::MIN).max(oldest))
-            .bind(limit)
+            .bind(finished)
+            .bind(seq)
+            .bind(i64::from(limit).saturating_sub(let_go))
             .execute(&mut *change)
             .await?;
             change.commit().await?;
-            Ok(usize::try_from(forgotten.rows_affected()).unwrap_or(0))
+            let count = forgotten.rows_affected().saturating_add(let_go.unsigned_abs());
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
         };
         changed.await.map_err(|error| self.failed(error))
     }
@@ -575,6 +614,11 @@ async fn page(
     let runs: Vec<Run> = rows.iter().take(filter.page_size()).map(read).collect();
     let next = runs.last().filter(|_| has_more).map(PageToken::of);
     Ok(Page { runs, next })
+}
+
+/// A number that differs once another connection has changed the file.
+async fn data_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await
 }
 
 fn stored(state: RunState) -> i64 {

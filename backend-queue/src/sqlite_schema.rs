@@ -12,7 +12,7 @@ use crate::sqlite_clock;
 use crate::sqlite_error::failed;
 
 /// The version of these tables; a newer one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
@@ -48,14 +48,15 @@ CREATE TABLE run (
     cancel TEXT,
     alone INTEGER NOT NULL,
     finished INTEGER,
-    envelope TEXT NOT NULL
+    envelope TEXT NOT NULL,
+    died INTEGER,
+    hold TEXT
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
 CREATE INDEX run_ready ON run (namespace, priority DESC, due, seq) WHERE state = 3;
 CREATE INDEX run_held ON run (namespace, task, seq) WHERE state = 5;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
 CREATE INDEX run_live ON run (namespace, task) WHERE state < 10;
-CREATE INDEX run_ended ON run (namespace, finished) WHERE state >= 10;
 CREATE INDEX run_shown ON run (namespace, fire_time DESC, id DESC);
 CREATE INDEX run_shown_of_task ON run (namespace, task, fire_time DESC, id DESC);
 CREATE TABLE schedule (
@@ -73,7 +74,24 @@ CREATE TABLE schedule (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
 INSERT INTO meta VALUES ('fence', 0), ('boot', '');
-PRAGMA user_version = 1;
+";
+
+/// What ended, for retention and to be shown. A dead letter is a run with `died`, the time at which it became
+/// one; it is held while `hold` says why.
+const ENDED: &str = "
+CREATE INDEX run_ended ON run (namespace, finished) WHERE state >= 10 AND died IS NULL;
+CREATE INDEX run_letter ON run (namespace, fire_time DESC, id DESC) WHERE died IS NOT NULL;
+CREATE INDEX run_letter_of_task ON run (namespace, task, fire_time DESC, id DESC) WHERE died IS NOT NULL;
+CREATE INDEX run_died ON run (namespace, died) WHERE died IS NOT NULL AND hold IS NULL;
+PRAGMA user_version = 2;
+";
+
+/// What makes the tables of version 1 those of version 2: whatever had failed becomes a dead letter.
+const FROM_1: &str = "
+ALTER TABLE run ADD COLUMN died INTEGER;
+ALTER TABLE run ADD COLUMN hold TEXT;
+UPDATE run SET died = finished WHERE state = 11;
+DROP INDEX run_ended;
 ";
 
 /// How a file is opened.
@@ -124,7 +142,8 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let row = sqlx::query("PRAGMA user_version").fetch_one(&mut *change).await.map_err(failed)?;
     match row.get::<i64, _>(0) {
-        0 => sqlx::raw_sql(TABLES).execute(&mut *change).await.map(drop).map_err(failed)?,
+        0 => run_all(&mut change, &[TABLES, ENDED]).await.map_err(failed)?,
+        1 => run_all(&mut change, &[FROM_1, ENDED]).await.map_err(failed)?,
         VERSION => {}
         newer => {
             let message = format!(
@@ -146,4 +165,11 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
         freed.map_err(failed)?;
     }
     change.commit().await.map_err(failed)
+}
+
+async fn run_all(connection: &mut SqliteConnection, scripts: &[&'static str]) -> sqlx::Result<()> {
+    for script in scripts {
+        sqlx::raw_sql(*script).execute(&mut *connection).await?;
+    }
+    Ok(())
 }

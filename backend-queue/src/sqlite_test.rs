@@ -9,7 +9,8 @@ use scheduler_core::{
     Backend, BackendContext, Enqueued, Entry, HealthStatus, JobDescriptor, Name, Placed, Run, RunFilter,
     RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp, place,
 };
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::sqlite::SqliteStore;
@@ -19,63 +20,76 @@ use crate::store::{
 };
 use crate::{QueueBackend, QueueConfig, Synchronous};
 
-const NO_LEASE: Duration = Duration::ZERO;
-const LONG_LEASE: Duration = Duration::from_secs(3_600);
+pub(crate) const NO_LEASE: Duration = Duration::ZERO;
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(3_600);
 
-struct Bench {
-    folder: TempDir,
-    store: SqliteStore,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) store: SqliteStore,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await.unwrap();
         Self { folder, store }
     }
 
     /// Another look at the file, past the store.
-    async fn raw(&self) -> SqliteConnection {
-        let file = self.folder.path().join("queue.db");
-        SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap()
+    pub(crate) async fn raw(&self) -> SqliteConnection {
+        raw(self.folder.path(), false).await
     }
 
-    async fn push(&self, count: usize, max_attempts: u32) -> Vec<RunId> {
+    pub(crate) async fn push(&self, count: usize, max_attempts: u32) -> Vec<RunId> {
         let runs: Vec<Pushed> = (0..count).map(|_| pushed(max_attempts)).collect();
         let ids = runs.iter().map(|pushed| pushed.run.id).collect();
         assert!(self.store.push(runs).await.unwrap().into_iter().all(|is_new| is_new));
         ids
     }
 
-    async fn claim(&self, limit: u32, lease: Duration) -> Vec<Delivery> {
+    pub(crate) async fn claim(&self, limit: u32, lease: Duration) -> Vec<Delivery> {
         self.store.step(&[], &Claim { limit, lease }).await.unwrap().claimed
     }
 
-    async fn state(&self, id: RunId) -> RunState {
+    pub(crate) async fn state(&self, id: RunId) -> RunState {
         let page = self.store.runs(&RunFilter::all()).await.unwrap();
         page.runs.iter().find(|run| run.id == id).unwrap().state
     }
 }
 
-async fn open(folder: &Path) -> scheduler_core::Result<SqliteStore> {
+/// A connection to the file in a folder, past any store.
+pub(crate) async fn raw(folder: &Path, may_create: bool) -> SqliteConnection {
+    let file = SqliteConnectOptions::new().filename(folder.join("queue.db"));
+    file.create_if_missing(may_create).connect().await.unwrap()
+}
+
+pub(crate) async fn open(folder: &Path) -> scheduler_core::Result<SqliteStore> {
     let (namespace, backend) = (Name::new("default").unwrap(), Name::new("queue").unwrap());
     SqliteStore::open(&folder.join("queue.db"), Synchronous::Normal, Some(namespace), backend).await
 }
 
-fn pushed(max_attempts: u32) -> Pushed {
+pub(crate) fn pushed(max_attempts: u32) -> Pushed {
     let (task, backend) = (Name::new("t").unwrap(), Name::new("queue").unwrap());
     let run = Run::queued(RunId::manual(now()), task, backend, Tier::Queue, now());
     Pushed { run, due: now(), priority: 5, max_attempts, alone: false }
 }
 
-fn done(delivery: &Delivery) -> Ack {
+pub(crate) fn done(delivery: &Delivery) -> Ack {
     let mut run = delivery.run.clone();
     run.state = RunState::Succeeded;
     run.finished_at = Some(now());
     Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
 }
 
-const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+pub(crate) fn failed(delivery: &Delivery) -> Ack {
+    let mut run = delivery.run.clone();
+    run.state = RunState::Failed;
+    run.finished_at = Some(now());
+    run.reason = Some("no".to_owned());
+    Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
+}
+
+pub(crate) const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
 
 #[tokio::test]
 async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
