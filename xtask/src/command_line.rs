@@ -4,7 +4,7 @@
 //! really ran. Children start in the workspace root; the printed line assumes the reader is there too.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
@@ -22,9 +22,10 @@ pub(crate) fn target_folder() -> String {
 /// A program, its arguments and the environment variables it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine {
-    variables: Vec<(&'static str, &'static str)>,
-    program: &'static str,
+    variables: Vec<(&'static str, String)>,
+    program: String,
     arguments: Vec<String>,
+    folder: PathBuf,
 }
 
 impl CommandLine {
@@ -33,9 +34,14 @@ impl CommandLine {
         Self::new("cargo", words)
     }
 
-    pub(crate) fn new(program: &'static str, words: &str) -> Self {
-        let arguments = words.split(' ').map(str::to_owned).collect();
-        Self { variables: Vec::new(), program, arguments }
+    pub(crate) fn new(program: &str, words: &str) -> Self {
+        Self::program(program).and(words.split(' '))
+    }
+
+    /// A program without arguments.
+    pub(crate) fn program(program: impl Into<String>) -> Self {
+        let folder = workspace_root().to_owned();
+        Self { variables: Vec::new(), program: program.into(), arguments: Vec::new(), folder }
     }
 
     pub(crate) fn and(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -43,15 +49,22 @@ impl CommandLine {
         self
     }
 
-    pub(crate) fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.variables.push((name, value));
+    pub(crate) fn with_variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Starts in this folder instead of the workspace root.
+    pub(crate) fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = folder.into();
         self
     }
 
     /// The child, ready to start, for callers that read its output.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(self.program);
-        command.args(&self.arguments).envs(self.variables.iter().copied()).current_dir(workspace_root());
+        let mut command = Command::new(&self.program);
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        command.args(&self.arguments).envs(variables).current_dir(&self.folder);
         command
     }
 
@@ -95,7 +108,7 @@ impl fmt::Display for CommandLine {
         for (name, value) in &self.variables {
             write!(f, "{name}={} ", quoted(value))?;
         }
-        f.write_str(self.program)?;
+        f.write_str(&quoted(&self.program))?;
         for argument in &self.arguments {
             write!(f, " {}", quoted(argument))?;
         }

@@ -11,6 +11,8 @@ mod alone;
 mod arrows;
 mod audit;
 mod backends;
+#[cfg_attr(not(test), expect(dead_code, reason = "the fault rows use the rest of it"))]
+mod built;
 mod check;
 mod codes;
 mod command_line;
@@ -20,15 +22,22 @@ mod examples;
 mod features;
 mod fuzz;
 mod house;
+mod integration;
 mod locks;
 mod manifest;
 mod metadata;
 mod new_backend;
 mod paths;
+#[expect(dead_code, reason = "the fault rows use the rest of it")]
+mod redis;
+#[expect(dead_code, reason = "the fault rows use the rest of it")]
+mod resp;
+mod scratch;
 mod steps;
 mod tally;
 mod template;
 mod test;
+mod tool;
 
 /// Checks, tests and audits the workspace.
 ///
@@ -56,6 +65,12 @@ enum Command {
         /// Run these suites only, without `check` [default: all]
         #[arg(value_enum, value_name = "SUITE")]
         suites: Vec<test::Suite>,
+    },
+    /// Run the suites that need a server beside one that is brought, used and stopped
+    Integration {
+        /// What to try
+        #[arg(value_enum)]
+        subject: integration::Subject,
     },
     /// Feed inputs that nobody thought of to what reads configuration and names
     ///
@@ -89,6 +104,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Check { parts } => check::run(&parts),
         Command::Test { suites } => test::run(&suites),
+        Command::Integration { subject } => integration::run(subject),
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Command::NewBackend { name, path } => new_backend::run(&name, path.as_deref()),
         Command::Docs => docs::run(),

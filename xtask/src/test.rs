@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::command_line::CommandLine;
 use crate::steps::{self, Step};
-use crate::{backends, check, examples, fuzz};
+use crate::{backends, check, examples, fuzz, integration};
 
 /// A suite that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
-    /// Unit, integration and documentation tests of the workspace
+    /// Unit, integration and documentation tests of the workspace, beside a Redis server
     Workspace,
     /// Each promise of a backend beside the broken backend that fails it
     ConformanceTable,
@@ -64,11 +63,7 @@ impl Suite {
     /// Each brings what it needs; a new suite is a new step here.
     fn step(self) -> Step {
         match self {
-            // Examples of cargo are built. Plain `cargo test`, because a machine may have no cargo plug-ins.
-            Self::Workspace => Step::suite(
-                "workspace tests",
-                CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast"),
-            ),
+            Self::Workspace => integration::workspace(),
             Self::ConformanceTable => backends::conformance_table(),
             Self::Examples => examples::suite(),
             Self::NewBackend => backends::new_backend(),

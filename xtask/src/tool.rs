@@ -1,0 +1,66 @@
+//! Programs of the machine that a suite needs. Root on Debian gets those that are missing; others are told which.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command_line::CommandLine;
+
+/// A program and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    /// The package of Debian that holds it.
+    pub(crate) package: &'static str,
+    /// What it does for us, as the end of "it …".
+    pub(crate) purpose: &'static str,
+}
+
+/// Makes sure that the program is there.
+///
+/// # Errors
+/// It is not and this process may not install it, or installing fails.
+pub(crate) fn ensure(tool: &Tool) -> Result<()> {
+    let Tool { program, package, purpose } = tool;
+    if answers(program) {
+        return Ok(());
+    }
+    if !is_root() || !answers("apt-get") {
+        bail!("there is no `{program}` on this machine (it {purpose}); install the package {package}");
+    }
+
+    println!("    there is no `{program}`; installing {package}");
+    let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
+    let installed = apt("update -qq")
+        .run()
+        .and_then(|()| apt("install -qq --yes --no-install-recommends").and([package.to_owned()]).run());
+    installed
+        .with_context(|| format!("cannot install {package}, and `{program}` is needed (it {purpose})"))?;
+    if !answers(program) {
+        bail!("the package {package} was installed, and there is still no `{program}` on the PATH");
+    }
+    Ok(())
+}
+
+/// Whether the program starts and says its version.
+pub(crate) fn answers(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_counts_only_when_it_answers() {
+        assert!(answers("cargo"));
+        assert!(!answers("false"));
+        assert!(!answers("no-such-program-anywhere"));
+    }
+}
