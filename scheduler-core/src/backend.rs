@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Result, Run, RunHost, RunId, RunOrigin,
-    RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
+    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Priority, Result, Run, RunHost, RunId,
+    RunOrigin, RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -256,6 +256,8 @@ pub struct RunRequest {
     pub params: Map<String, Value>,
     /// The job and args of a run without a configured task.
     pub adhoc: Option<Adhoc>,
+    /// Its own priority, in place of its task's.
+    pub priority: Option<Priority>,
 }
 
 impl RunRequest {
@@ -269,6 +271,7 @@ impl RunRequest {
             origin: RunOrigin::Schedule,
             params: Map::new(),
             adhoc: None,
+            priority: None,
         }
     }
 
@@ -333,6 +336,13 @@ impl RunFilter {
     #[must_use]
     pub fn limited(mut self, limit: usize) -> Self {
         self.limit = NonZeroUsize::new(limit);
+        self
+    }
+
+    /// Only those whose fire time is `at` or earlier.
+    #[must_use]
+    pub fn fired_up_to(mut self, at: Timestamp) -> Self {
+        self.after = Some(PageToken::before_all_up_to(at));
         self
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod fire;
 mod job;
+mod letters;
 mod lifecycle;
 mod name;
 mod placement;

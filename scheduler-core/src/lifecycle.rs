@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::scheduler::{Inner, Member};
-use crate::{BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Result, Scheduler};
+use crate::{BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Result, Scheduler};
 
 /// How long to wait before a backend that did not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -146,9 +146,9 @@ impl Inner {
         Ok(drained)
     }
 
-    /// Starts one backend and hands it its tasks; one that fails does not run.
-    async fn start_member(self: &Arc<Self>, member: &Member) -> Result<()> {
-        let ctx = BackendContext {
+    /// What every backend is given.
+    fn context(self: &Arc<Self>) -> BackendContext {
+        BackendContext {
             namespace: self.namespace.clone(),
             clock: Arc::clone(&self.clock),
             tasks: self.tasks.clone(),
@@ -156,9 +156,32 @@ impl Inner {
             events: self.events.clone(),
             scheduler: Scheduler(Arc::clone(self)).downgrade(),
             data_dir: self.data_dir.clone(),
-        };
+        }
+    }
+
+    /// Connects every backend, without starting any; answers those that keep something outside of the process.
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<Vec<Name>> {
+        let _turn = self.lifecycle.turn.lock().await;
+        let connecting = self.backends.iter().map(|member| member.backend.connect(self.context()));
+        let (mut connected, mut refused) = (Vec::new(), None);
+        for (member, answer) in self.backends.iter().zip(join_all(connecting).await) {
+            match answer {
+                Ok(()) => {
+                    member.standing().down = None;
+                    connected.push(member.info.name.clone());
+                }
+                Err(error) if error.code() == "backend/not_kept_outside" => {}
+                Err(error) if member.required => refused = refused.or(Some(error)),
+                Err(error) => member.standing().down = Some(error.to_string()),
+            }
+        }
+        refused.map_or(Ok(connected), Err)
+    }
+
+    /// Starts one backend and hands it its tasks; one that fails does not run.
+    async fn start_member(self: &Arc<Self>, member: &Member) -> Result<()> {
         member.set_phase(Phase::Starting);
-        let result = self.start_and_fill(member, ctx).await;
+        let result = self.start_and_fill(member, self.context()).await;
         let down = result.as_ref().err().map(ToString::to_string);
         if down.is_some() {
             member.set_phase(Phase::Stopped);

@@ -11,7 +11,7 @@ use crate::driver::Driver;
 use crate::lifecycle::{Lifecycle, Standing};
 use crate::{
     Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Error, Events, Health, Name, Page, PageToken,
-    Pause, Placed, Placement, Registry, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
+    Pause, Placed, Placement, Priority, Registry, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
     SchedulerBuilder, StateStore, Task, TaskBook, Timestamp,
 };
 
@@ -64,6 +64,8 @@ pub struct TriggerRequest {
     pub key: Option<String>,
     /// Parameters for the run.
     pub params: Map<String, Value>,
+    /// Its own priority, in place of its task's.
+    pub priority: Option<Priority>,
 }
 
 impl TriggerRequest {
@@ -90,6 +92,13 @@ impl TriggerRequest {
         self.params.insert(name.into(), value);
         self
     }
+
+    /// The same request with a priority of its own.
+    #[must_use]
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
 }
 
 impl Scheduler {
@@ -105,6 +114,16 @@ impl Scheduler {
     /// the next start begins anew.
     pub async fn start(&self) -> Result<()> {
         self.0.start().await
+    }
+
+    /// Opens what the backends keep outside of this process, all at once, and starts nothing; answers which of
+    /// them keep anything there. Then runs can be triggered, followed and cancelled, and dead letters looked after,
+    /// beside whoever runs them.
+    ///
+    /// # Errors
+    /// Those of the first required backend that does not answer.
+    pub async fn connect(&self) -> Result<Vec<Name>> {
+        self.0.connect().await
     }
 
     /// Stops every backend, all at once, letting runs end within `grace`. Does nothing while it is stopped.
@@ -129,7 +148,7 @@ impl Scheduler {
     /// `job/unknown`, `task/bad_args` (all faults in one message), `trigger/passed` for a trigger whose last
     /// fire time has passed, and those of placing it (codes `placement/…`).
     pub async fn submit(&self, task: Task) -> Result<Placement> {
-        let placed = Arc::new(self.0.placed(task)?);
+        let placed = self.0.placed(task)?;
         if let Some(trigger) = &placed.task.trigger {
             let now = self.0.clock.now();
             if trigger.next_after(now - Duration::from_millis(1)).is_none() {
@@ -137,6 +156,20 @@ impl Scheduler {
                 return Err(Error::invalid("trigger/passed", message));
             }
         }
+        self.accept(placed).await
+    }
+
+    /// Accepts a task as [`submit`](Self::submit) does, also one that never fires again: it can be triggered, and
+    /// where its schedule outlived the process, a fire that nobody served follows its misfire policy.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), except `trigger/passed`.
+    pub async fn define(&self, task: Task) -> Result<Placement> {
+        self.accept(self.0.placed(task)?).await
+    }
+
+    async fn accept(&self, placed: Placed) -> Result<Placement> {
+        let placed = Arc::new(placed);
         self.0.accept(&placed).await?;
         Ok(placed.placement.clone())
     }
@@ -170,8 +203,11 @@ impl Scheduler {
             None => RunId::manual(now),
         };
         let fire_time = request.at.unwrap_or(now);
-        let run =
-            RunRequest { params: request.params, ..RunRequest::manual(run_id, task.clone(), fire_time) };
+        let run = RunRequest {
+            params: request.params,
+            priority: request.priority,
+            ..RunRequest::manual(run_id, task.clone(), fire_time)
+        };
         self.0.enqueue(&placed, run).await
     }
 

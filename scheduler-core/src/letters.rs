@@ -1,0 +1,90 @@
+//! The dead letters of all backends as one list.
+
+use std::cmp::Reverse;
+
+use crate::{
+    DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, PageToken, Replayed, Result, RunId, Scheduler,
+};
+
+/// The place of a dead letter in the order.
+fn place(letter: &DeadLetter) -> PageToken {
+    PageToken::of(&letter.run)
+}
+
+impl Scheduler {
+    /// The dead letters of every backend that keeps them as one list, the newest fire first.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer.
+    pub async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        let mut letters = Vec::new();
+        // Behind the end of a page that has a next one, its backend may own more: nothing there is shown yet.
+        let mut horizon: Option<PageToken> = None;
+        for keeper in self.keepers() {
+            let page = keeper.letters(filter).await?;
+            horizon = horizon.max(page.next);
+            letters.extend(page.letters);
+        }
+        letters.retain(|letter| horizon.is_none_or(|horizon| place(letter) >= horizon));
+        letters.sort_unstable_by_key(|letter| Reverse(place(letter)));
+        let has_more = letters.len() > filter.page_size();
+        letters.truncate(filter.page_size());
+        let next = letters.last().filter(|_| has_more).map(place).or(horizon);
+        Ok(DeadLetterPage { letters, next })
+    }
+
+    /// Runs dead letters again, each once and as a new run of the same task, fire time and parameters; answers in
+    /// the order of `runs`.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer. What others did before that stays done.
+    pub async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
+        let mut answers = vec![Replayed::Unknown; runs.len()];
+        for keeper in self.keepers() {
+            let (places, rest) = left(runs, &answers, |answer| *answer == Replayed::Unknown);
+            for (place, answer) in places.into_iter().zip(keeper.replay(&rest).await?) {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Keeps a dead letter from replay and retention, for this reason; `None` lets it go again. Says whether there
+    /// is such a letter.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer.
+    pub async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {
+        for keeper in self.keepers() {
+            if keeper.hold(run, reason).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes dead letters; says of each, in the order of `runs`, whether there was one.
+    ///
+    /// # Errors
+    /// Those of the first backend that does not answer. What others did before that stays done.
+    pub async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+        let mut answers = vec![false; runs.len()];
+        for keeper in self.keepers() {
+            let (places, rest) = left(runs, &answers, |was_there| !was_there);
+            for (place, answer) in places.into_iter().zip(keeper.discard(&rest).await?) {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn keepers(&self) -> impl Iterator<Item = &dyn DeadLetters> {
+        self.0.backends.iter().filter_map(|member| member.backend.dead_letters())
+    }
+}
+
+/// The runs that nobody has answered for, with their places.
+fn left<T>(runs: &[RunId], answers: &[T], is_left: impl Fn(&T) -> bool) -> (Vec<usize>, Vec<RunId>) {
+    let unanswered = runs.iter().zip(answers).enumerate().filter(|(_, (_, answer))| is_left(answer));
+    unanswered.map(|(place, (run, _))| (place, *run)).unzip()
+}
