@@ -90,9 +90,9 @@ impl Engine {
         let mut run = self.new_run(&placed, request.run_id, request.fire_time);
         run.origin = request.origin;
         run.params = request.params;
-        let live = LiveRun::new(run, placed);
+        let mut live = LiveRun::new(run, placed);
+        live.priority = request.priority.unwrap_or(live.priority);
         if request.due > self.now() {
-            let mut live = live;
             live.run.state = RunState::Scheduled;
             let run = self.live.insert(live);
             self.set_timer(request.due, Timer::Due(run));
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     fn start_beside(&mut self, live: LiveRun) {
-        let priority = live.placed.task.priority;
+        let priority = live.priority;
         let run = self.live.insert(live);
         self.ready.push(priority, run);
     }
@@ -125,7 +125,7 @@ impl Engine {
 
     /// Adds a run to its task, to start at once or when its turn comes.
     fn admit(&mut self, key: TaskKey, mut live: LiveRun, entry: Entry) {
-        let priority = live.placed.task.priority;
+        let priority = live.priority;
         live.waits_for_turn = entry != Entry::Start;
         if entry == Entry::CancelOthers {
             self.replace_others(key);
@@ -156,14 +156,14 @@ impl Engine {
         task.running.push(run);
         if let Some(live) = self.live.get_mut(run) {
             live.waits_for_turn = false;
-            self.ready.push(live.placed.task.priority, run);
+            self.ready.push(live.priority, run);
         }
     }
 
     /// The time of a run has come: it was delayed, or waited for its next attempt.
     pub(crate) fn make_ready(&mut self, key: RunKey) {
         let Some(live) = self.live.get_mut(key) else { return };
-        let priority = live.placed.task.priority;
+        let priority = live.priority;
         match live.run.state {
             RunState::Scheduled => {
                 live.run.state = RunState::Queued;
@@ -258,6 +258,7 @@ impl Engine {
 
 impl LiveRun {
     fn new(run: Run, placed: Arc<Placed>) -> Self {
-        Self { run, placed, fence: 0, attempt: None, waits_for_turn: false }
+        let priority = placed.task.priority;
+        Self { run, placed, priority, fence: 0, attempt: None, waits_for_turn: false }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct LiveRun {
     pub(crate) run: Run,
     /// The definition it was fired under; an edit does not touch it.
     pub(crate) placed: Arc<Placed>,
+    /// Its task's, unless it was asked for with one of its own.
+    pub(crate) priority: Priority,
     /// The delivery it is at; 0 before the first.
     pub(crate) fence: u64,
     /// The attempt under way, if one is.
