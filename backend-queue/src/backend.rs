@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::driver::{Command, Reply, cancelled, requested};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
-use crate::store::Store;
+use crate::store::{Cancel, Store};
 use crate::{QueueConfig, threads};
 
 /// Runs tasks that must survive the process.
@@ -104,20 +104,31 @@ impl QueueBackend {
         Err(Error::unsupported("queue/no_store", format!("{message}; build it with the feature `sqlite`")))
     }
 
-    /// The store, when it is open but nothing runs here, and what it was opened with.
-    fn outside(&self) -> Option<(Arc<dyn Store>, BackendContext)> {
-        if self.runs_here() {
-            return None;
+    /// What it was connected with, while nothing runs here.
+    fn outside(&self) -> Option<BackendContext> {
+        lock(&self.connected).clone().filter(|_| !self.runs_here())
+    }
+
+    /// The store; `None` while nobody has put anything into it, which is no reason to make one.
+    async fn found(&self) -> Result<Option<Arc<dyn Store>>> {
+        let opened = lock(&self.store).clone();
+        match (opened, self.outside()) {
+            (Some(store), _) => Ok(Some(store)),
+            (None, Some(ctx)) if self.is_there(ctx.data_dir.as_deref()) => {
+                self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await.map(Some)
+            }
+            (None, Some(_)) => Ok(None),
+            (None, None) => Err(self.stopped()),
         }
-        lock(&self.store).clone().zip(lock(&self.connected).clone())
+    }
+
+    /// Whether there is a store already. A server is asked for its own.
+    fn is_there(&self, data_dir: Option<&Path>) -> bool {
+        !self.config.url.starts_with("sqlite:") || self.file(data_dir).is_ok_and(|file| file.exists())
     }
 
     fn runs_here(&self) -> bool {
         lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_closed())
-    }
-
-    fn opened(&self) -> Result<Arc<dyn Store>> {
-        lock(&self.store).clone().ok_or_else(|| self.stopped())
     }
 
     fn stopped(&self) -> Error {
@@ -171,14 +182,20 @@ impl Backend for QueueBackend {
         if self.runs_here() {
             return Ok(());
         }
-        self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
+        if self.is_there(ctx.data_dir.as_deref()) {
+            self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
+        }
         *lock(&self.connected) = Some(ctx);
         Ok(())
     }
 
     async fn enqueue(&self, request: RunRequest) -> Result<Enqueued> {
-        if let Some((store, ctx)) = self.outside() {
+        if let Some(ctx) = self.outside() {
             let run = requested(&ctx, &self.name, &request)?;
+            let store = match self.found().await? {
+                Some(store) => store,
+                None => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?,
+            };
             let is_new = store.push(vec![run]).await?.first().copied().unwrap_or_default();
             let id = request.run_id;
             return Ok(if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) });
@@ -187,19 +204,24 @@ impl Backend for QueueBackend {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
-        let opened = lock(&self.store).clone();
-        if let Some(store) = opened {
-            return store.runs(filter).await;
-        }
-        match self.file(None) {
-            Ok(file) if file.exists() => self.open(None, None).await?.runs(filter).await,
+        match self.found().await {
+            Ok(Some(store)) => store.runs(filter).await,
+            Err(error) if error.code() != "backend/stopped" => Err(error),
+            // Nobody has said which namespace: what is there is shown.
+            Err(_) if self.file(None).is_ok_and(|file| file.exists()) => {
+                self.open(None, None).await?.runs(filter).await
+            }
             _ => Ok(Page::default()),
         }
     }
 
     async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
-        if let Some((store, _)) = self.outside() {
-            return cancelled(*run, &store.cancel(*run, CancelReason::Requested.as_str()).await?);
+        if self.outside().is_some() {
+            let answer = match self.found().await? {
+                Some(store) => store.cancel(*run, CancelReason::Requested.as_str()).await?,
+                None => Cancel::Unknown,
+            };
+            return cancelled(*run, &answer);
         }
         self.ask(|reply| Command::Cancel(*run, reply)).await?
     }
@@ -233,21 +255,31 @@ impl Backend for QueueBackend {
 #[async_trait]
 impl DeadLetters for QueueBackend {
     async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        self.opened()?.letters(filter).await
+        match self.found().await? {
+            Some(store) => store.letters(filter).await,
+            None => Ok(DeadLetterPage::default()),
+        }
     }
 
     async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
+        let Some(store) = self.found().await? else { return Ok(vec![Replayed::Unknown; runs.len()]) };
         let now = Timestamp::from(std::time::SystemTime::now());
         let pairs: Vec<_> = runs.iter().map(|run| (*run, RunId::manual(now))).collect();
-        self.opened()?.replay(&pairs).await
+        store.replay(&pairs).await
     }
 
     async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {
-        self.opened()?.hold(*run, reason).await
+        match self.found().await? {
+            Some(store) => store.hold(*run, reason).await,
+            None => Ok(false),
+        }
     }
 
     async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
-        self.opened()?.discard(runs).await
+        match self.found().await? {
+            Some(store) => store.discard(runs).await,
+            None => Ok(vec![false; runs.len()]),
+        }
     }
 }
 

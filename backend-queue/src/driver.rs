@@ -519,7 +519,8 @@ pub(crate) fn requested(ctx: &BackendContext, backend: &Name, request: &RunReque
     run.params = request.params.clone();
     let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
     let alone = placed.task.overlap != Overlap::Allow;
-    Ok(Pushed { run, due: request.due, priority: placed.task.priority.level(), max_attempts, alone })
+    let priority = request.priority.unwrap_or(placed.task.priority).level();
+    Ok(Pushed { run, due: request.due, priority, max_attempts, alone })
 }
 
 /// The run goes back into the queue, and the attempt does not count.
