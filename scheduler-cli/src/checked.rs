@@ -21,7 +21,7 @@ use crate::task_entry::TaskEntry;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) settings: Settings,
-    /// The backends that could be made.
+    /// The backends that could be made, also those that nobody asked for.
     pub(crate) members: Vec<Member>,
     /// The tasks without a fault of their own, by name.
     pub(crate) tasks: Vec<CheckedTask>,
@@ -76,7 +76,7 @@ pub(crate) fn check(
     registry: &Registry,
     mut faults: Vec<Diagnostic>,
 ) -> Checked {
-    let (members, sites) = members::build(&settings, document, registry, &mut faults);
+    let (mut members, sites) = members::build(&settings, document, registry, &mut faults);
     let now = Timestamp::from(std::time::SystemTime::now());
     let mut tasks = Vec::new();
     if settings.tasks.is_empty() {
@@ -92,7 +92,7 @@ pub(crate) fn check(
             tasks.push(CheckedTask { task: entry.task, job, placement });
         }
     }
-    let members = members::without_unused(members, document, &tasks);
+    members::mark_unused(&mut members, document, &tasks);
     faults.sort_by(|a, b| position(a).cmp(&position(b)));
     Checked { settings, members, tasks, diagnostics: faults }
 }

@@ -14,13 +14,15 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::{DEFAULT_CONFIG, Session};
 use crate::{
-    verb_backends, verb_check, verb_classify, verb_completions, verb_config, verb_exec, verb_explain,
-    verb_history, verb_init, verb_jobs, verb_list, verb_next, verb_run, verb_version,
+    verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
+    verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_next, verb_run, verb_show,
+    verb_trigger, verb_version,
 };
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 findings or a run that did not succeed, 2 wrong command line or configuration,
-3 a backend cannot be reached, 4 not found, 5 held by another scheduler.";
+3 a daemon or backend cannot be reached, 4 not found, 5 the state of things forbids it, 6 part of several
+failed, 124 waited in vain.";
 
 /// Runs tasks where they belong: in this process, in a durable queue, or in a workflow engine.
 #[derive(Debug, Parser)]
@@ -57,8 +59,16 @@ enum Verb {
     Next(verb_next::Flags),
     /// Runs a task once, here and now.
     Exec(verb_exec::Flags),
-    /// Shows runs of the past, the newest first.
+    /// Asks for a run of a task that a durable tier keeps.
+    Trigger(verb_trigger::Flags),
+    /// Shows runs, the newest first.
     History(verb_history::Flags),
+    /// Shows everything that is known about a run.
+    Show(verb_show::Flags),
+    /// Ends a run that a durable tier keeps.
+    Cancel(verb_cancel::Flags),
+    /// Looks after dead letters: runs that failed for good and are kept.
+    Dlq(verb_dlq::Flags),
     /// Shows the configuration and where each value comes from, or the schema of one.
     Config(verb_config::Flags),
     /// Lists the kinds of backends that this program knows.
@@ -97,7 +107,11 @@ impl Verb {
             Self::List(flags) => verb_list::execute(session, &flags),
             Self::Next(flags) => verb_next::execute(session, &flags),
             Self::Exec(flags) => verb_exec::execute(session, &flags),
+            Self::Trigger(flags) => verb_trigger::execute(session, &flags),
             Self::History(flags) => verb_history::execute(session, &flags),
+            Self::Show(flags) => verb_show::execute(session, &flags),
+            Self::Cancel(flags) => verb_cancel::execute(session, &flags),
+            Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),
             Self::Backends(flags) => verb_backends::execute(session, &flags),
             Self::Jobs(flags) => verb_jobs::execute(session, &flags),

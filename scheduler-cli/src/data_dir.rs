@@ -19,12 +19,8 @@ impl DataDirLock {
     /// # Errors
     /// `data_dir/in_use` names the process that holds it; `data_dir/unusable`.
     pub(crate) fn take(folder: &Path) -> Result<Self, Failure> {
-        let unusable = |error: io::Error| {
-            let message = format!("cannot use data_dir {}: {error}", folder.display());
-            Failure::new(Exit::Usage, "data_dir/unusable", message)
-                .with_help("set `data_dir` in [scheduler] to a folder that can be written to")
-        };
-        create(folder).map_err(unusable)?;
+        let unusable = |error| unusable(folder, &error);
+        create(folder)?;
         let path = folder.join("scheduler.lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -53,10 +49,20 @@ fn in_use(folder: &Path, file: &mut File) -> Failure {
     Failure::new(Exit::Conflict, "data_dir/in_use", message).with_help(help)
 }
 
-fn create(folder: &Path) -> io::Result<()> {
+fn unusable(folder: &Path, error: &io::Error) -> Failure {
+    let message = format!("cannot use data_dir {}: {error}", folder.display());
+    Failure::new(Exit::Usage, "data_dir/unusable", message)
+        .with_help("set `data_dir` in [scheduler] to a folder that can be written to")
+}
+
+/// Makes the folder, readable by its owner only.
+///
+/// # Errors
+/// `data_dir/unusable`.
+pub(crate) fn create(folder: &Path) -> Result<(), Failure> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder.create(folder).map_err(|error| unusable(folder, &error))
 }

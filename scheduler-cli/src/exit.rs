@@ -17,8 +17,12 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// The named thing does not exist.
     NotFound = 4,
-    /// Something else holds what the command needs.
+    /// Something else holds what the command needs, or the state of things forbids it.
     Conflict = 5,
+    /// Of several things that were to be done, some were not.
+    PartOfBulk = 6,
+    /// What was waited for did not happen in time.
+    TimedOut = 124,
 }
 
 impl From<Exit> for ExitCode {

@@ -19,6 +19,8 @@ use crate::suggest::{list, suggestion};
 pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) role: BackendRole,
+    /// Whether the daemon has it: not if nobody asked for it and nothing is placed on it.
+    pub(crate) is_used: bool,
 }
 
 /// The backends that could be made, and every site a task may be placed on. The sites are `None` when a
@@ -58,7 +60,7 @@ pub(crate) fn build(
         }
         sites.push(Site { info, is_default: role.is_default, is_down: false });
         match built {
-            Ok(backend) => members.push(Member { backend, role }),
+            Ok(backend) => members.push(Member { backend, role, is_used: true }),
             Err(found) => {
                 let place = &section.pointer;
                 let told = |fault| args_fault::diagnose(document, place, "backend/bad_config", fault);
@@ -78,7 +80,7 @@ fn implied(settings: &Settings, registry: &Registry) -> (Vec<Member>, Option<Vec
         let config = Value::Object(Map::new());
         let data_dir = Some(settings.data_dir.clone());
         let backend = kind.build(&BackendSettings::new(kind.kind().clone(), config, data_dir)).ok()?;
-        Some(Member { backend, role: BackendRole::default() })
+        Some(Member { backend, role: BackendRole::default(), is_used: true })
     });
     let members: Vec<Member> = made.collect();
     let site = |member: &Member| Site { info: member.backend.info(), is_default: false, is_down: false };
@@ -86,21 +88,17 @@ fn implied(settings: &Settings, registry: &Registry) -> (Vec<Member>, Option<Vec
     (members, Some(sites))
 }
 
-/// Leaves out what nobody asked for: a durable tier without a task of its own would only make a file.
-pub(crate) fn without_unused(
-    members: Vec<Member>,
-    document: &Document,
-    tasks: &[CheckedTask],
-) -> Vec<Member> {
+/// Marks what nobody asked for: a durable tier without a task of its own would only make a file.
+pub(crate) fn mark_unused(members: &mut [Member], document: &Document, tasks: &[CheckedTask]) {
     if document.value("/backends").is_some() {
-        return members;
+        return;
     }
-    let is_used = |member: &Member| {
+    for member in members {
         let info = member.backend.info();
-        let placements = tasks.iter().filter_map(|task| task.placement.as_ref());
-        info.tier == Tier::Local || placements.into_iter().any(|placement| placement.backend == info.name)
-    };
-    members.into_iter().filter(is_used).collect()
+        let mut placements = tasks.iter().filter_map(|task| task.placement.as_ref());
+        member.is_used =
+            info.tier == Tier::Local || placements.any(|placement| placement.backend == info.name);
+    }
 }
 
 impl BackendSection {

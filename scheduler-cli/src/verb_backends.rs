@@ -35,7 +35,8 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn new(kind: &'a Registered<BackendKind>, members: &[Member]) -> Self {
         let name = kind.item.kind().as_str();
-        let of_kind = members.iter().map(|member| member.backend.info()).filter(|info| info.kind == name);
+        let used = members.iter().filter(|member| member.is_used).map(|member| member.backend.info());
+        let of_kind = used.filter(|info| info.kind == name);
         let sample = members::sample(&kind.item).map(|backend| backend.info());
         Self {
             kind: name,

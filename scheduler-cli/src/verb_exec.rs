@@ -22,8 +22,8 @@ use crate::orphans;
 use crate::output::{self, Format, OutputFlag};
 use crate::session::Session;
 use crate::signals::StopSignals;
-use crate::toml_file;
 use crate::verb_run::build;
+use crate::verb_trigger::param;
 
 /// Which task, and which of its runs.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ async fn run(
 ) -> Result<Report, Failure> {
     let mut signals = StopSignals::listen()?;
     // It is not started: a job reads history and settings through it.
-    let scheduler = build(checked, registry)?;
+    let scheduler = build(&checked.settings, &checked.members, registry)?;
     let identity = identity(checked, task, flags)?;
     let (run_id, fire_time) = (identity.run_id, identity.fire_time);
     let host = RunHost {
@@ -180,13 +180,4 @@ impl Report {
         let Self { task, run_id, attempt, outcome, .. } = self;
         format!("{task} {outcome} after {took}{reason}  (run {run_id}, attempt {attempt})\n")
     }
-}
-
-fn param(text: &str) -> Result<(String, Value), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    if key.is_empty() {
-        return Err("the key is empty; write KEY=VALUE".to_owned());
-    }
-    // A value is read as in an environment variable: as TOML, or else it is the text itself.
-    Ok((key.to_owned(), toml_file::parse_value(value).unwrap_or_else(|| value.into())))
 }

@@ -1,4 +1,4 @@
-//! `scheduler history`: the runs of the past over all tiers, whether the daemon runs or not.
+//! `scheduler history`: the runs of all tiers, whether the daemon runs or not.
 
 use clap::Args;
 use scheduler_core::{Name, Run, RunFilter, RunState, Spelled, Timestamp};
@@ -6,7 +6,7 @@ use scheduler_core::{Name, Run, RunFilter, RunState, Spelled, Timestamp};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
-use crate::past;
+use crate::outside;
 use crate::relative::relative;
 use crate::session::Session;
 use crate::table::table;
@@ -27,20 +27,22 @@ pub(crate) struct Flags {
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
-    let checked = session.load()?;
     let mut filter = RunFilter::all().limited(flags.count);
     filter.task.clone_from(&flags.task);
     if flags.failed {
         filter = filter.in_states(&[RunState::Failed]);
     }
-    let runs = match flags.count {
-        0 => Vec::new(),
-        _ => past::runs(&checked.members, &filter)?.runs,
-    };
-    // A task that was removed still has its past, so only one without any is unknown.
-    if let Some(task) = flags.task.as_ref().filter(|_| runs.is_empty()) {
-        checked.task(task.as_str())?;
-    }
+    let runs = outside::open(session, async |outside| {
+        let runs = match flags.count {
+            0 => Vec::new(),
+            _ => outside.scheduler.history(&filter).await?.runs,
+        };
+        // A task that was removed still has its past, so only one without any is unknown.
+        if let Some(task) = flags.task.as_ref().filter(|_| runs.is_empty()) {
+            outside.checked.task(task.as_str())?;
+        }
+        Ok(runs)
+    })?;
     let now = Timestamp::from(std::time::SystemTime::now());
     output::many(flags.output.format, "runs", &runs, || {
         let header = ["RUN", "TASK", "FIRED", "RESULT", "ATTEMPT", "TOOK", "REASON"];

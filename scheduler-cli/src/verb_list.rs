@@ -3,18 +3,21 @@
 use std::collections::HashMap;
 
 use clap::Args;
-use scheduler_core::{Name, Run, RunState, Tier, Timestamp};
+use scheduler_core::{Name, Run, RunFilter, RunState, Scheduler, Tier, Timestamp};
 use serde::Serialize;
 
 use crate::checked::CheckedTask;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
-use crate::past;
+use crate::outside;
 use crate::relative::relative;
 use crate::schedule;
 use crate::session::Session;
 use crate::table::table;
+
+/// How many runs are read at a time.
+const PAGE: usize = 10_000;
 
 /// How to print it.
 #[derive(Debug, Args)]
@@ -76,14 +79,33 @@ fn next(task: &CheckedTask, last: Option<&Run>, now: Timestamp) -> Option<Timest
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
-    let checked = session.load()?;
-    let now = Timestamp::from(std::time::SystemTime::now());
-    let last: HashMap<Name, Run> = past::last_runs(&checked.members, checked.tasks.len())?;
-    let rows: Vec<Row<'_>> =
-        checked.tasks.iter().map(|task| Row::new(task, last.get(&task.task.name), now)).collect();
-    output::many(flags.output.format, "tasks", &rows, || {
-        let header = ["NAME", "TIER", "SCHEDULE", "NEXT", "LAST", "RESULT"];
-        table(&header, 2, rows.iter().map(|row| row.cells(now)))
-    })?;
-    Ok(Exit::Done)
+    outside::open(session, async |outside| {
+        let tasks = &outside.checked.tasks;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let last = last_runs(&outside.scheduler, tasks.len()).await?;
+        let rows: Vec<Row<'_>> =
+            tasks.iter().map(|task| Row::new(task, last.get(&task.task.name), now)).collect();
+        output::many(flags.output.format, "tasks", &rows, || {
+            let header = ["NAME", "TIER", "SCHEDULE", "NEXT", "LAST", "RESULT"];
+            table(&header, 2, rows.iter().map(|row| row.cells(now)))
+        })?;
+        Ok(Exit::Done)
+    })
+}
+
+/// The newest run of each of `count` tasks.
+async fn last_runs(scheduler: &Scheduler, count: usize) -> Result<HashMap<Name, Run>, Failure> {
+    let mut last: HashMap<Name, Run> = HashMap::new();
+    let mut filter = RunFilter::all().limited(PAGE);
+    while last.len() < count {
+        let page = scheduler.history(&filter).await?;
+        for run in page.runs {
+            last.entry(run.task.clone()).or_insert(run);
+        }
+        filter.after = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    Ok(last)
 }

@@ -14,10 +14,12 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
 use crate::log::{self, LogFormat};
+use crate::members::Member;
 use crate::origin::Origin;
 use crate::orphans;
 use crate::relative::rough;
 use crate::session::Session;
+use crate::settings::Settings;
 use crate::signals::StopSignals;
 use crate::tally::Tally;
 use crate::verb_check::{print_warnings, summary};
@@ -71,7 +73,8 @@ fn run(session: &Session, flags: &Flags, format: LogFormat) -> Result<Exit, Fail
 
 async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>) -> Result<Exit, Failure> {
     let mut signals = StopSignals::listen()?;
-    let scheduler = build(checked, registry)?;
+    let used: Vec<Member> = checked.members.iter().filter(|member| member.is_used).cloned().collect();
+    let scheduler = build(&checked.settings, &used, registry)?;
     let tally = Tally::listen(scheduler.events());
     submit(&scheduler, checked).await?;
     let began = tokio::time::Instant::now();
@@ -94,13 +97,17 @@ async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>)
     Ok(exit)
 }
 
-/// The scheduler of a configuration; nothing runs yet.
-pub(crate) fn build(checked: &Checked, registry: Registry) -> Result<Scheduler, Failure> {
+/// The scheduler of a configuration over these backends; nothing runs yet.
+pub(crate) fn build(
+    settings: &Settings,
+    members: &[Member],
+    registry: Registry,
+) -> Result<Scheduler, Failure> {
     let builder = Scheduler::builder(Arc::new(SystemClock::new()))
-        .namespace(checked.settings.namespace.clone())
-        .data_dir(&checked.settings.data_dir)
+        .namespace(settings.namespace.clone())
+        .data_dir(&settings.data_dir)
         .registry(registry);
-    let members = checked.members.iter().cloned();
+    let members = members.iter().cloned();
     Ok(members.fold(builder, |builder, member| builder.backend_as(member.backend, member.role)).build()?)
 }
 
@@ -114,11 +121,8 @@ fn not_started(error: Error) -> Failure {
 /// Hands over every task before anything starts, so that a refusal leaves nothing behind.
 async fn submit(scheduler: &Scheduler, checked: &Checked) -> Result<(), Failure> {
     for task in &checked.tasks {
-        match scheduler.submit(task.task.clone()).await {
-            // The check has warned of it.
-            Err(error) if error.code() == "trigger/passed" => {}
-            answer => drop(answer?),
-        }
+        // One that never fires again was warned of; it can still be triggered.
+        scheduler.define(task.task.clone()).await?;
     }
     Ok(())
 }

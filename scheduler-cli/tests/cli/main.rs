@@ -20,6 +20,9 @@ mod durable;
 mod exec;
 #[cfg(test)]
 mod first_minutes;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
