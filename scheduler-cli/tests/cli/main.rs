@@ -22,6 +22,9 @@ mod exec;
 mod first_minutes;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
+mod letters;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
 mod outside;
 #[cfg(test)]
 mod placement;

@@ -7,7 +7,7 @@ use crate::bench::{Answer, Bench, lines_of};
 use crate::daemon::appears;
 
 /// A durable task that runs when it is asked to.
-fn durable(name: &str, script: &str, more: &str) -> String {
+pub(crate) fn durable(name: &str, script: &str, more: &str) -> String {
     format!(
         "[tasks.{name}]\njob = \"exec\"\ntier = \"queue\"\ntimeout = \"60s\"\n{more}\n\
          [tasks.{name}.args]\nshell = true\nprogram = '''{script}'''\n"

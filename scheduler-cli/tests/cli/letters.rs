@@ -1,0 +1,147 @@
+//! Dead letters: what failed for good is kept, looked at, replayed, held and discarded from outside.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, lines_of};
+use crate::outside::{durable, json_of};
+
+/// A task that fails unless the file `mended` is there, and one that always fails.
+fn bench() -> Bench {
+    let once = "retry = { max_attempts = 1 }";
+    let picky =
+        "echo \"$SCHEDULER_RUN_ID\" >> attempts; [ -e mended ] || { echo order 4711 lost >&2; exit 3; }";
+    Bench::new(&format!("{}{}", durable("picky", picky, once), durable("hopeless", "exit 4", once)))
+}
+
+/// Asks for a run of each of these tasks and lets a daemon run them; the ids in the same order.
+fn fail(bench: &Bench, tasks: &[&str]) -> Vec<String> {
+    let ask = |task: &&str| json_of(bench, &["trigger", task])["run_id"].as_str().unwrap().to_owned();
+    let runs = tasks.iter().map(ask).collect();
+    serve(bench);
+    runs
+}
+
+/// A daemon until nothing waits any more.
+fn serve(bench: &Bench) {
+    let mut daemon = bench.daemon(&[]);
+    let waits = |run: &Value| ["queued", "running", "scheduled"].iter().any(|state| run["state"] == *state);
+    let runs = || json_of(bench, &["history", "-n", "100"])["runs"].as_array().unwrap().clone();
+    while runs().iter().any(waits) {
+        std::thread::yield_now();
+    }
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.line(&["drained"]);
+    daemon.end();
+}
+
+fn letters(bench: &Bench) -> Vec<Value> {
+    json_of(bench, &["dlq", "list"])["letters"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_dead_letter_is_replayed_once_and_both_runs_know_of_each_other() {
+    let bench = bench();
+    let run = fail(&bench, &["picky"]).remove(0);
+    let listed = letters(&bench);
+    bench.write("mended", "");
+
+    let replayed = json_of(&bench, &["dlq", "replay", &run]);
+    let again = bench.run(&["dlq", "replay", &run, "-o", "json"]);
+    serve(&bench);
+
+    let new = replayed["letters"][0]["new_run_id"].as_str().unwrap();
+    assert_eq!((listed.len(), &listed[0]["run"]["id"]), (1, &json!(run)));
+    assert_eq!(listed[0]["run"]["reason"], "exit code 3: order 4711 lost");
+    assert_eq!(listed[0]["error_pattern"], "exit code #: order # lost");
+    assert_eq!((&replayed["settled"], &replayed["letters"][0]["result"]), (&json!(1), &json!("replayed")));
+    assert_eq!((again.code, &again.json()["error"]["code"]), (4, &json!("dlq/unknown")));
+    assert!(again.json()["error"]["message"].as_str().unwrap().contains("it is failed"), "{again:?}");
+    let (old_run, new_run) = (json_of(&bench, &["show", &run]), json_of(&bench, &["show", new]));
+    assert_eq!((&new_run["run"]["state"], &new_run["run"]["replay_of"]), (&json!("succeeded"), &json!(run)));
+    assert_eq!(new_run["run"]["fire_time"], old_run["run"]["fire_time"]);
+    for shown in [&old_run, &new_run] {
+        let ids: Vec<&Value> =
+            shown["lineage"].as_array().unwrap().iter().map(|run| &run["run_id"]).collect();
+        assert_eq!(ids, [&json!(run), &json!(new)]);
+    }
+    let (old_text, new_text) = (bench.run(&["show", &run]).stdout, bench.run(&["show", new]).stdout);
+    assert!(old_text.contains(&format!("replayed as  {new} (succeeded)")), "{old_text}");
+    assert!(new_text.contains(&format!("replay of  {run} (failed)")), "{new_text}");
+    assert_eq!((letters(&bench).len(), lines_of(&bench.path("attempts"))), (0, 2));
+}
+
+#[test]
+fn a_held_letter_is_neither_replayed_nor_taken_by_a_filter_until_it_is_released() {
+    let bench = bench();
+    let run = fail(&bench, &["hopeless"]).remove(0);
+
+    let held = json_of(&bench, &["dlq", "hold", &run, "--reason", "asked the vendor"]);
+    let refused = bench.run(&["dlq", "replay", &run, "-o", "json"]);
+    let by_filter = json_of(&bench, &["dlq", "discard", "--all", "--yes"]);
+    let shown = bench.run(&["dlq", "show", &run]);
+    let released = json_of(&bench, &["dlq", "release", &run]);
+    let replayed = json_of(&bench, &["dlq", "replay", &run]);
+
+    assert_eq!((&held["held"], &released["held"]), (&json!("asked the vendor"), &Value::Null));
+    assert_eq!((refused.code, &refused.json()["error"]["code"]), (5, &json!("dlq/held")));
+    assert!(refused.json()["error"]["help"].as_str().unwrap().contains("dlq release"), "{refused:?}");
+    assert_eq!(by_filter["settled"], 0);
+    assert!(shown.stdout.contains("held: asked the vendor"), "{shown:?}");
+    assert_eq!(replayed["settled"], 1);
+    assert_eq!(bench.run(&["dlq", "hold", &run]).code, 2, "without a reason");
+}
+
+#[test]
+fn a_filter_wants_a_confirmation_and_shows_what_it_would_take() {
+    let bench = bench();
+    fail(&bench, &["picky", "hopeless", "hopeless"]);
+
+    let unconfirmed = bench.run(&["dlq", "discard", "--task", "hopeless", "-o", "json"]);
+    let text = bench.run(&["dlq", "replay", "--all"]);
+    let dry = json_of(&bench, &["dlq", "discard", "--task", "hopeless", "--dry-run"]);
+    assert_eq!((unconfirmed.code, &unconfirmed.json()["error"]["code"]), (2, &json!("dlq/unconfirmed")));
+    assert!(text.stderr.contains("would replay 3 dead letters") && text.stderr.contains("--yes"), "{text:?}");
+    assert_eq!((&dry["dry_run"], &dry["settled"], letters(&bench).len()), (&json!(true), &json!(2), 3));
+
+    let discarded = json_of(&bench, &["dlq", "discard", "--task", "hopeless", "--yes"]);
+    assert_eq!((&discarded["settled"], letters(&bench).len()), (&json!(2), 1));
+    assert_eq!(json_of(&bench, &["history", "--failed"])["runs"].as_array().unwrap().len(), 3);
+    let none = json_of(&bench, &["dlq", "replay", "--error", "exit code #", "--yes"]);
+    let group = json_of(&bench, &["dlq", "replay", "--error", "exit code #: order # lost", "--yes"]);
+    assert_eq!((&none["settled"], &group["settled"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+fn letters_are_grouped_by_what_they_say_and_several_are_settled_as_far_as_it_goes() {
+    let bench = bench();
+    let runs = fail(&bench, &["hopeless", "picky", "hopeless"]);
+
+    let groups = json_of(&bench, &["dlq", "list", "--group"])["groups"].clone();
+    let table = bench.run(&["dlq", "list", "--group"]);
+    json_of(&bench, &["dlq", "discard", &runs[0]]);
+    let part = bench.run(&["dlq", "discard", &runs[0], &runs[1], "-o", "json"]);
+
+    assert_eq!((&groups[0]["error_pattern"], &groups[0]["letters"]), (&json!("exit code #"), &json!(2)));
+    assert_eq!((&groups[0]["tasks"], &groups[1]["letters"]), (&json!(["hopeless"]), &json!(1)));
+    assert!(
+        table.stdout.contains("LETTERS") && table.stdout.contains("exit code #: order # lost"),
+        "{table:?}"
+    );
+    assert_eq!((part.code, &part.json()["settled"], &part.json()["refused"]), (6, &json!(1), &json!(1)));
+}
+
+#[test]
+fn what_the_last_durable_task_left_is_looked_after_when_it_is_gone() {
+    let bench = bench();
+    let runs = fail(&bench, &["hopeless", "picky"]);
+    bench.write(
+        "scheduler.toml",
+        "[tasks.other]\njob = \"exec\"\nargs.program = \"true\"\ntimeout = \"5s\"\n",
+    );
+
+    assert_eq!(letters(&bench).len(), 2);
+    assert_eq!(json_of(&bench, &["show", &runs[0]])["dead_letter"]["error_pattern"], "exit code #");
+    assert_eq!(json_of(&bench, &["history", "hopeless"])["runs"][0]["id"], json!(runs[0]));
+    assert_eq!(json_of(&bench, &["dlq", "discard", &runs[0]])["settled"], 1);
+    assert_eq!(json_of(&bench, &["dlq", "replay", "--all", "--yes"])["settled"], 1);
+}
