@@ -1,7 +1,7 @@
 //! The tables of the SQLite store, and who may open them.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scheduler_core::{Error, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -16,6 +16,9 @@ const VERSION: i64 = 2;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+
+/// How soon opening is tried again that was refused without waiting.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 /// The states, as numbers, so that an index can hold one kind of them: below [`READY`] a run waits for its
 /// time, above [`RUNNING`] it has ended.
@@ -115,10 +118,28 @@ pub(crate) fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOpt
 /// `queue/unreadable`, `queue/newer_store`, and those of SQLite.
 pub(crate) async fn open(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
     create_private(file)?;
-    let opened = options(file, synchronous).connect().await;
-    let mut connection = opened.map_err(|error| failed(error, file))?;
+    let mut connection = connect(file, synchronous).await?;
     prepare(&mut connection, file).await?;
     Ok(connection)
+}
+
+/// A connection to a file that is there.
+///
+/// Of several that open a new file at once one turns on WAL, and SQLite refuses the others without waiting
+/// (<https://sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>); so the waiting is done here.
+///
+/// # Errors
+/// Those of SQLite; `queue/locked` after as long as any statement waits.
+pub(crate) async fn connect(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
+    let start = Instant::now();
+    loop {
+        match options(file, synchronous).connect().await.map_err(|error| failed(error, file)) {
+            Err(error) if error.code() == "queue/locked" && start.elapsed() < BUSY => {
+                tokio::time::sleep(BUSY_RETRY).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Nobody but its owner reads a queue: parameters may be anything.
