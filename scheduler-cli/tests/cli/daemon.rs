@@ -275,9 +275,10 @@ fn a_killed_daemon_leaves_nothing_beside_the_next_one() {
     first.end();
     assert!(Path::new(&format!("/proc/{pid}")).exists());
 
-    let mut second = bench.daemon(&["--for", "100ms"]);
-    second.line(&["ended process", &pid, "task long"]);
+    let second = bench.daemon(&["--for", "100ms"]);
+    second.end();
 
+    // Any scheduler that starts does it, also one of another test.
     vanishes(&pid);
 }
 
