@@ -13,7 +13,10 @@ use scheduler_core::{
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::config::StoreKind;
 use crate::driver::{Command, Reply, cancelled, requested};
+#[cfg(feature = "redis")]
+use crate::redis_store::RedisStore;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};
@@ -40,7 +43,7 @@ pub fn kind() -> BackendKind {
         backend.data_dir.clone_from(&settings.data_dir);
         Ok(Arc::new(backend) as Arc<dyn Backend>)
     };
-    BackendKind::new("queue", Tier::Queue, "durable, on embedded SQLite", build)
+    BackendKind::new("queue", Tier::Queue, "durable, on embedded SQLite or on Redis", build)
         .with_schema(QueueConfig::schema())
 }
 
@@ -91,17 +94,41 @@ impl QueueBackend {
         Ok(store)
     }
 
-    #[cfg(feature = "sqlite")]
     async fn open_store(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
+        match self.config.store() {
+            Some(StoreKind::Redis) => self.open_redis(namespace).await,
+            Some(StoreKind::Sqlite(_)) | None => self.open_sqlite(namespace, data_dir).await,
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn open_sqlite(&self, namespace: Option<&Name>, data_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
         let file = self.file(data_dir)?;
         let (namespace, backend) = (namespace.cloned(), self.name.clone());
         Ok(Arc::new(SqliteStore::open(&file, self.config.synchronous, namespace, backend).await?))
     }
 
     #[cfg(not(feature = "sqlite"))]
-    async fn open_store(&self, _: Option<&Name>, _: Option<&Path>) -> Result<Arc<dyn Store>> {
-        let message = format!("this program was built without the store of `{}`", self.config.url);
-        Err(Error::unsupported("queue/no_store", format!("{message}; build it with the feature `sqlite`")))
+    async fn open_sqlite(&self, _: Option<&Name>, _: Option<&Path>) -> Result<Arc<dyn Store>> {
+        Err(self.without_store("sqlite"))
+    }
+
+    /// Runs of Redis are those of a namespace; one nobody named has none.
+    #[cfg(feature = "redis")]
+    async fn open_redis(&self, namespace: Option<&Name>) -> Result<Arc<dyn Store>> {
+        let namespace = namespace.ok_or_else(|| self.stopped())?;
+        Ok(Arc::new(RedisStore::open(&self.config, namespace, self.name.clone()).await?))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    async fn open_redis(&self, _: Option<&Name>) -> Result<Arc<dyn Store>> {
+        Err(self.without_store("redis"))
+    }
+
+    #[cfg(not(all(feature = "sqlite", feature = "redis")))]
+    fn without_store(&self, feature: &str) -> Error {
+        let message = format!("this program was built without the store of `{}`", self.config.shown_url());
+        Error::unsupported("queue/no_store", format!("{message}; build it with the feature `{feature}`"))
     }
 
     /// What it was connected with, while nothing runs here.
@@ -124,7 +151,12 @@ impl QueueBackend {
 
     /// Whether there is a store already. A server is asked for its own.
     fn is_there(&self, data_dir: Option<&Path>) -> bool {
-        !self.config.url.starts_with("sqlite:") || self.file(data_dir).is_ok_and(|file| file.exists())
+        self.config.store() == Some(StoreKind::Redis) || self.is_file_there(data_dir)
+    }
+
+    fn is_file_there(&self, data_dir: Option<&Path>) -> bool {
+        let is_file = matches!(self.config.store(), Some(StoreKind::Sqlite(_)));
+        is_file && self.file(data_dir).is_ok_and(|file| file.exists())
     }
 
     fn runs_here(&self) -> bool {
@@ -166,7 +198,8 @@ impl Backend for QueueBackend {
     }
 
     /// # Errors
-    /// Those of opening its file: `queue/unreadable`, `queue/corrupt`, `queue/newer_store`, `queue/locked`.
+    /// Those of opening its file: `queue/unreadable`, `queue/corrupt`, `queue/newer_store`, `queue/locked`; of
+    /// reaching Redis: `queue/unreachable`, `queue/refused`, `queue/old_redis`, `queue/newer_store`.
     async fn start(&self, ctx: BackendContext) -> Result<()> {
         if self.runs_here() {
             return Ok(());
@@ -208,7 +241,7 @@ impl Backend for QueueBackend {
             Ok(Some(store)) => store.runs(filter).await,
             Err(error) if error.code() != "backend/stopped" => Err(error),
             // Nobody has said which namespace: what is there is shown.
-            Err(_) if self.file(None).is_ok_and(|file| file.exists()) => {
+            Err(_) if self.is_file_there(None) => {
                 self.open(None, None).await?.runs(filter).await
             }
             _ => Ok(Page::default()),

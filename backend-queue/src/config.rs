@@ -1,9 +1,11 @@
 //! The settings of the durable tier.
 
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use scheduler_core::{ArgsError, parse_duration};
+use scheduler_core::{ArgsError, Secret, parse_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,20 +16,27 @@ use crate::store::Retention;
 /// The shortest lease: it is renewed three times in its length, and a store takes a moment to answer.
 const SHORTEST_LEASE: Duration = Duration::from_millis(300);
 
-/// Settings of a [`QueueBackend`](crate::QueueBackend).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+/// Settings of a [`QueueBackend`](crate::QueueBackend). `Debug` does not show a password.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct QueueConfig {
-    /// Where runs are kept: `sqlite:FILE`, relative to the data folder. `sqlite:queue.db` by default.
+    /// Where runs are kept: `sqlite:FILE`, relative to the data folder, or `redis://HOST:PORT/DATABASE`, or
+    /// `rediss://` for TLS. `sqlite:queue.db` by default.
     pub url: String,
+    /// The password for Redis: `{ env = "NAME" }` or `{ file = "/path" }`.
+    #[schemars(schema_with = "secret_schema")]
+    pub password: Option<Secret>,
+    /// The certificates that a `rediss://` server's is checked against, in PEM; the system's unless set.
+    pub ca_file: Option<PathBuf>,
     /// How many attempts run at once. 16 by default.
     pub concurrency: NonZeroUsize,
     /// How long a worker that no longer answers keeps its runs. 30 seconds by default, at least 300 ms.
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration_schema")]
     pub lease: Duration,
-    /// Whether a commit waits for the disk (`full`, the default) or may be lost when the power fails (`normal`).
+    /// Whether a commit waits for the disk (`full`, the default) or may be lost when the power fails (`normal`);
+    /// of SQLite only.
     pub synchronous: Synchronous,
     /// How many ended runs are kept. 10,000 by default.
     pub history_runs: usize,
@@ -55,6 +64,8 @@ impl Default for QueueConfig {
         const SIXTEEN: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
         Self {
             url: "sqlite:queue.db".to_owned(),
+            password: None,
+            ca_file: None,
             concurrency: SIXTEEN,
             lease: Duration::from_secs(30),
             synchronous: Synchronous::Full,
@@ -93,16 +104,22 @@ impl QueueConfig {
 
     fn faults(&self) -> Vec<ArgsError> {
         let mut faults = Vec::new();
-        match self.url.split_once(':') {
-            Some(("sqlite", file)) if !file.is_empty() => {}
-            Some(("redis" | "rediss", _)) => {
-                let message = "this version keeps its queue in SQLite only";
-                faults.push(ArgsError::new("/url", message).with_help("write url = \"sqlite:queue.db\""));
+        match self.store() {
+            Some(StoreKind::Sqlite(file)) if !file.is_empty() => {}
+            Some(StoreKind::Redis) => faults.extend(self.redis_fault()),
+            Some(StoreKind::Sqlite(_)) | None => {
+                let message = format!("`{}` names no store", self.shown_url().escape_debug());
+                let help = "write url = \"sqlite:queue.db\", or \"redis://HOST:6379/0\"";
+                faults.push(ArgsError::new("/url", message).with_help(help));
             }
-            _ => {
-                let message = format!("`{}` names no store", self.url.escape_debug());
-                faults.push(ArgsError::new("/url", message).with_help("write url = \"sqlite:queue.db\""));
-            }
+        }
+        if !matches!(self.store(), Some(StoreKind::Redis)) && self.password.is_some() {
+            faults
+                .push(ArgsError::new("/password", "a SQLite file has no password").with_help("leave it out"));
+        }
+        if !self.url.starts_with("rediss://") && self.ca_file.is_some() {
+            let message = "certificates are for TLS only";
+            faults.push(ArgsError::new("/ca_file", message).with_help("write a `rediss://` URL"));
         }
         if self.concurrency.get() > 4096 {
             faults.push(ArgsError::new("/concurrency", format!("{} is more than 4096", self.concurrency)));
@@ -121,6 +138,46 @@ impl QueueConfig {
         faults
     }
 
+    /// The store that the URL names.
+    pub(crate) fn store(&self) -> Option<StoreKind<'_>> {
+        match self.url.split_once(':')? {
+            ("sqlite", file) => Some(StoreKind::Sqlite(file)),
+            ("redis" | "rediss", _) => Some(StoreKind::Redis),
+            _ => None,
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis_fault(&self) -> Option<ArgsError> {
+        let help = "write url = \"redis://HOST:6379/0\"";
+        let fault = match crate::redis_link::parse(&self.url) {
+            Err(fault) => fault,
+            Ok(info) if info.redis_settings().password().is_some() && self.password.is_some() => {
+                return Some(
+                    ArgsError::new("/password", "the URL has one as well").with_help("give one of them"),
+                );
+            }
+            Ok(_) => return None,
+        };
+        Some(
+            ArgsError::new("/url", format!("`{}`: {fault}", self.shown_url().escape_debug())).with_help(help),
+        )
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[expect(clippy::unused_self, reason = "with the store of Redis it reads the URL")]
+    fn redis_fault(&self) -> Option<ArgsError> {
+        None
+    }
+
+    /// The URL without what stands before its host.
+    pub(crate) fn shown_url(&self) -> String {
+        match (self.url.split_once("://"), self.url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+            _ => self.url.clone(),
+        }
+    }
+
     pub(crate) fn retention(&self) -> Retention {
         let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
         Retention {
@@ -129,6 +186,29 @@ impl QueueConfig {
             letters: self.dead_letters,
             letter_age: days(self.dead_letter_days),
         }
+    }
+}
+
+/// Where runs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreKind<'a> {
+    /// In this file.
+    Sqlite(&'a str),
+    Redis,
+}
+
+impl fmt::Debug for QueueConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { password, ca_file, concurrency, lease, synchronous, .. } = self;
+        f.debug_struct("QueueConfig")
+            .field("url", &self.shown_url())
+            .field("password", password)
+            .field("ca_file", ca_file)
+            .field("concurrency", concurrency)
+            .field("lease", lease)
+            .field("synchronous", synchronous)
+            .field("retention", &self.retention())
+            .finish()
     }
 }
 
@@ -155,6 +235,16 @@ fn duration_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+fn secret_schema(_: &mut SchemaGenerator) -> Schema {
+    let place = |key: &str| {
+        let text = serde_json::json!({ "type": "string" });
+        serde_json::json!({
+            "type": "object", "properties": { key: text }, "required": [key], "additionalProperties": false
+        })
+    };
+    json_schema!({ "oneOf": [{ "type": "null" }, place("env"), place("file")] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,8 +263,42 @@ mod tests {
         let faults = QueueConfig::from_value(&section).unwrap_err();
         let places: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(places, ["/url", "/concurrency", "/lease", "/history_days"]);
-        let redis = QueueConfig::from_value(&json!({"url": "redis://localhost"})).unwrap_err();
-        assert!(redis[0].message.contains("SQLite only"), "{}", redis[0]);
         assert_eq!(QueueConfig::from_value(&json!({"lease": 3})).unwrap_err()[0].pointer, "/lease");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_url_of_redis_is_taken_and_never_weakened() {
+        for url in ["redis://h", "redis://:p@h:1/3", "rediss://u:p@[::1]:6380"] {
+            assert!(QueueConfig::from_value(&json!({"url": url})).is_ok(), "{url}");
+        }
+        for url in ["redis:h", "redis://h/x", "rediss://h/#insecure", "redis://h/?protocol=resp3", "redis://"]
+        {
+            assert_eq!(
+                QueueConfig::from_value(&json!({"url": url})).unwrap_err()[0].pointer,
+                "/url",
+                "{url}"
+            );
+        }
+        let twice = json!({"url": "redis://:hunter2@h", "password": {"env": "P"}});
+        assert_eq!(QueueConfig::from_value(&twice).unwrap_err()[0].pointer, "/password");
+        let faults =
+            QueueConfig::from_value(&json!({"password": {"env": "P"}, "ca_file": "/c"})).unwrap_err();
+        assert_eq!((faults[0].pointer.as_str(), faults[1].pointer.as_str()), ("/password", "/ca_file"));
+    }
+
+    #[test]
+    fn no_message_and_no_debug_output_shows_a_password() {
+        for url in [
+            "redis://:hunter2@h/x",
+            "redis://u:hunter2@h",
+            "mysql://u:hunter2@h",
+            "redis://hunter2@h/?x=hunter2",
+        ] {
+            let config = QueueConfig { url: url.to_owned(), ..QueueConfig::default() };
+            assert!(!format!("{config:?}").contains("u:hunter2"), "{config:?}");
+            let faults = QueueConfig::from_value(&json!({"url": url})).err();
+            assert!(!format!("{faults:?}").contains(":hunter2"), "{faults:?}");
+        }
     }
 }

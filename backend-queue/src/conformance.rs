@@ -1,4 +1,4 @@
-//! The promises of every backend, on a SQLite file.
+//! The promises of every backend, on each store.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -10,21 +10,19 @@ use tempfile::TempDir;
 
 use crate::{QueueBackend, QueueConfig};
 
-struct OnSqlite {
+/// A queue in a folder, or at a URL.
+struct Queue {
     folder: TempDir,
+    namespace: Name,
+    url: String,
     opened: Mutex<Option<Arc<QueueBackend>>>,
 }
 
-impl OnSqlite {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), opened: Mutex::default() }
-    }
-}
-
 #[async_trait]
-impl Subject for OnSqlite {
+impl Subject for Queue {
     async fn open(&self) -> Result<Arc<dyn Backend>> {
         let config = QueueConfig {
+            url: self.url.clone(),
             lease: Duration::from_millis(600),
             concurrency: 4.try_into().unwrap(),
             ..QueueConfig::default()
@@ -48,9 +46,40 @@ impl Subject for OnSqlite {
         4.try_into().ok()
     }
 
+    fn namespace(&self) -> Name {
+        self.namespace.clone()
+    }
+
     fn data_dir(&self) -> Option<PathBuf> {
         Some(self.folder.path().to_owned())
     }
 }
 
-scheduler_core::conformance_tests!(OnSqlite::new);
+#[cfg(feature = "sqlite")]
+mod on_sqlite {
+    use super::*;
+
+    fn subject() -> Queue {
+        let folder = tempfile::tempdir().unwrap();
+        Queue {
+            folder,
+            namespace: Name::new("conformance").unwrap(),
+            url: "sqlite:queue.db".to_owned(),
+            opened: Mutex::default(),
+        }
+    }
+
+    scheduler_core::conformance_tests!(subject);
+}
+
+#[cfg(feature = "redis")]
+mod on_redis {
+    use super::*;
+
+    fn subject() -> Queue {
+        let (folder, url) = (tempfile::tempdir().unwrap(), crate::redis_stage::url());
+        Queue { folder, namespace: crate::redis_stage::namespace(), url, opened: Mutex::default() }
+    }
+
+    scheduler_core::conformance_tests!(subject);
+}

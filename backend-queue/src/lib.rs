@@ -1,6 +1,6 @@
 //! The durable tier of the hybrid scheduler: a queue that outlives the process.
 //!
-//! Runs are kept in a store, by default in an embedded SQLite file. A run is delivered to a worker under a
+//! Runs are kept in a store, by default in an embedded SQLite file, or on a Redis server. A run is delivered to a worker under a
 //! lease and with a fencing token; a worker that dies loses its lease, and the run is delivered again.
 //!
 //! # Guarantees
@@ -11,17 +11,47 @@
 //! - The end of a delivery counts only while no later one exists.
 //! - No fault of the store ends the process: what was to be written is written when it answers again.
 
-#![cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "without a store there is nothing to drive"))]
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "redis")),
+    expect(dead_code, reason = "without a store there is nothing to drive")
+)]
 
 mod apalis;
 mod backend;
 mod config;
 #[cfg(test)]
-#[cfg(feature = "sqlite")]
 mod conformance;
 mod driver;
 mod envelope;
 mod flight;
+#[cfg(feature = "redis")]
+mod redis_error;
+#[cfg(feature = "redis")]
+mod redis_letters;
+#[cfg(feature = "redis")]
+mod redis_link;
+#[cfg(feature = "redis")]
+mod redis_open;
+#[cfg(feature = "redis")]
+mod redis_page;
+#[cfg(feature = "redis")]
+mod redis_row;
+#[cfg(feature = "redis")]
+mod redis_schedule;
+#[cfg(feature = "redis")]
+mod redis_script;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_stage;
+#[cfg(feature = "redis")]
+mod redis_step;
+#[cfg(feature = "redis")]
+mod redis_store;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_test;
+#[cfg(feature = "redis")]
+mod redis_wake;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]

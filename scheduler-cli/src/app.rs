@@ -44,7 +44,7 @@ impl App {
         // One statement a feature, so that the linker cannot lose any.
         #[cfg(feature = "local")]
         let app = app.add_backend(backend_local::kind(), ours("backend-local"), Way::Feature);
-        #[cfg(feature = "queue-sqlite")]
+        #[cfg(any(feature = "queue-sqlite", feature = "queue-redis"))]
         let app = app.add_backend(backend_queue::kind(), ours("backend-queue"), Way::Feature);
         #[cfg(feature = "builtin-jobs")]
         let app = builtin_jobs::all()
@@ -121,7 +121,7 @@ impl App {
 }
 
 /// A crate of this workspace, all of which share one version.
-#[cfg(any(feature = "local", feature = "queue-sqlite", feature = "builtin-jobs"))]
+#[cfg(any(feature = "local", feature = "queue-sqlite", feature = "queue-redis", feature = "builtin-jobs"))]
 fn ours(crate_name: &'static str) -> Source {
     Source { crate_name, version: env!("CARGO_PKG_VERSION") }
 }

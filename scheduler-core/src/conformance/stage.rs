@@ -66,6 +66,7 @@ impl Stage {
             };
             heard.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         });
+        let namespace = subject.namespace();
         let backend = within(subject.patience(), "open", subject.open()).await?;
         let info = backend.info();
         Ok(Self {
@@ -73,7 +74,7 @@ impl Stage {
             clock,
             given,
             unit,
-            namespace: Name::new("conformance").expect("`conformance` is a name"),
+            namespace,
             tasks: TaskBook::default(),
             events,
             state: Arc::new(MemoryStateStore::default()),

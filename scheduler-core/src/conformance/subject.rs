@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Backend, Result, async_trait};
+use crate::{Backend, Name, Result, async_trait};
 
 /// A backend under test and the data it stands on.
 ///
@@ -43,6 +43,11 @@ pub trait Subject: Send + Sync + 'static {
     /// Whether due runs start by priority shows only where some of them must wait.
     fn concurrency(&self) -> Option<NonZeroUsize> {
         None
+    }
+
+    /// The namespace of its runs: one of its own for each subject, where a server is shared by many.
+    fn namespace(&self) -> Name {
+        Name::new("conformance").expect("`conformance` is a name")
     }
 
     /// A folder for files, handed to the backend when it starts.

@@ -1,0 +1,122 @@
+-- Writing: commands are collected and sent many values at once.
+local todo = {}
+
+local function later(command, key, value, other)
+  local of = todo[command]
+  if not of then
+    of = {}
+    todo[command] = of
+  end
+  local values = of[key]
+  if not values then
+    values = { n = 0 }
+    of[key] = values
+  end
+  local n = values.n + 1
+  values[n] = value
+  if other then
+    n = n + 1
+    values[n] = other
+  end
+  values.n = n
+end
+
+local function flush()
+  for command, of in pairs(todo) do
+    for key, values in pairs(of) do
+      for from = 1, values.n, CHUNK do
+        call(command, key, unpack(values, from, math.min(from + CHUNK - 1, values.n)))
+      end
+    end
+  end
+  todo = {}
+end
+
+-- Keeps a run: `head` is all of it before the envelope.
+local function put(id, head, envelope)
+  local flags = byte(head, 37)
+  local is_big = #envelope > INLINE
+  if is_big then later('HSET', BIG, id, envelope) end
+  if is_big ~= (flags >= 2) then
+    if not is_big then later('HDEL', BIG, id) end
+    head = sub(head, 1, 36) .. char(flags % 2 + (is_big and 2 or 0)) .. sub(head, 38)
+  end
+  later('HSET', RUN, id, is_big and head or head .. envelope)
+end
+
+local is_idle = call('ZCARD', READY) == 0
+local is_any_cancelled = call('HLEN', CANCEL) > 0
+local became_ready = false
+-- The tasks of which something has ended or waits for its turn.
+local turns = {}
+
+-- Higher priorities first, then what is due earlier: both in one number below 2^53.
+local function make_ready(id, run)
+  local due = math.max(-2 ^ 48, math.min(2 ^ 48 - 1, (parse('>i8', run, 14))))
+  local rank = 15 - math.min(15, byte(run, 36))
+  later('ZADD', READY, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 30, 35) .. id)
+  became_ready = true
+end
+
+local function make_live(id, run)
+  later('SADD', LIVE .. task_of(run), id)
+end
+
+local function hold(id, run)
+  local task = task_of(run)
+  later('ZADD', HELD .. task, parse('>I6', run, 30), sub(run, 30, 35) .. id)
+  turns[task] = true
+end
+
+-- A run that has ended is kept by when it finished, one that failed as a dead letter.
+local function archive(id, run)
+  local member = sub(run, 30, 35) .. id
+  if byte(run, 1) == S_FAILED then
+    local fire = parse('>i8', run, 42)
+    later('ZADD', LETTERS, fire, id)
+    later('ZADD', LETTERS .. ':' .. task_of(run), fire, id)
+    later('ZADD', DIED, now, member)
+  elseif sub(run, 22, 29) == NEVER then
+    later('ZADD', ENDED, '+inf', member)
+  else
+    later('ZADD', ENDED, parse('>i8', run, 22), member)
+  end
+end
+
+-- Notes when a run of a task finished, for a trigger that follows it.
+local function note_finish(task, finished)
+  if finished == NEVER then return end
+  local at = parse('>i8', finished)
+  local known = call('HMGET', TASK .. task, 'revision', 'finished')
+  if known[1] and at > (tonumber(known[2]) or -math.huge) then
+    call('HSET', TASK .. task, 'finished', at)
+  end
+end
+
+-- Lets the first of the runs that wait for their turn go on, of each task of which nothing else lives.
+local function release()
+  for _, task in ipairs(call('SPOP', FREE, CHUNK)) do turns[task] = true end
+  flush()
+  for task in pairs(turns) do
+    if call('SCARD', LIVE .. task) == 0 then
+      local first = call('ZPOPMIN', HELD .. task)[1]
+      local id = first and sub(first, 7)
+      local run = id and call('HGET', RUN, id)
+      if run then
+        run = char(S_READY) .. sub(run, 2)
+        later('HSET', RUN, id, run)
+        later('SADD', LIVE .. task, id)
+        make_ready(id, run)
+      elseif first then
+        later('SADD', FREE, task)
+      end
+    end
+  end
+  turns = {}
+  flush()
+end
+
+-- Tells those who wait for work, when there was none before.
+local function wake()
+  if is_idle and became_ready and call('ZCARD', READY) > 0 then call('PUBLISH', WAKE, '') end
+end

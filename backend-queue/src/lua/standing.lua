@@ -1,0 +1,4 @@
+-- Where the schedule of the task in the argument stands, what lives of it, and the time.
+local at = standing(ARGV[1])
+for i = 1, 6 do at[i] = at[i] or '' end
+return { at, call('SCARD', LIVE .. ARGV[1]), call('ZCARD', HELD .. ARGV[1]), now }

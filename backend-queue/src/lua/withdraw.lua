@@ -1,0 +1,27 @@
+-- Whether a run still stands where it was when it was read.
+local function stands(id, head)
+  local run = call('HGET', RUN, id)
+  return run and sub(run, 1, #head) == head and run
+end
+
+-- Marks a run that is under way, so that its owner ends it.
+local function mark(id, reason)
+  later('HSET', CANCEL, id, reason)
+end
+
+-- Ends a run that waits; `head` is what it begins with now.
+local function withdraw(id, run, head, envelope)
+  local task, member = task_of(run), sub(run, 30, 35) .. id
+  local state = byte(run, 1)
+  if state == S_HELD then
+    later('ZREM', HELD .. task, member)
+  else
+    later('ZREM', state == S_READY and READY or DELAYED, member)
+    later('SREM', LIVE .. task, id)
+  end
+  run = head .. sub(run, 30, 50 + #task)
+  put(id, run, envelope)
+  archive(id, run)
+  turns[task] = true
+  note_finish(task, sub(run, 22, 29))
+end

@@ -1,0 +1,111 @@
+//! What is shown of the runs on Redis, a page at a time.
+
+use scheduler_core::{
+    DeadLetter, DeadLetterFilter, DeadLetterPage, Name, Page, PageToken, Result, Run, RunFilter, RunId,
+    Timestamp,
+};
+
+use crate::redis_row::{Row, numbers};
+use crate::redis_script;
+use crate::redis_store::{Peeked, RedisStore, id_of};
+
+/// Which part of an index is looked at.
+struct Wanted<'a> {
+    index: &'static str,
+    task: Option<&'a Name>,
+    states: Vec<u8>,
+    after: Option<PageToken>,
+    count: usize,
+}
+
+/// A page of runs.
+pub(crate) async fn runs(store: &RedisStore, filter: &RunFilter) -> Result<Page> {
+    if let Some(id) = filter.run {
+        let (_, found) = store.peek(&[id]).await?;
+        let found = found.iter().filter(|found| !found.packed.is_empty());
+        return Ok(filter.page(found.map(|found| store.shown(id, &found.packed))));
+    }
+    let wanted = Wanted {
+        index: "shown",
+        task: filter.task.as_ref(),
+        states: filter.states.iter().flat_map(|state| numbers(*state)).copied().collect(),
+        after: filter.after,
+        count: filter.page_size(),
+    };
+    let (found, has_more) = look(store, &wanted).await?;
+    let runs: Vec<Run> = found.iter().map(|(id, found)| store.shown(*id, &found.packed)).collect();
+    let next = runs.last().filter(|_| has_more).map(PageToken::of);
+    Ok(Page { runs, next })
+}
+
+/// A page of dead letters.
+pub(crate) async fn letters(store: &RedisStore, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+    if let Some(id) = filter.run {
+        let (_, found) = store.peek(&[id]).await?;
+        let letters = found.iter().filter(|found| found.is_letter()).map(|found| letter(store, id, found));
+        let letters = letters.filter(|letter| {
+            filter.task.as_ref().is_none_or(|task| *task == letter.run.task)
+                && filter.after.is_none_or(|after| PageToken::of(&letter.run) < after)
+        });
+        return Ok(DeadLetterPage { letters: letters.collect(), next: None });
+    }
+    let wanted = Wanted {
+        index: "letters",
+        task: filter.task.as_ref(),
+        states: Vec::new(),
+        after: filter.after,
+        count: filter.page_size(),
+    };
+    let (found, has_more) = look(store, &wanted).await?;
+    let letters: Vec<DeadLetter> = found.iter().map(|(id, found)| letter(store, *id, found)).collect();
+    let next = letters.last().filter(|_| has_more).map(|letter| PageToken::of(&letter.run));
+    Ok(DeadLetterPage { letters, next })
+}
+
+fn letter(store: &RedisStore, id: RunId, found: &Peeked) -> DeadLetter {
+    let (run, unreadable) = match store.read(id, &found.packed) {
+        Ok(run) => (run, None),
+        Err(run) => (*run, Row::parse(&found.packed).map(|row| row.envelope())),
+    };
+    // What is held keeps the time at which it died beside the reason.
+    let (died, held) = match found.held.split_once(':') {
+        Some((died, reason)) => (died, Some(reason.to_owned())),
+        None => (found.died.as_str(), None),
+    };
+    let died = died.parse().unwrap_or_default();
+    let mut letter = DeadLetter::new(run, Timestamp::from_millis(died));
+    letter.held = held;
+    letter.unreadable = unreadable;
+    letter
+}
+
+/// What an index holds, the newest fire first, and whether there is more. A look is bounded, so it may take some.
+async fn look(store: &RedisStore, wanted: &Wanted<'_>) -> Result<(Vec<(RunId, Peeked)>, bool)> {
+    let script = &redis_script::PAGE;
+    let index = match wanted.task {
+        Some(task) => format!("{}:{task}", wanted.index),
+        None => wanted.index.to_owned(),
+    };
+    let mut behind =
+        wanted.after.map(|after| (after.fire_time().as_millis().to_string(), after.run().to_string()));
+    let mut found = Vec::new();
+    let most = wanted.count.saturating_add(1);
+    while found.len() < most {
+        let mut call = store.link.call(script);
+        call.arg(&index).arg(&wanted.states).arg(most - found.len());
+        if let Some((fire_time, id)) = &behind {
+            call.arg(fire_time).arg(id);
+        }
+        type Found = (Vec<u8>, Vec<u8>, String, String);
+        let (last, some): (Vec<String>, Vec<Found>) = store.link.send(script, &call).await?;
+        let read = |(id, packed, died, held): Found| Some((id_of(&id)?, Peeked { packed, died, held }));
+        found.extend(some.into_iter().filter_map(read));
+        match <[String; 2]>::try_from(last) {
+            Ok([fire_time, id]) => behind = Some((fire_time, id)),
+            Err(_) => break,
+        }
+    }
+    let has_more = found.len() > wanted.count;
+    found.truncate(wanted.count);
+    Ok((found, has_more))
+}

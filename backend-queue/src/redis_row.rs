@@ -1,0 +1,245 @@
+//! A run as the Redis store packs it: what scripts read at fixed places, then the task and the envelope.
+
+use std::time::Duration;
+
+use scheduler_core::{Name, Run, RunId, RunState, Timestamp};
+
+use crate::envelope::{self, Indexed};
+use crate::store::{Ack, Next, Pushed};
+
+/// How many bytes at the start of a packed run change as it moves on.
+pub(crate) const HEAD: usize = 29;
+/// How many bytes stand before the task.
+const FIXED: usize = 50;
+/// The finish of what has not finished.
+const NEVER: i64 = i64::MIN;
+/// The longest wait that a script can add to the time.
+const LONGEST_WAIT: u64 = 1 << 50;
+
+const SCHEDULED: u8 = 0;
+const RETRYING: u8 = 1;
+const SNOOZED: u8 = 2;
+const READY: u8 = 3;
+pub(crate) const RUNNING: u8 = 4;
+const HELD: u8 = 5;
+const SUCCEEDED: u8 = 10;
+const FAILED: u8 = 11;
+const CANCELLED: u8 = 12;
+const SKIPPED: u8 = 13;
+
+/// A packed run.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) state: u8,
+    pub(crate) attempt: u32,
+    pub(crate) fence: u64,
+    pub(crate) due: Timestamp,
+    pub(crate) finished: Option<Timestamp>,
+    /// Its place in the order of insertion.
+    pub(crate) seq: u64,
+    pub(crate) priority: u8,
+    pub(crate) is_alone: bool,
+    pub(crate) max_attempts: u32,
+    pub(crate) fire_time: Timestamp,
+    task: &'a [u8],
+    envelope: &'a [u8],
+}
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+impl<'a> Row<'a> {
+    /// Reads a packed run; `None` when it is none.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let finished = i64::from_be_bytes(number(bytes, 21)?);
+        let mut seq = [0; 8];
+        seq[2..].copy_from_slice(bytes.get(29..35)?);
+        let envelope_at = FIXED + usize::from(*bytes.get(49)?);
+        Some(Self {
+            state: *bytes.first()?,
+            attempt: u32::from_be_bytes(number(bytes, 1)?),
+            fence: u64::from_be_bytes(number(bytes, 5)?),
+            due: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 13)?)),
+            finished: (finished != NEVER).then(|| Timestamp::from_millis(finished)),
+            seq: u64::from_be_bytes(seq),
+            priority: *bytes.get(35)?,
+            is_alone: bytes.get(36)? & 1 == 1,
+            max_attempts: u32::from_be_bytes(number(bytes, 37)?),
+            fire_time: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 41)?)),
+            task: bytes.get(FIXED..envelope_at)?,
+            envelope: bytes.get(envelope_at..)?,
+        })
+    }
+
+    /// The envelope as text, as well as it can be shown.
+    pub(crate) fn envelope(&self) -> String {
+        String::from_utf8_lossy(self.envelope).into_owned()
+    }
+
+    /// The run.
+    ///
+    /// # Errors
+    /// What could be read of it, failed, saying why.
+    pub(crate) fn open(&self, id: RunId, backend: &Name) -> Result<Run, Box<Run>> {
+        let task = std::str::from_utf8(self.task).ok().and_then(|task| Name::new(task).ok());
+        let indexed = Indexed {
+            id,
+            // What Redis holds besides our own names is nobody's doing but its owner's.
+            task: task.unwrap_or_else(|| backend.clone()),
+            state: shown(self.state),
+            attempt: self.attempt,
+            fire_time: self.fire_time,
+            due: self.due,
+            finished: self.finished,
+        };
+        envelope::open(indexed, std::str::from_utf8(self.envelope).unwrap_or("no UTF-8"), backend)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state > HELD
+    }
+
+    /// What it begins with once it was cancelled.
+    pub(crate) fn head_cancelled(&self, at: Timestamp) -> Vec<u8> {
+        head(CANCELLED, self.attempt, self.fence, self.due, Some(at))
+    }
+}
+
+fn head(state: u8, attempt: u32, fence: u64, due: Timestamp, finished: Option<Timestamp>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD);
+    bytes.push(state);
+    bytes.extend(attempt.to_be_bytes());
+    bytes.extend(fence.to_be_bytes());
+    bytes.extend(due.as_millis().to_be_bytes());
+    bytes.extend(finished.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
+    bytes
+}
+
+/// A run to be added, packed; whether it is due and its place in the order are for the script to say.
+pub(crate) fn pack(pushed: &Pushed) -> Vec<u8> {
+    let Pushed { run, due, priority, max_attempts, alone } = pushed;
+    let state = if run.state.is_end() { stored(run.state) } else { SCHEDULED };
+    let mut bytes = head(state, 0, 0, *due, run.finished_at);
+    bytes.extend([0; 6]);
+    bytes.push(*priority);
+    bytes.push(u8::from(*alone));
+    bytes.extend(max_attempts.to_be_bytes());
+    bytes.extend(run.fire_time.as_millis().to_be_bytes());
+    // A name has at most 64 characters.
+    bytes.push(u8::try_from(run.task.as_str().len()).unwrap_or(u8::MAX));
+    bytes.extend(run.task.as_str().bytes());
+    bytes.extend(envelope::seal(run).bytes());
+    bytes
+}
+
+/// How an attempt ended, for a script.
+pub(crate) fn note(ack: &Ack) -> Vec<u8> {
+    let (state, wait) = match ack.next {
+        Next::End => (stored(ack.run.state), Duration::ZERO),
+        Next::Again(wait) if ack.run.state == RunState::Retrying => (RETRYING, wait),
+        Next::Again(wait) => (SNOOZED, wait),
+    };
+    let mut bytes = note_of(ack.fence, state, wait, &ack.run, ack.is_followed);
+    bytes.push(0);
+    bytes.extend(envelope::seal(&ack.run).bytes());
+    bytes
+}
+
+/// What becomes of a run whose delivery is over without an acknowledgement; its envelope stays where it cannot
+/// be read.
+pub(crate) fn verdict(run: &Run, fence: u64, is_readable: bool) -> Vec<u8> {
+    let mut bytes = note_of(fence, stored(run.state), Duration::ZERO, run, false);
+    bytes.push(u8::from(!is_readable));
+    if is_readable {
+        bytes.extend(envelope::seal(run).bytes());
+    }
+    bytes
+}
+
+fn note_of(fence: u64, state: u8, wait: Duration, run: &Run, is_followed: bool) -> Vec<u8> {
+    let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(LONGEST_WAIT);
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend(fence.to_be_bytes());
+    bytes.push(state);
+    bytes.extend(wait.to_be_bytes());
+    bytes.extend(run.attempt.to_be_bytes());
+    bytes.extend(run.finished_at.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
+    bytes.push(u8::from(is_followed));
+    bytes
+}
+
+/// A delivery as a member of the leases.
+pub(crate) fn lease_member(fence: u64, run: RunId) -> Vec<u8> {
+    let mut bytes = fence.to_be_bytes().to_vec();
+    bytes.extend(run.to_string().bytes());
+    bytes
+}
+
+fn stored(state: RunState) -> u8 {
+    match state {
+        RunState::Scheduled => SCHEDULED,
+        RunState::Retrying => RETRYING,
+        RunState::Queued => READY,
+        RunState::Running => RUNNING,
+        RunState::Succeeded => SUCCEEDED,
+        RunState::Failed => FAILED,
+        RunState::Cancelled => CANCELLED,
+        RunState::Skipped => SKIPPED,
+    }
+}
+
+/// The bytes that a state is stored as.
+pub(crate) fn numbers(state: RunState) -> &'static [u8] {
+    match state {
+        RunState::Scheduled => &[SCHEDULED],
+        RunState::Retrying => &[RETRYING],
+        RunState::Queued => &[SNOOZED, READY, HELD],
+        RunState::Running => &[RUNNING],
+        RunState::Succeeded => &[SUCCEEDED],
+        RunState::Failed => &[FAILED],
+        RunState::Cancelled => &[CANCELLED],
+        RunState::Skipped => &[SKIPPED],
+    }
+}
+
+fn shown(number: u8) -> RunState {
+    let known = RunState::ALL.iter().find(|state| numbers(**state).contains(&number));
+    known.copied().unwrap_or(RunState::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler_core::Tier;
+
+    use super::*;
+
+    #[test]
+    fn a_run_comes_out_packed_as_it_went_in() {
+        let name = |text| Name::new(text).unwrap();
+        let (id, at) = (RunId::manual(Timestamp::from_millis(7)), Timestamp::from_millis(-5));
+        let mut run = Run::queued(id, name("mail"), name("queue"), Tier::Queue, at);
+        run.state = RunState::Scheduled;
+        run.params.insert("k".into(), "日".into());
+        let pushed = Pushed { run: run.clone(), due: at, priority: 9, max_attempts: 3, alone: true };
+
+        let packed = pack(&pushed);
+        let row = Row::parse(&packed).unwrap();
+
+        assert_eq!(row.open(id, &name("queue")).unwrap(), run);
+        assert_eq!((row.due, row.finished, row.fire_time), (at, None, at));
+        assert_eq!((row.priority, row.is_alone, row.max_attempts, row.seq), (9, true, 3, 0));
+    }
+
+    #[test]
+    fn what_is_no_run_is_not_taken_for_one() {
+        for bytes in [&b""[..], b"x", &[0; 49], &[255; 60]] {
+            assert!(Row::parse(bytes).is_none(), "{bytes:?}");
+        }
+        let mut odd = vec![0; 50];
+        odd.extend(b"\xff\xfe");
+        let row = Row::parse(&odd).unwrap();
+        let id = RunId::manual(Timestamp::from_millis(1));
+        assert_eq!(row.open(id, &Name::new("queue").unwrap()).unwrap_err().state, RunState::Failed);
+    }
+}

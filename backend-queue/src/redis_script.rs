@@ -1,0 +1,44 @@
+//! The scripts that the Redis store runs: each does a call of the store at once, by the clock of Redis.
+//!
+//! A script is not rolled back, so each looks before it writes; and each is bounded in what it touches.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// A script of parts, behind the line that says what Redis may expect of it.
+macro_rules! script {
+    ($name:ident, $flags:literal, $($part:literal),+) => {
+        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                "#!lua", $flags, "\n", include_str!("lua/prelude.lua"), $(include_str!(concat!("lua/", $part, ".lua"))),+
+            ))
+        });
+    };
+}
+
+// What only reads.
+script!(PEEK, " flags=no-writes", "letter", "peek");
+script!(PAGE, " flags=no-writes", "letter", "page");
+script!(WAITING, " flags=no-writes", "waiting");
+script!(EXPIRED, " flags=no-writes", "expired");
+script!(STANDING, " flags=no-writes", "cursor", "standing");
+script!(LIVING, " flags=no-writes", "living");
+
+// What adds runs; refused when Redis has no memory left.
+script!(PUSH, "", "change", "insert", "push");
+script!(STEP, "", "change", "acknowledge", "step");
+script!(DECIDE, "", "change", "insert", "withdraw", "cursor", "decide");
+script!(REPLAY, "", "change", "insert", "letters", "replay");
+script!(REGISTER, "", "register");
+
+// What must go on without memory: it frees as much as it takes.
+script!(ACKNOWLEDGE, " flags=allow-oom", "change", "acknowledge", "step");
+script!(SETTLE, " flags=allow-oom", "change", "acknowledge", "settle");
+script!(RENEW, " flags=allow-oom", "renew");
+script!(SERVE, " flags=allow-oom", "serve");
+script!(PAUSE, " flags=allow-oom", "pause");
+script!(CANCEL, " flags=allow-oom", "change", "withdraw", "cancel");
+script!(HOLD, " flags=allow-oom", "hold");
+script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");
+script!(FORGET, " flags=allow-oom", "change", "letters", "forget");

@@ -1,0 +1,130 @@
+//! Redis servers for tests: one that all tests share, and others that a test stops as it likes.
+//!
+//! A server ends with the test that started it, even one that is killed: a shell beside it waits for the end of
+//! its own input, which is a pipe that the test holds.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use scheduler_core::Name;
+use tempfile::TempDir;
+
+use crate::QueueConfig;
+use crate::redis_store::RedisStore;
+
+/// The variable that names a server for tests.
+const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
+
+/// Starts `redis-server` with the arguments and ends it when its own input ends.
+const SHELL: &str =
+    r#"redis-server "$@" & pid=$!; cat >/dev/null; kill -CONT $pid; kill -KILL $pid; wait $pid"#;
+
+/// A server of a test's own.
+pub(crate) struct Server {
+    shell: Option<Child>,
+    port: u16,
+    folder: TempDir,
+    options: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server with these options.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        // Of two tests that chose one port, one tries again.
+        for _ in 0..10 {
+            let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            let folder = tempfile::tempdir().unwrap();
+            let mut server = Self { shell: None, port, folder, options: options.clone() };
+            if server.comes_up() {
+                return server;
+            }
+        }
+        panic!("no redis-server came up; install it, or name a server in {TEST_REDIS_URL}");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Kills the server; what it has not saved is lost.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut shell) = self.shell.take() else { return };
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    /// Starts it again on the same port and folder.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.comes_up(), "it came up before, and does not now");
+    }
+
+    fn comes_up(&mut self) -> bool {
+        let port = self.port.to_string();
+        let fixed = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "local"];
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SHELL, "sh"])
+            .args(fixed)
+            .arg("--dir")
+            .arg(self.folder.path())
+            .args(&self.options);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.shell = Some(command.spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if self.answers().is_some_and(|is_ours| is_ours) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+        false
+    }
+
+    /// Whether it answers, and is not another one on the same port.
+    fn answers(&self) -> Option<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream.write_all(b"PING\r\n").ok()?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).ok()?;
+        // One that asks for a password is up as well.
+        Some(&answer == b"+PONG\r\n" || answer.starts_with(b"-NOAUTH"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The server that tests share.
+pub(crate) fn url() -> String {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    match std::env::var(TEST_REDIS_URL) {
+        Ok(url) if !url.is_empty() => url,
+        _ => SHARED.get_or_init(|| Server::start(&[])).url(),
+    }
+}
+
+/// A namespace that no other test has.
+pub(crate) fn namespace() -> Name {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    Name::new(&format!("test_{}_{now}_{next}", std::process::id())).unwrap()
+}
+
+pub(crate) fn config(url: &str) -> QueueConfig {
+    QueueConfig { url: url.to_owned(), ..QueueConfig::default() }
+}
+
+pub(crate) async fn open(url: &str, namespace: &Name) -> scheduler_core::Result<RedisStore> {
+    RedisStore::open(&config(url), namespace, Name::new("queue").unwrap()).await
+}

@@ -1,0 +1,170 @@
+//! Deliveries on Redis: claimed and acknowledged by one script, prolonged by another, taken away by two.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redis::Script;
+use scheduler_core::{Result, Run, RunId, RunState, Timestamp};
+
+use crate::redis_error::is_out_of_memory;
+use crate::redis_row::{self, Row};
+use crate::redis_script;
+use crate::redis_store::{MOST, RedisStore, id_of, millis};
+use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped};
+
+/// What is known of deliveries besides what Redis keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    /// Whether Redis had no memory left when it was last asked for work.
+    is_short: AtomicBool,
+}
+
+/// What a step answers: which acknowledgements were too late, ids and runs in turn, how long until the next is
+/// due or -1, whether more are ready, and the time.
+type Step = (Vec<usize>, Vec<Vec<u8>>, i64, u8, i64);
+
+/// An expired lease: the run's id, the fence, the run, and why it shall be cancelled.
+type Expired = (Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
+
+impl RedisStore {
+    pub(crate) async fn take_step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
+        let mut stepped = Stepped::default();
+        let nothing = Claim { limit: 0, lease: claim.lease };
+        let last = acks.len().saturating_sub(1) / MOST * MOST;
+        for first in (0..=last).step_by(MOST) {
+            let some = &acks[first..acks.len().min(first + MOST)];
+            let claim = if first == last { claim } else { &nothing };
+            let (refused, claimed, wait, has_more, at) = self.step_or_acknowledge(some, claim).await?;
+            stepped.refused.extend(refused.into_iter().map(|index| first + index));
+            stepped.next_due = u64::try_from(wait).ok().map(Duration::from_millis);
+            stepped.has_more = has_more == 1;
+            self.deliver(&claimed, Timestamp::from_millis(at), &mut stepped).await?;
+        }
+        Ok(stepped)
+    }
+
+    /// A step; only its acknowledgements while Redis has no memory left.
+    async fn step_or_acknowledge(&self, acks: &[Ack], claim: &Claim) -> Result<Step> {
+        match self.step_once(&redis_script::STEP, acks, claim).await {
+            Err(error) if is_out_of_memory(&error) => {
+                if !self.deliveries.is_short.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        "{error}; what ends is written down, and nothing is taken until there is some"
+                    );
+                }
+                let nothing = Claim { limit: 0, lease: claim.lease };
+                self.step_once(&redis_script::ACKNOWLEDGE, acks, &nothing).await
+            }
+            answer => {
+                if answer.is_ok() && self.deliveries.is_short.swap(false, Ordering::Relaxed) {
+                    tracing::info!("Redis at {} has memory again", self.link.place);
+                }
+                answer
+            }
+        }
+    }
+
+    async fn step_once(&self, script: &Script, acks: &[Ack], claim: &Claim) -> Result<Step> {
+        let mut call = self.link.call(script);
+        let limit = (claim.limit as usize).min(MOST);
+        call.arg(millis(claim.lease)).arg(limit).arg(acks.len());
+        for ack in acks {
+            call.arg(ack.run.id.to_string()).arg(redis_row::note(ack));
+        }
+        self.link.send(script, &call).await
+    }
+
+    /// Sorts what was claimed into what can be read and what cannot; the latter fails.
+    async fn deliver(&self, claimed: &[Vec<u8>], at: Timestamp, stepped: &mut Stepped) -> Result<()> {
+        let mut buried = Vec::new();
+        for pair in claimed.chunks_exact(2) {
+            let (Some(id), Some(row)) = (id_of(&pair[0]), Row::parse(&pair[1])) else { continue };
+            let Row { fence, max_attempts, .. } = row;
+            match row.open(id, &self.backend) {
+                Ok(run) => stepped.claimed.push(Delivery { run, fence, max_attempts }),
+                Err(mut run) => {
+                    run.finished_at = Some(at);
+                    buried.push((id, redis_row::verdict(&run, fence, false)));
+                    stepped.undecodable.push(*run);
+                }
+            }
+        }
+        if !buried.is_empty() {
+            self.settle(false, &buried).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what becomes of deliveries; says which were none any more.
+    async fn settle(&self, is_reaping: bool, verdicts: &[(RunId, Vec<u8>)]) -> Result<Vec<usize>> {
+        let script = &redis_script::SETTLE;
+        let mut call = self.link.call(script);
+        call.arg(u8::from(is_reaping));
+        for (run, verdict) in verdicts {
+            call.arg(run.to_string()).arg(verdict);
+        }
+        self.link.send(script, &call).await
+    }
+
+    pub(crate) async fn renew_leases(&self, held: &[Held], lease: Duration) -> Result<Renewed> {
+        let script = &redis_script::RENEW;
+        let mut renewed = Renewed::default();
+        for held in held.chunks(MOST) {
+            let mut call = self.link.call(script);
+            call.arg(millis(lease));
+            for held in held {
+                call.arg(redis_row::lease_member(held.fence, held.run));
+            }
+            let (lost, cancelled): (Vec<usize>, Vec<String>) = self.link.send(script, &call).await?;
+            renewed.lost.extend(lost.into_iter().filter_map(|index| held.get(index)).map(|held| held.run));
+            for pair in cancelled.chunks_exact(2) {
+                renewed.cancelled.extend(pair[0].parse().ok().map(|run| (run, pair[1].clone())));
+            }
+        }
+        Ok(renewed)
+    }
+
+    pub(crate) async fn reap_expired(&self, limit: u32) -> Result<Vec<Run>> {
+        let script = &redis_script::EXPIRED;
+        let mut call = self.link.call(script);
+        call.arg((limit as usize).min(MOST));
+        let (at, expired): (i64, Vec<Expired>) = self.link.send(script, &call).await?;
+        if expired.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut runs, mut verdicts) = (Vec::new(), Vec::new());
+        for (id, fence, packed, told) in expired {
+            let (Some(id), Ok(fence)) = (id_of(&id), fence.as_slice().try_into()) else { continue };
+            let (run, is_readable) = self.reaped(id, &packed, told, Timestamp::from_millis(at));
+            verdicts.push((id, redis_row::verdict(&run, u64::from_be_bytes(fence), is_readable)));
+            runs.push(run);
+        }
+        let spared = self.settle(true, &verdicts).await?;
+        let is_reaped = |(index, _): &(usize, Run)| !spared.contains(index);
+        Ok(runs.into_iter().enumerate().filter(is_reaped).map(|(_, run)| run).collect())
+    }
+
+    /// What a run is whose lease has expired, and whether it could be read.
+    fn reaped(&self, id: RunId, packed: &[u8], told: Option<String>, at: Timestamp) -> (Run, bool) {
+        let mut run = match self.read(id, packed) {
+            Ok(run) => run,
+            Err(mut run) => {
+                run.finished_at = Some(at);
+                return (*run, false);
+            }
+        };
+        let most = Row::parse(packed).map_or(0, |row| row.max_attempts);
+        run.record_failure(at, "its worker is gone: the lease expired");
+        run.state = match &told {
+            Some(_) => RunState::Cancelled,
+            None if run.attempt >= most => RunState::Failed,
+            None => RunState::Queued,
+        };
+        if run.state.is_end() {
+            run.finished_at = Some(at);
+            let spent = "its worker is gone: the lease expired, and no attempt is left";
+            run.reason = Some(told.unwrap_or_else(|| spent.to_owned()));
+        }
+        (run, true)
+    }
+}
