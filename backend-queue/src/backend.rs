@@ -241,9 +241,7 @@ impl Backend for QueueBackend {
             Ok(Some(store)) => store.runs(filter).await,
             Err(error) if error.code() != "backend/stopped" => Err(error),
             // Nobody has said which namespace: what is there is shown.
-            Err(_) if self.is_file_there(None) => {
-                self.open(None, None).await?.runs(filter).await
-            }
+            Err(_) if self.is_file_there(None) => self.open(None, None).await?.runs(filter).await,
             _ => Ok(Page::default()),
         }
     }

@@ -4,8 +4,8 @@ use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use scheduler_core::{Error, ErrorKind};
 
 /// What went wrong with the Redis at `place`.
-pub(crate) fn failed(error: RedisError, place: &str) -> Error {
-    let (kind, slug, what) = meaning(&error);
+pub(crate) fn failed(error: &RedisError, place: &str) -> Error {
+    let (kind, slug, what) = meaning(error);
     Error::new(kind, slug, format!("Redis at {place} {what}")).with_source(error.to_string())
 }
 

@@ -127,7 +127,7 @@ impl Link {
             Ok(heard)
         });
         let late = || Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)));
-        opened.await.unwrap_or_else(|_| late()).map_err(|error| failed(error, &self.place))
+        opened.await.unwrap_or_else(|_| late()).map_err(|error| failed(&error, &self.place))
     }
 
     async fn connection(&self) -> RedisResult<MultiplexedConnection> {
@@ -156,9 +156,9 @@ impl Link {
             && let Some(key) = self.misused_key().await
         {
             let message = format!("the key {key} of Redis at {} is no part of a queue", self.place);
-            return Err(Error::invalid("queue/wrong_type", message).with_source(error));
+            return Err(Error::invalid("queue/wrong_type", message).with_source(error.to_string()));
         }
-        Err(failed(error, &self.place))
+        Err(failed(&error, &self.place))
     }
 
     /// The first key of the queue that holds something else.
