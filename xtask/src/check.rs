@@ -31,7 +31,7 @@ pub(crate) enum Part {
     House,
     /// Every error code is explained in docs/troubleshooting.md
     Codes,
-    /// The lock files of examples/ and of the fuzz targets follow that of the workspace
+    /// The lock files of the workspaces beside the main one follow that one
     Locks,
     /// No tracked file mentions a home folder
     Paths,
@@ -66,6 +66,10 @@ impl Part {
                 Step::command(
                     "format, fuzz",
                     CommandLine::cargo("fmt --manifest-path scheduler-cli/fuzz/Cargo.toml --check"),
+                ),
+                Step::command(
+                    "format, bench",
+                    CommandLine::cargo("fmt --manifest-path backend-queue/bench/Cargo.toml --check"),
                 ),
             ],
             Self::Clippy => vec![Step::command(

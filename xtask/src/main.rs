@@ -11,6 +11,7 @@ mod alone;
 mod arrows;
 mod audit;
 mod backends;
+mod bench;
 #[cfg_attr(not(test), expect(dead_code, reason = "the fault rows use the rest of it"))]
 mod built;
 mod check;
@@ -28,7 +29,7 @@ mod manifest;
 mod metadata;
 mod new_backend;
 mod paths;
-#[expect(dead_code, reason = "the fault rows use the rest of it")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the fault rows use the rest of it"))]
 mod redis;
 #[expect(dead_code, reason = "the fault rows use the rest of it")]
 mod resp;
@@ -72,6 +73,23 @@ enum Command {
         #[arg(value_enum)]
         subject: integration::Subject,
     },
+    /// Measure us beside our peers, on this machine and in this run
+    ///
+    /// Tells of each target whether it was reached. Whatever else the machine does at the time is measured with it.
+    Bench {
+        /// What to measure
+        #[arg(value_enum)]
+        subject: bench::Subject,
+        /// Where runs are kept
+        #[arg(long, value_enum)]
+        store: bench::Store,
+        /// How results are printed
+        #[arg(short, long, value_enum, default_value_t = bench::Output::Table)]
+        output: bench::Output,
+        /// Measure less, to see that all of it works; the figures are worth little
+        #[arg(long)]
+        quick: bool,
+    },
     /// Feed inputs that nobody thought of to what reads configuration and names
     ///
     /// A finding names its input and the command that repeats it. Needs a C++ compiler; root gets one by apt-get.
@@ -105,6 +123,9 @@ fn main() -> ExitCode {
         Command::Check { parts } => check::run(&parts),
         Command::Test { suites } => test::run(&suites),
         Command::Integration { subject } => integration::run(subject),
+        Command::Bench { subject, store, output, quick } => {
+            bench::run(subject, bench::Options { store, output, quick })
+        }
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Command::NewBackend { name, path } => new_backend::run(&name, path.as_deref()),
         Command::Docs => docs::run(),

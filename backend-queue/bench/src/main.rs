@@ -1,0 +1,41 @@
+//! Measures the durable tier beside stock apalis-redis and apalis-sqlite, in one run on one machine.
+//!
+//! `cargo xtask bench queue` builds and starts it. The contenders get the same jobs, the same payload and the same
+//! store; what differs is written beside each figure.
+
+mod apalis_redis;
+mod apalis_sqlite;
+mod arguments;
+mod contender;
+mod filler;
+mod machine;
+mod on_redis;
+mod on_sqlite;
+mod ours;
+mod poll;
+mod recorder;
+mod report;
+mod server;
+
+use std::process::ExitCode;
+
+use crate::arguments::{Arguments, Place};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let measured = async {
+        let arguments = Arguments::read()?;
+        let report = match &arguments.place {
+            Place::Redis(url) => on_redis::measure(url, arguments.quick).await?,
+            Place::Sqlite(folder) => on_sqlite::measure(folder, arguments.quick).await?,
+        };
+        report.print(arguments.json)
+    };
+    match measured.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
