@@ -14,9 +14,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::StoreKind;
-use crate::driver::{Command, Reply, cancelled, requested};
 #[cfg(feature = "redis")]
 use crate::redis_store::RedisStore;
+use crate::requests::{Command, Reply, cancelled, requested};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};

@@ -21,9 +21,12 @@ mod backend;
 mod config;
 #[cfg(test)]
 mod conformance;
+mod deliveries;
+mod drain;
 mod driver;
 mod envelope;
 mod flight;
+mod leases;
 #[cfg(feature = "redis")]
 mod redis_error;
 #[cfg(feature = "redis")]
@@ -52,6 +55,7 @@ mod redis_store;
 mod redis_test;
 #[cfg(feature = "redis")]
 mod redis_wake;
+mod requests;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]

@@ -17,8 +17,9 @@ use tower_service::Service;
 
 use crate::QueueConfig;
 use crate::apalis::Feed;
-use crate::driver::{Command, Driver};
+use crate::driver::Driver;
 use crate::flight::Flights;
+use crate::requests::Command;
 use crate::store::Store;
 use crate::timetable::Timetable;
 use crate::work::Work;

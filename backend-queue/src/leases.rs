@@ -1,0 +1,60 @@
+//! The leases: those that are held are prolonged, those that others let expire are taken away.
+
+use scheduler_core::{CancelReason, Event};
+
+use crate::driver::Driver;
+use crate::flight::Flight;
+use crate::store::Held;
+
+/// How many expired leases are taken away in one go.
+const REAPED: u32 = 500;
+
+impl Driver {
+    pub(crate) async fn renew(&mut self) {
+        if !self.timetable.is_empty()
+            && let Err(error) = self.store.serve(&self.timetable.names(), self.config.lease).await
+        {
+            self.in_trouble(&error);
+        }
+        let held: Vec<Held> = self.flights.iter().map(Flight::held).collect();
+        if held.is_empty() {
+            return;
+        }
+        match self.store.renew(&held, self.config.lease).await {
+            Ok(renewed) => {
+                self.recovered();
+                for (id, reason) in renewed.cancelled {
+                    let is_replaced = reason == CancelReason::Replaced.as_str();
+                    let reason = if is_replaced { CancelReason::Replaced } else { CancelReason::Requested };
+                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(reason));
+                }
+                for id in renewed.lost {
+                    let Some(flight) = self.flights.remove(id) else { continue };
+                    tracing::warn!(task = %flight.run.task, run_id = %id, "its lease was lost");
+                    flight.ctx.cancel(CancelReason::LeaseLost);
+                }
+            }
+            Err(error) => {
+                self.in_trouble(&error);
+            }
+        }
+    }
+
+    pub(crate) async fn reap(&mut self) {
+        match self.store.reap(REAPED).await {
+            Ok(runs) => {
+                for run in &runs {
+                    let (task, run_id, attempt) = (&run.task, run.id, run.attempt);
+                    if !run.state.is_end() {
+                        tracing::warn!(%task, %run_id, attempt, "its worker is gone: the lease expired, it runs again");
+                    } else {
+                        self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
+                    }
+                }
+            }
+            Err(error) => {
+                self.in_trouble(&error);
+            }
+        }
+    }
+}

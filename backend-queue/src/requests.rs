@@ -1,0 +1,156 @@
+//! What the loop is asked from this process, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler_core::{
+    BackendContext, CancelReason, Cancelled, Drained, Enqueued, Error, Event, Name, Overlap, Pause, Placed,
+    Result, Run, RunId, RunRequest, ScheduleStatus, Tier,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::drain::Drain;
+use crate::driver::{Driver, describe};
+use crate::store::{Cancel, Pushed};
+
+/// The largest parameters that a run may carry, in bytes of JSON.
+const LARGEST_PARAMS: usize = 1024 * 1024;
+
+/// What the loop can be asked.
+pub(crate) enum Command {
+    Enqueue(Box<RunRequest>, Reply<Result<Enqueued>>),
+    Cancel(RunId, Reply<Result<Cancelled>>),
+    Upsert(Arc<Placed>, Reply<Result<()>>),
+    Remove(Name, Reply<bool>),
+    Statuses(Reply<Result<Vec<ScheduleStatus>>>),
+    Pause(Name, Option<Pause>, Reply<Result<()>>),
+    /// Answers what is wrong, if something is.
+    Health(Reply<Option<String>>),
+    /// No grace at all means an abort.
+    Stop(Option<Duration>, Reply<Drained>),
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+impl Driver {
+    pub(crate) async fn commands(
+        &mut self,
+        first: Command,
+        commands: &mut UnboundedReceiver<Command>,
+        drain: &mut Option<Drain>,
+    ) {
+        let mut batch = vec![first];
+        while let Ok(command) = commands.try_recv() {
+            batch.push(command);
+        }
+        let mut pushed = Vec::new();
+        for command in batch {
+            match command {
+                Command::Enqueue(_, reply) if drain.is_some() => drop(reply.send(Err(self.stopped()))),
+                Command::Enqueue(request, reply) => match requested(&self.ctx, &self.name, &request) {
+                    Ok(run) => pushed.push((run, reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                Command::Cancel(run, reply) => drop(reply.send(self.cancel(run).await)),
+                Command::Upsert(placed, reply) => drop(reply.send(self.upsert(placed).await)),
+                Command::Remove(task, reply) => drop(reply.send(self.remove(&task))),
+                Command::Statuses(reply) => drop(reply.send(self.statuses().await)),
+                Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause).await)),
+                Command::Health(reply) => {
+                    let trouble = self.store.waiting().await.err().map(|error| describe(&error));
+                    let _ = reply.send(trouble.or_else(|| self.trouble.clone()));
+                }
+                Command::Stop(grace, reply) => {
+                    let over = drain.take();
+                    let report = over.as_ref().map(|over| over.report.clone()).unwrap_or_default();
+                    let deadline = Instant::now() + grace.unwrap_or_default();
+                    *drain = Some(Drain { reply, report, deadline, is_over: grace.is_none() });
+                    if grace.is_none() {
+                        self.give_up(drain.as_mut());
+                    }
+                }
+            }
+        }
+        self.push(pushed).await;
+    }
+
+    fn stopped(&self) -> Error {
+        Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
+    }
+
+    /// Adds what arrived together in one transaction.
+    async fn push(&mut self, requests: Vec<(Pushed, Reply<Result<Enqueued>>)>) {
+        if requests.is_empty() {
+            return;
+        }
+        let (runs, replies): (Vec<Pushed>, Vec<_>) = requests.into_iter().unzip();
+        let ids: Vec<RunId> = runs.iter().map(|pushed| pushed.run.id).collect();
+        match self.store.push(runs).await {
+            Ok(answers) => {
+                for ((reply, id), is_new) in replies.into_iter().zip(ids).zip(answers) {
+                    let answer = if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) };
+                    let _ = reply.send(Ok(answer));
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    let again = Error::new(error.kind(), error.code(), describe(&error));
+                    let _ = reply.send(Err(again));
+                }
+            }
+        }
+    }
+
+    async fn cancel(&mut self, id: RunId) -> Result<Cancelled> {
+        if let Some(flight) = self.flights.get(id) {
+            flight.ctx.cancel(CancelReason::Requested);
+        }
+        let answer = self.store.cancel(id, CancelReason::Requested.as_str()).await?;
+        if let Cancel::Ended(run) = &answer {
+            self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
+        }
+        cancelled(id, &answer)
+    }
+}
+
+/// What a store's answer to a wish to cancel means.
+///
+/// # Errors
+/// `run/unknown`.
+pub(crate) fn cancelled(id: RunId, answer: &Cancel) -> Result<Cancelled> {
+    match answer {
+        Cancel::Ended(_) => Ok(Cancelled::Prevented),
+        Cancel::Marked => Ok(Cancelled::Requested),
+        Cancel::TooLate => Ok(Cancelled::AlreadyFinished),
+        Cancel::Unknown => Err(Error::not_found("run/unknown", format!("no run {id}"))),
+    }
+}
+
+/// The run that a request asks for.
+///
+/// # Errors
+/// `task/unknown`, `queue/params_too_large`.
+pub(crate) fn requested(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> Result<Pushed> {
+    let placed = ctx.tasks.find(&request.task).ok_or_else(|| {
+        Error::not_found("task/unknown", format!("no task `{}` in this process", request.task))
+    })?;
+    let size = serde_json::to_string(&request.params).map_or(0, |text| text.len());
+    if size > LARGEST_PARAMS {
+        let message = format!(
+            "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
+             store them elsewhere and pass their place",
+            request.task
+        );
+        return Err(Error::invalid("queue/params_too_large", message));
+    }
+    let mut run =
+        Run::queued(request.run_id, request.task.clone(), backend.clone(), Tier::Queue, request.fire_time);
+    run.origin = request.origin;
+    run.params = request.params.clone();
+    let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
+    let alone = placed.task.overlap != Overlap::Allow;
+    let priority = request.priority.unwrap_or(placed.task.priority).level();
+    Ok(Pushed { run, due: request.due, priority, max_attempts, alone })
+}
