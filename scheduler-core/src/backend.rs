@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Priority, Result, Run, RunHost, RunId,
-    RunOrigin, RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
+    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Priority, Registry, Result, Run, RunHost,
+    RunId, RunOrigin, RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -41,6 +41,25 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     /// `task/unknown` when [`BackendContext::tasks`] has no such task; `backend/stopped` while it does not run.
     async fn enqueue(&self, request: RunRequest) -> Result<Enqueued>;
+
+    /// Takes many runs, and answers in their order: as one step where it can, so that a failure leaves none of
+    /// them; else one after the other.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
+    async fn enqueue_all(&self, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            answers.push(self.enqueue(request).await?);
+        }
+        Ok(answers)
+    }
+
+    /// What it would refuse about a run whatever state it is in, such as a payload that is too large. Takes
+    /// nothing.
+    fn refusal(&self, _: &RunRequest) -> Option<Error> {
+        None
+    }
 
     /// The runs it owns, live and ended, newest fire first. Works before `start` and after `stop` as far as
     /// it keeps history outside of the process.
@@ -148,6 +167,8 @@ words! {
         Priorities = "priorities",
         /// A running attempt can be cancelled.
         CancelRunning = "cancel_running",
+        /// It runs a job and args without a task.
+        Adhoc = "adhoc",
     }
 }
 
@@ -161,6 +182,8 @@ pub struct BackendContext {
     pub clock: Arc<dyn Clock>,
     /// The tasks of this process, by name.
     pub tasks: TaskBook,
+    /// The jobs of this process; see [`work_of`](Self::work_of).
+    pub registry: Arc<Registry>,
     /// Where tasks keep state.
     pub state: Arc<dyn StateStore>,
     /// Where to tell what happened to runs.
@@ -178,6 +201,7 @@ impl BackendContext {
             namespace,
             clock,
             tasks: TaskBook::default(),
+            registry: Arc::default(),
             state: Arc::new(crate::MemoryStateStore::default()),
             events: Events::default(),
             scheduler: WeakScheduler::default(),

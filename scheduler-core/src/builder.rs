@@ -138,7 +138,7 @@ impl SchedulerBuilder {
             clock: self.clock,
             state,
             data_dir: self.data_dir,
-            registry: self.registry,
+            registry: Arc::new(self.registry),
             backends,
             tasks: TaskBook::default(),
             events,

@@ -189,6 +189,9 @@ impl fmt::Display for ArgsError {
     }
 }
 
+/// The time limit of an attempt without a task, which has nobody who set one.
+const ADHOC_LIMIT: Duration = Duration::from_secs(3_600);
+
 /// What is known about a job without running it: its name, its args, and where it may run.
 #[derive(Clone)]
 pub struct JobDescriptor {
@@ -196,6 +199,7 @@ pub struct JobDescriptor {
     summary: String,
     tiers: Vec<Tier>,
     adhoc: bool,
+    adhoc_limit: Duration,
     has_own_limit: bool,
     args_schema: Value,
     build: Arc<BuildJob>,
@@ -218,6 +222,7 @@ impl JobDescriptor {
             summary: summary.into(),
             tiers: Tier::ALL.to_vec(),
             adhoc: false,
+            adhoc_limit: ADHOC_LIMIT,
             has_own_limit: false,
             args_schema: Value::Bool(true),
             build: Arc::new(build),
@@ -282,6 +287,13 @@ impl JobDescriptor {
         self
     }
 
+    /// Sets the time limit of an attempt without a task. One hour unless set.
+    #[must_use]
+    pub fn with_adhoc_limit(mut self, limit: Duration) -> Self {
+        self.adhoc_limit = limit;
+        self
+    }
+
     /// Adds the JSON Schema of its args.
     #[must_use]
     pub fn with_schema(mut self, args_schema: Value) -> Self {
@@ -319,6 +331,16 @@ impl JobDescriptor {
     /// Whether it may run without a task.
     pub fn is_adhoc(&self) -> bool {
         self.adhoc
+    }
+
+    pub(crate) fn set_adhoc(&mut self, is_allowed: bool, limit: Option<Duration>) {
+        self.adhoc = is_allowed;
+        self.adhoc_limit = limit.unwrap_or(self.adhoc_limit);
+    }
+
+    /// The time limit of an attempt without a task.
+    pub fn adhoc_limit(&self) -> Duration {
+        self.adhoc_limit
     }
 
     /// The JSON Schema of its args; `true` when it did not give one.

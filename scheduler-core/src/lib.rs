@@ -1,4 +1,5 @@
 //! The words, the traits and the classifier of the hybrid scheduler.
+mod adhoc;
 mod attempt;
 mod backend;
 mod builder;
@@ -22,6 +23,7 @@ mod job;
 mod letters;
 mod lifecycle;
 mod name;
+mod orders;
 mod placement;
 mod plan;
 mod registry;
@@ -65,6 +67,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};
 pub use job::{ArgsError, Job, JobDescriptor, JobError, OrAbort, Output};
 pub use name::Name;
+pub use orders::Order;
 pub use placement::{Placement, Site, place};
 pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Schedule, SkipReason, Step, plan};
 pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};

@@ -152,6 +152,7 @@ impl Inner {
             namespace: self.namespace.clone(),
             clock: Arc::clone(&self.clock),
             tasks: self.tasks.clone(),
+            registry: Arc::clone(&self.registry),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
             scheduler: Scheduler(Arc::clone(self)).downgrade(),

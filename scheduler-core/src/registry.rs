@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -204,6 +205,18 @@ impl Registry {
             if !is_there(&self.backends, backend.kind(), entry.source) {
                 self.add_backend(backend, entry.source, Way::Macro)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says whether a job may run without a task, in place of what its descriptor says, and within which time limit.
+    ///
+    /// # Errors
+    /// `job/unknown`.
+    pub fn allow_adhoc(&mut self, job: &str, is_allowed: bool, limit: Option<Duration>) -> Result<()> {
+        self.job(job)?;
+        if let Some(found) = self.jobs.get_mut(job) {
+            found.item.set_adhoc(is_allowed, limit);
         }
         Ok(())
     }

@@ -6,9 +6,31 @@ use std::sync::Arc;
 use crate::placement::{Site, place};
 use crate::scheduler::{Inner, Member};
 use crate::{
-    ArgsError, Enqueued, Error, Name, OnUnavailable, Placed, Result, RunRequest, ScheduleStatus, Schedules,
-    Task,
+    ArgsError, Backend, Enqueued, Error, Name, OnUnavailable, Placed, Result, RunRequest, ScheduleStatus,
+    Schedules, Task,
 };
+
+impl Member {
+    /// The backend as a place for tasks.
+    pub(crate) fn site(&self) -> Site {
+        let is_down = self.down().is_some();
+        Site { info: self.info.clone(), is_default: self.is_default, is_down }
+    }
+
+    /// The backend, unless it is known to be down.
+    ///
+    /// # Errors
+    /// `backend/down`.
+    pub(crate) fn answering(&self) -> Result<&dyn Backend> {
+        match self.down() {
+            None => Ok(&*self.backend),
+            Some(reason) => {
+                let message = format!("backend `{}` is down: {reason}", self.info.name);
+                Err(Error::unavailable("backend/down", message))
+            }
+        }
+    }
+}
 
 impl Inner {
     pub(crate) fn placed(&self, task: Task) -> Result<Placed> {
@@ -22,12 +44,7 @@ impl Inner {
         if !missing.is_empty() {
             return Err(faults(missing));
         }
-        let site = |member: &Member| Site {
-            info: member.info.clone(),
-            is_default: member.is_default,
-            is_down: member.down().is_some(),
-        };
-        let sites: Vec<Site> = self.backends.iter().map(site).collect();
+        let sites: Vec<Site> = self.backends.iter().map(Member::site).collect();
         let placement = place(&task, descriptor, &sites)?;
         Ok(Placed { task, job, placement })
     }
@@ -129,12 +146,9 @@ impl Inner {
     pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
         let mut refused = None;
         for member in self.hosts(placed) {
-            let answer = match member.down() {
-                Some(reason) => {
-                    let message = format!("backend `{}` is down: {reason}", member.info.name);
-                    Err(Error::unavailable("backend/down", message))
-                }
-                None => member.backend.enqueue(run.clone()).await,
+            let answer = match member.answering() {
+                Ok(backend) => backend.enqueue(run.clone()).await,
+                Err(error) => Err(error),
             };
             match (answer, &refused) {
                 (Ok(answer), None) => return Ok(answer),

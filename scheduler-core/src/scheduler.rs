@@ -11,8 +11,8 @@ use crate::driver::Driver;
 use crate::lifecycle::{Lifecycle, Standing};
 use crate::{
     Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Error, Events, Health, Name, Page, PageToken,
-    Pause, Placed, Placement, Priority, Registry, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
-    SchedulerBuilder, StateStore, Task, TaskBook, Timestamp,
+    Pause, Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
+    StateStore, Task, TaskBook, Timestamp,
 };
 
 /// One scheduler over all tiers. Clones share it.
@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) data_dir: Option<PathBuf>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) backends: Vec<Member>,
     pub(crate) tasks: TaskBook,
     pub(crate) events: Events,
@@ -55,7 +55,7 @@ pub(crate) struct Member {
 pub struct WeakScheduler(Weak<Inner>);
 
 /// A request to run a task now or later, outside of its schedule.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TriggerRequest {
     /// When; at once when left out.
@@ -197,18 +197,7 @@ impl Scheduler {
     /// the run.
     pub async fn trigger(&self, task: &Name, request: TriggerRequest) -> Result<Enqueued> {
         let placed = self.0.known(task)?;
-        let now = self.0.clock.now();
-        let run_id = match &request.key {
-            Some(key) => RunId::keyed(&self.0.namespace, task, key),
-            None => RunId::manual(now),
-        };
-        let fire_time = request.at.unwrap_or(now);
-        let run = RunRequest {
-            params: request.params,
-            priority: request.priority,
-            ..RunRequest::manual(run_id, task.clone(), fire_time)
-        };
-        self.0.enqueue(&placed, run).await
+        self.0.enqueue(&placed, self.0.requested(task.clone(), &request)).await
     }
 
     /// Keeps a task from firing.

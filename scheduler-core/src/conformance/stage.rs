@@ -91,6 +91,7 @@ impl Stage {
             namespace: self.namespace.clone(),
             clock: Arc::clone(&self.clock),
             tasks: self.tasks.clone(),
+            registry: Arc::default(),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
             scheduler: WeakScheduler::default(),

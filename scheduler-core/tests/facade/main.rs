@@ -9,6 +9,7 @@ mod faulty;
 mod firing;
 mod lifecycle;
 mod limits;
+mod orders;
 mod outage;
 mod overlap;
 mod registry;
