@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::StoreKind;
 #[cfg(feature = "redis")]
 use crate::redis_store::RedisStore;
-use crate::requests::{Command, Reply, cancelled, requested};
+use crate::requests::{self, Command, Reply, cancelled, push_outside, requested};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};
@@ -192,8 +192,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[async_trait]
 impl Backend for QueueBackend {
     fn info(&self) -> BackendInfo {
-        let capabilities =
-            [Capability::Schedules, Capability::Durable, Capability::Priorities, Capability::CancelRunning];
+        let capabilities = [
+            Capability::Schedules,
+            Capability::Durable,
+            Capability::Priorities,
+            Capability::CancelRunning,
+            Capability::Adhoc,
+        ];
         BackendInfo::new(self.name.clone(), "queue", Tier::Queue, &capabilities)
     }
 
@@ -223,17 +228,24 @@ impl Backend for QueueBackend {
     }
 
     async fn enqueue(&self, request: RunRequest) -> Result<Enqueued> {
-        if let Some(ctx) = self.outside() {
-            let run = requested(&ctx, &self.name, &request)?;
-            let store = match self.found().await? {
-                Some(store) => store,
-                None => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?,
-            };
-            let is_new = store.push(vec![run]).await?.first().copied().unwrap_or_default();
-            let id = request.run_id;
-            return Ok(if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) });
-        }
-        self.ask(|reply| Command::Enqueue(Box::new(request), reply)).await?
+        let answers = self.enqueue_all(vec![request]).await?;
+        answers.into_iter().next().ok_or_else(|| self.stopped())
+    }
+
+    async fn enqueue_all(&self, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        let Some(ctx) = self.outside() else {
+            return self.ask(|reply| Command::Enqueue(requests, reply)).await?;
+        };
+        let runs = requested(&ctx, &self.name, &requests)?;
+        let store = match self.found().await? {
+            Some(store) => store,
+            None => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?,
+        };
+        push_outside(&*store, runs).await
+    }
+
+    fn refusal(&self, request: &RunRequest) -> Option<Error> {
+        requests::refusal(request)
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {

@@ -61,12 +61,15 @@ impl Driver {
         let Delivery { mut run, fence, max_attempts } = delivery;
         let now = self.ctx.clock.now();
         run.next_attempt_at = None;
-        let Some(placed) = self.ctx.tasks.find(&run.task) else {
-            run.state = RunState::Failed;
-            run.finished_at = Some(now);
-            run.reason = Some(format!("no task `{}` in the process that took it", run.task));
-            self.acks.push(Ack { run, fence, next: Next::End, is_followed: false });
-            return;
+        let placed = match self.ctx.work_of(&run) {
+            Ok(placed) => placed,
+            Err(refusal) => {
+                run.state = RunState::Failed;
+                run.finished_at = Some(now);
+                run.reason = Some(format!("taken by a process that cannot run it: {refusal}"));
+                self.acks.push(Ack { run, fence, next: Next::End, is_followed: false });
+                return;
+            }
         };
         run.started_at.get_or_insert(now);
         let identity = RunIdentity {

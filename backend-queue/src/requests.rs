@@ -13,14 +13,15 @@ use tokio::time::Instant;
 
 use crate::drain::Drain;
 use crate::driver::{Driver, describe};
-use crate::store::{Cancel, Pushed};
+use crate::store::{Cancel, Pushed, Store};
 
-/// The largest parameters that a run may carry, in bytes of JSON.
+/// The largest parameters and args that a run may carry, in bytes of JSON.
 const LARGEST_PARAMS: usize = 1024 * 1024;
 
 /// What the loop can be asked.
 pub(crate) enum Command {
-    Enqueue(Box<RunRequest>, Reply<Result<Enqueued>>),
+    /// All of them or none.
+    Enqueue(Vec<RunRequest>, Reply<Taken>),
     Cancel(RunId, Reply<Result<Cancelled>>),
     Upsert(Arc<Placed>, Reply<Result<()>>),
     Remove(Name, Reply<bool>),
@@ -33,6 +34,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
+type Taken = Result<Vec<Enqueued>>;
 
 impl Driver {
     pub(crate) async fn commands(
@@ -49,8 +51,8 @@ impl Driver {
         for command in batch {
             match command {
                 Command::Enqueue(_, reply) if drain.is_some() => drop(reply.send(Err(self.stopped()))),
-                Command::Enqueue(request, reply) => match requested(&self.ctx, &self.name, &request) {
-                    Ok(run) => pushed.push((run, reply)),
+                Command::Enqueue(requests, reply) => match requested(&self.ctx, &self.name, &requests) {
+                    Ok(runs) => pushed.push((runs, reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 },
                 Command::Cancel(run, reply) => drop(reply.send(self.cancel(run).await)),
@@ -81,17 +83,17 @@ impl Driver {
     }
 
     /// Adds what arrived together in one transaction.
-    async fn push(&mut self, requests: Vec<(Pushed, Reply<Result<Enqueued>>)>) {
+    async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>) {
         if requests.is_empty() {
             return;
         }
-        let (runs, replies): (Vec<Pushed>, Vec<_>) = requests.into_iter().unzip();
-        let ids: Vec<RunId> = runs.iter().map(|pushed| pushed.run.id).collect();
-        match self.store.push(runs).await {
+        let (groups, replies): (Vec<Vec<Pushed>>, Vec<_>) = requests.into_iter().unzip();
+        let ids: Vec<Vec<RunId>> = groups.iter().map(|group| ids_of(group)).collect();
+        match self.store.push(groups.into_iter().flatten().collect()).await {
             Ok(answers) => {
-                for ((reply, id), is_new) in replies.into_iter().zip(ids).zip(answers) {
-                    let answer = if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) };
-                    let _ = reply.send(Ok(answer));
+                let mut answers = answers.into_iter();
+                for (reply, ids) in replies.into_iter().zip(ids) {
+                    let _ = reply.send(Ok(enqueued(ids, &mut answers)));
                 }
             }
             Err(error) => {
@@ -128,29 +130,60 @@ pub(crate) fn cancelled(id: RunId, answer: &Cancel) -> Result<Cancelled> {
     }
 }
 
-/// The run that a request asks for.
+/// Adds runs while nothing runs here.
+pub(crate) async fn push_outside(store: &dyn Store, runs: Vec<Pushed>) -> Result<Vec<Enqueued>> {
+    let ids = ids_of(&runs);
+    Ok(enqueued(ids, &mut store.push(runs).await?.into_iter()))
+}
+
+fn ids_of(runs: &[Pushed]) -> Vec<RunId> {
+    runs.iter().map(|pushed| pushed.run.id).collect()
+}
+
+fn enqueued(ids: Vec<RunId>, are_new: &mut impl Iterator<Item = bool>) -> Vec<Enqueued> {
+    let answer = |(id, is_new)| if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) };
+    ids.into_iter().zip(are_new).map(answer).collect()
+}
+
+/// The runs that requests ask for.
 ///
 /// # Errors
-/// `task/unknown`, `queue/params_too_large`.
-pub(crate) fn requested(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> Result<Pushed> {
-    let placed = ctx.tasks.find(&request.task).ok_or_else(|| {
-        Error::not_found("task/unknown", format!("no task `{}` in this process", request.task))
-    })?;
-    let size = serde_json::to_string(&request.params).map_or(0, |text| text.len());
-    if size > LARGEST_PARAMS {
-        let message = format!(
-            "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
-             store them elsewhere and pass their place",
-            request.task
-        );
-        return Err(Error::invalid("queue/params_too_large", message));
+/// `queue/params_too_large`, and those of [`BackendContext::work_of`], for the first that is refused.
+pub(crate) fn requested(
+    ctx: &BackendContext,
+    backend: &Name,
+    requests: &[RunRequest],
+) -> Result<Vec<Pushed>> {
+    requests.iter().map(|request| requested_run(ctx, backend, request)).collect()
+}
+
+fn requested_run(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> Result<Pushed> {
+    if let Some(refusal) = refusal(request) {
+        return Err(refusal);
     }
     let mut run =
         Run::queued(request.run_id, request.task.clone(), backend.clone(), Tier::Queue, request.fire_time);
     run.origin = request.origin;
     run.params = request.params.clone();
+    run.adhoc = request.adhoc.clone();
+    let placed = ctx.work_of(&run)?;
     let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
     let alone = placed.task.overlap != Overlap::Allow;
     let priority = request.priority.unwrap_or(placed.task.priority).level();
     Ok(Pushed { run, due: request.due, priority, max_attempts, alone })
+}
+
+/// Why no store takes a run, if that is so.
+pub(crate) fn refusal(request: &RunRequest) -> Option<Error> {
+    let params = serde_json::to_string(&request.params).map_or(0, |text| text.len());
+    let adhoc = serde_json::to_string(&request.adhoc).map_or(0, |text| text.len());
+    let size = params + if request.adhoc.is_some() { adhoc } else { 0 };
+    (size > LARGEST_PARAMS).then(|| {
+        let message = format!(
+            "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
+             store them elsewhere and pass their place",
+            request.task
+        );
+        Error::invalid("queue/params_too_large", message)
+    })
 }
