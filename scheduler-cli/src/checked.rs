@@ -21,6 +21,8 @@ use crate::task_entry::TaskEntry;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) settings: Settings,
+    /// The jobs and kinds of backends, with what the configuration says of jobs.
+    pub(crate) registry: Registry,
     /// The backends that could be made, also those that nobody asked for.
     pub(crate) members: Vec<Member>,
     /// The tasks without a fault of their own, by name.
@@ -76,6 +78,8 @@ pub(crate) fn check(
     registry: &Registry,
     mut faults: Vec<Diagnostic>,
 ) -> Checked {
+    let mut allowing = registry.clone();
+    settings.jobs.iter().for_each(|section| section.apply(&mut allowing, document, &mut faults));
     let (mut members, sites) = members::build(&settings, document, registry, &mut faults);
     let now = Timestamp::from(std::time::SystemTime::now());
     let mut tasks = Vec::new();
@@ -92,9 +96,9 @@ pub(crate) fn check(
             tasks.push(CheckedTask { task: entry.task, job, placement });
         }
     }
-    members::mark_unused(&mut members, document, &tasks);
+    members::mark_unused(&mut members, document, &tasks, &allowing);
     faults.sort_by(|a, b| position(a).cmp(&position(b)));
-    Checked { settings, members, tasks, diagnostics: faults }
+    Checked { settings, registry: allowing, members, tasks, diagnostics: faults }
 }
 
 fn position(fault: &Diagnostic) -> (bool, &std::path::Path, usize, usize) {

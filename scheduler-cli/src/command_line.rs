@@ -15,8 +15,8 @@ use crate::output::Format;
 use crate::session::{DEFAULT_CONFIG, Session};
 use crate::{
     verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
-    verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_next, verb_run, verb_show,
-    verb_trigger, verb_version,
+    verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_next,
+    verb_run, verb_show, verb_trigger, verb_version,
 };
 
 const EXIT_CODES: &str = "\
@@ -61,6 +61,8 @@ enum Verb {
     Exec(verb_exec::Flags),
     /// Asks for a run of a task that a durable tier keeps.
     Trigger(verb_trigger::Flags),
+    /// Asks for runs of tasks, or of jobs that may run without one; many at once from a file.
+    Enqueue(verb_enqueue::Flags),
     /// Shows runs, the newest first.
     History(verb_history::Flags),
     /// Shows everything that is known about a run.
@@ -108,6 +110,7 @@ impl Verb {
             Self::Next(flags) => verb_next::execute(session, &flags),
             Self::Exec(flags) => verb_exec::execute(session, &flags),
             Self::Trigger(flags) => verb_trigger::execute(session, &flags),
+            Self::Enqueue(flags) => verb_enqueue::execute(session, &flags),
             Self::History(flags) => verb_history::execute(session, &flags),
             Self::Show(flags) => verb_show::execute(session, &flags),
             Self::Cancel(flags) => verb_cancel::execute(session, &flags),

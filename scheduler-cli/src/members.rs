@@ -88,9 +88,16 @@ fn implied(settings: &Settings, registry: &Registry) -> (Vec<Member>, Option<Vec
     (members, Some(sites))
 }
 
-/// Marks what nobody asked for: a durable tier without a task of its own would only make a file.
-pub(crate) fn mark_unused(members: &mut [Member], document: &Document, tasks: &[CheckedTask]) {
-    if document.value("/backends").is_some() {
+/// Marks what nobody asked for: a durable tier without a task of its own, or a job that needs none, would only
+/// make a file.
+pub(crate) fn mark_unused(
+    members: &mut [Member],
+    document: &Document,
+    tasks: &[CheckedTask],
+    registry: &Registry,
+) {
+    let has_adhoc = registry.jobs().any(|job| job.item.is_adhoc());
+    if has_adhoc || document.value("/backends").is_some() {
         return;
     }
     for member in members {

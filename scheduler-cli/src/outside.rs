@@ -2,7 +2,7 @@
 //! whether a daemon runs or not.
 
 use scheduler_core::{
-    DeadLetter, DeadLetterFilter, Error, Name, PageToken, Run, RunFilter, RunId, Scheduler,
+    DeadLetter, DeadLetterFilter, Error, Name, PageToken, Run, RunFilter, RunId, Scheduler, Tier,
 };
 
 use crate::checked::Checked;
@@ -35,7 +35,7 @@ pub(crate) fn open<T>(
     })?;
     runtime.block_on(async {
         // Also those that nothing is placed on any more: what they keep is still there.
-        let scheduler = build(&checked.settings, &checked.members, session.registry.clone())?;
+        let scheduler = build(&checked, &checked.members)?;
         let kept = scheduler.connect().await?;
         act(&Outside { checked, scheduler, kept }).await
     })
@@ -45,6 +45,12 @@ impl Outside {
     /// Whether a backend keeps its runs outside of the process that runs them.
     pub(crate) fn keeps(&self, backend: &Name) -> bool {
         self.kept.contains(backend)
+    }
+
+    /// The tier of a backend.
+    pub(crate) fn tier(&self, backend: &Name) -> Option<Tier> {
+        let mut infos = self.checked.members.iter().map(|member| member.backend.info());
+        infos.find(|info| info.name == *backend).map(|info| info.tier)
     }
 
     /// Makes the folder for what is kept, before anything is put there.

@@ -26,6 +26,7 @@ pub(crate) fn subject(pointer: &str) -> String {
     let (named, rest) = match keys.as_slice() {
         [section, name, rest @ ..] if section == "tasks" => (Some(format!("task `{name}`")), rest),
         [section, name, rest @ ..] if section == "backends" => (Some(format!("backend `{name}`")), rest),
+        [section, name, rest @ ..] if section == "jobs" => (Some(format!("job `{name}`")), rest),
         rest => (None, rest),
     };
     let mut path = String::new();
@@ -55,6 +56,7 @@ mod tests {
             ("", "the configuration"),
             ("/scheduler/timezone", "`scheduler.timezone`"),
             ("/tasks", "`tasks`"),
+            ("/jobs/exec/timeout", "`timeout` in job `exec`"),
             ("/tasks/backup", "task `backup`"),
             ("/tasks/backup/retry/max_attempts", "`retry.max_attempts` in task `backup`"),
             ("/backends/queue/url", "`url` in backend `queue`"),

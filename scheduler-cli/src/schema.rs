@@ -46,6 +46,7 @@ pub(crate) fn schema(registry: &Registry) -> Value {
                 "properties": sections,
                 "additionalProperties": { "$ref": "#/$defs/backend", "required": ["kind"] },
             },
+            "jobs": jobs_section(&jobs),
             "tasks": {
                 "description": "The tasks, by name.",
                 "type": ["object", "null"],
@@ -78,6 +79,28 @@ fn scheduler() -> Value {
             },
             "shutdown_grace": schema_task::duration(
                 "How long running work may go on after SIGTERM.", Some(default.shutdown_grace)),
+        },
+    })
+}
+
+/// What a configuration may say of jobs. Their defaults are the jobs' own, so they stand in words.
+fn jobs_section(jobs: &[&JobDescriptor]) -> Value {
+    let names: Vec<&str> = jobs.iter().map(|job| job.name().as_str()).collect();
+    json!({
+        "description": "The jobs, by name.",
+        "type": ["object", "null"],
+        "propertyNames": { "enum": names },
+        "additionalProperties": {
+            "type": ["object", "null"],
+            "additionalProperties": false,
+            "properties": {
+                "adhoc": {
+                    "description": "Whether it may run without a task, from args that whoever reaches the store gives.",
+                    "type": "boolean",
+                },
+                "timeout": schema_task::duration(
+                    "The time limit of an attempt without a task; one hour unless the job says otherwise.", None),
+            },
         },
     })
 }
@@ -225,6 +248,9 @@ mod tests {
             (r#"{"tasks":{"a":{"job":"mail","args":{"to":"you"},"tier":"local"}}}"#, false),
             (r#"{"tasks":{"a":{"job":"mail","args":{"to":"you"},"tier":"queue"}}}"#, true),
             (r#"{"tasks":{"A":{"job":"mail","args":{"to":"you"}}}}"#, false),
+            (r#"{"jobs":{"mail":{"adhoc":true,"timeout":"5m"}}}"#, true),
+            (r#"{"jobs":{"male":{"adhoc":true}}}"#, false),
+            (r#"{"jobs":{"mail":{"adhoc":1}}}"#, false),
             (r#"{"backends":{"pigeon":{"url":"x","default":true}}}"#, true),
             (r#"{"backends":{"pigeon":null}}"#, true),
             (r#"{"backends":{"pigeon":{"uri":"x"}}}"#, false),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 use crate::fields::Fields;
+use crate::job_section::JobSection;
 use crate::layers::Document;
 use crate::suggest::with_zone_suggestion;
 use crate::task_entry::{self, TaskEntry};
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     /// The sections under `[backends]`; none when there is no such table.
     pub(crate) backends: Vec<BackendSection>,
+    /// The sections under `[jobs]`.
+    pub(crate) jobs: Vec<JobSection>,
     /// The tasks, by name.
     pub(crate) tasks: Vec<TaskEntry>,
 }
@@ -59,6 +62,11 @@ impl Settings {
             .into_iter()
             .map(|(name, fields)| BackendSection::decode(&name, fields, document, faults))
             .collect();
+        let jobs = top
+            .tables("jobs", faults)
+            .into_iter()
+            .map(|(name, fields)| JobSection::decode(&name, fields, faults))
+            .collect();
         let tasks = top
             .tables("tasks", faults)
             .into_iter()
@@ -73,6 +81,7 @@ impl Settings {
             data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir),
             shutdown_grace: scheduler.shutdown_grace,
             backends,
+            jobs,
             tasks,
         }
     }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use scheduler_core::{
-    CancelReason, FileStateStore, Output, Registry, RunContext, RunHost, RunId, RunIdentity, Spelled,
-    Timestamp, Verdict, attempt, verdict,
+    CancelReason, FileStateStore, Output, RunContext, RunHost, RunId, RunIdentity, Spelled, Timestamp,
+    Verdict, attempt, verdict,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::asked::param;
 use crate::checked::{Checked, CheckedTask};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,7 +24,6 @@ use crate::output::{self, Format, OutputFlag};
 use crate::session::Session;
 use crate::signals::StopSignals;
 use crate::verb_run::build;
-use crate::verb_trigger::param;
 
 /// Which task, and which of its runs.
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
     })?;
-    let ended = runtime.block_on(run(&checked, task, flags, session.registry.clone()));
+    let ended = runtime.block_on(run(&checked, task, flags));
     runtime.shutdown_background();
     let report = ended?;
     if flags.output.format == Format::Table {
@@ -77,15 +77,10 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     Ok(if report.outcome == "succeeded" { Exit::Done } else { Exit::Findings })
 }
 
-async fn run(
-    checked: &Checked,
-    task: &CheckedTask,
-    flags: &Flags,
-    registry: Registry,
-) -> Result<Report, Failure> {
+async fn run(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<Report, Failure> {
     let mut signals = StopSignals::listen()?;
     // It is not started: a job reads history and settings through it.
-    let scheduler = build(&checked.settings, &checked.members, registry)?;
+    let scheduler = build(checked, &checked.members)?;
     let identity = identity(checked, task, flags)?;
     let (run_id, fire_time) = (identity.run_id, identity.fire_time);
     let host = RunHost {

@@ -50,7 +50,10 @@ impl<'a> Row<'a> {
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
-    let rows: Vec<Row<'_>> = session.registry.jobs().map(Row::new).collect();
+    // The jobs are there without a configuration, and a faulty one is the affair of `check`.
+    let configured = session.check().map(|checked| checked.registry);
+    let registry = configured.as_ref().unwrap_or(&session.registry);
+    let rows: Vec<Row<'_>> = registry.jobs().map(Row::new).collect();
     output::many(flags.output.format, "jobs", &rows, || {
         table(&["JOB", "TIERS", "CRATE", "WAY", "WHAT IT DOES"], 4, rows.iter().map(Row::cells))
     })?;

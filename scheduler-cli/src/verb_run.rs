@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{Drained, Error, Registry, RunId, Scheduler, SystemClock, Timestamp};
+use scheduler_core::{Drained, Error, RunFilter, RunId, RunState, Scheduler, SystemClock, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::checked::Checked;
@@ -19,7 +19,6 @@ use crate::origin::Origin;
 use crate::orphans;
 use crate::relative::rough;
 use crate::session::Session;
-use crate::settings::Settings;
 use crate::signals::StopSignals;
 use crate::tally::Tally;
 use crate::verb_check::{print_warnings, summary};
@@ -65,16 +64,15 @@ fn run(session: &Session, flags: &Flags, format: LogFormat) -> Result<Exit, Fail
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
     })?;
-    let ended = runtime.block_on(serve(&checked, session.registry.clone(), flags.run_for));
+    let ended = runtime.block_on(serve(&checked, flags.run_for));
     // A job that blocks its thread was reported as abandoned; nobody waits for it here.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>) -> Result<Exit, Failure> {
+async fn serve(checked: &Checked, run_for: Option<Duration>) -> Result<Exit, Failure> {
     let mut signals = StopSignals::listen()?;
-    let used: Vec<Member> = checked.members.iter().filter(|member| member.is_used).cloned().collect();
-    let scheduler = build(&checked.settings, &used, registry)?;
+    let scheduler = build(checked, &served(checked).await?)?;
     let tally = Tally::listen(scheduler.events());
     submit(&scheduler, checked).await?;
     let began = tokio::time::Instant::now();
@@ -97,16 +95,39 @@ async fn serve(checked: &Checked, registry: Registry, run_for: Option<Duration>)
     Ok(exit)
 }
 
+/// The backends that a daemon has: those that something is placed on, and those on which runs of the past still
+/// wait.
+async fn served(checked: &Checked) -> Result<Vec<Member>, Failure> {
+    let (mut served, unused): (Vec<Member>, Vec<Member>) =
+        checked.members.iter().cloned().partition(|member| member.is_used);
+    for member in unused {
+        let alone = build(checked, std::slice::from_ref(&member))?;
+        match has_live_runs(&alone).await {
+            Ok(false) => {}
+            Ok(true) => served.push(member),
+            // Nobody asked for it, so it keeps nothing from starting.
+            Err(error) => {
+                let backend = &member.backend.info().name;
+                warn!("what backend `{backend}` keeps is not served: {error}");
+            }
+        }
+    }
+    Ok(served)
+}
+
+async fn has_live_runs(scheduler: &Scheduler) -> Result<bool, Error> {
+    scheduler.connect().await?;
+    let live: Vec<RunState> = RunState::ALL.iter().copied().filter(|state| !state.is_end()).collect();
+    let page = scheduler.history(&RunFilter::all().in_states(&live).limited(1)).await?;
+    Ok(!page.runs.is_empty())
+}
+
 /// The scheduler of a configuration over these backends; nothing runs yet.
-pub(crate) fn build(
-    settings: &Settings,
-    members: &[Member],
-    registry: Registry,
-) -> Result<Scheduler, Failure> {
+pub(crate) fn build(checked: &Checked, members: &[Member]) -> Result<Scheduler, Failure> {
     let builder = Scheduler::builder(Arc::new(SystemClock::new()))
-        .namespace(settings.namespace.clone())
-        .data_dir(&settings.data_dir)
-        .registry(registry);
+        .namespace(checked.settings.namespace.clone())
+        .data_dir(&checked.settings.data_dir)
+        .registry(checked.registry.clone());
     let members = members.iter().cloned();
     Ok(members.fold(builder, |builder, member| builder.backend_as(member.backend, member.role)).build()?)
 }

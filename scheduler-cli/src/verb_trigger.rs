@@ -1,24 +1,14 @@
 //! `scheduler trigger`: asks for a run of a task, now or later, whether a daemon runs or not.
 
-use std::time::Duration;
-
 use clap::Args;
-use scheduler_core::{
-    Enqueued, Name, Priority, Run, RunId, RunState, Spelled, Tier, Timestamp, TriggerRequest, parse_duration,
-};
-use serde::Serialize;
-use serde_json::Value;
+use scheduler_core::{Order, Timestamp};
 
+use crate::asked::{RequestFlags, WaitFlags, ask};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, Format, OutputFlag};
-use crate::outside::{self, Outside};
-use crate::relative::relative;
+use crate::output::OutputFlag;
+use crate::outside;
 use crate::session::Session;
-use crate::toml_file;
-
-/// How often a run that is waited for is looked at.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// Which task, and how it is to run.
 #[derive(Debug, Args)]
@@ -33,173 +23,12 @@ pub(crate) struct Flags {
     output: OutputFlag,
 }
 
-/// How a run is to be made.
-#[derive(Debug, Args)]
-pub(crate) struct RequestFlags {
-    /// A parameter of the run; may be given several times.
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
-    pub(crate) params: Vec<(String, Value)>,
-    /// A key: the same task and key is the same run, however often it is asked for.
-    #[arg(long, value_name = "TEXT")]
-    key: Option<String>,
-    /// When, in RFC 3339; at once unless given.
-    #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
-    /// How long from now, such as 10m.
-    #[arg(long = "in", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "at")]
-    after: Option<Duration>,
-    /// From 0 to 9, the highest first; that of the task unless given.
-    #[arg(long, value_name = "LEVEL", value_parser = priority)]
-    priority: Option<Priority>,
-}
-
-/// Whether to wait for the run, and for how long.
-#[derive(Debug, Args)]
-pub(crate) struct WaitFlags {
-    /// Waits until the run has ended; the exit code is 0 only if it succeeded.
-    #[arg(long)]
-    wait: bool,
-    /// Gives up waiting after this time, with exit code 124; the run goes on.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
-    timeout: Option<Duration>,
-}
-
-/// What became of the wish.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report<'a> {
-    task: &'a Name,
-    run_id: RunId,
-    /// Whether the run is new.
-    enqueued: &'static str,
-    backend: &'a Name,
-    tier: Tier,
-    due: Timestamp,
-    /// The run as it is when it is no longer waited for.
-    run: Option<&'a Run>,
-}
-
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
     outside::open(session, async |outside| {
-        let task = outside.checked.task(&flags.task)?;
-        let name = &task.task.name;
-        let Some(placement) = &task.placement else {
-            return Err(Failure::new(
-                Exit::Usage,
-                "placement/no_backend",
-                format!("no backend runs `{name}`"),
-            ));
-        };
-        if !outside.keeps(&placement.backend) {
-            let help = format!(
-                "`scheduler exec {name}` runs it once, here and now; with tier = \"queue\" it can be triggered"
-            );
-            return Err(outside::not_outside(&format!("task `{name}`"), &placement.backend, help));
-        }
-        outside.prepare()?;
-        outside.scheduler.define(task.task.clone()).await?;
+        let task = &outside.checked.task(&flags.task)?.task;
+        outside.scheduler.define(task.clone()).await?;
         let now = Timestamp::from(std::time::SystemTime::now());
-        let request = flags.request.request(now);
-        let due = request.at.unwrap_or(now);
-        let enqueued = outside.scheduler.trigger(name, request).await?;
-        let (backend, tier) = (&placement.backend, placement.tier);
-        let ended = flags.wait.ended(outside, enqueued.run_id()).await?;
-        let run = ended.as_ref().map(|(run, _)| run);
-        let report = Report {
-            task: name,
-            run_id: enqueued.run_id(),
-            enqueued: word(enqueued),
-            backend,
-            tier,
-            due,
-            run,
-        };
-        output::one(flags.output.format, &report, || report.text(now))?;
-        Ok(flags.wait.exit(ended.as_ref(), flags.output.format))
+        let order = Order::Task(task.name.clone(), flags.request.request(now));
+        ask(outside, order, &flags.wait, flags.output).await
     })
-}
-
-impl RequestFlags {
-    pub(crate) fn request(&self, now: Timestamp) -> TriggerRequest {
-        let mut request = TriggerRequest::now();
-        request.at = self.at.or_else(|| self.after.map(|after| now + after));
-        request.key.clone_from(&self.key);
-        request.params = self.params.iter().cloned().collect();
-        request.priority = self.priority;
-        request
-    }
-}
-
-impl WaitFlags {
-    /// The run when it has ended, or as it is when that took too long; `None` when it is not waited for.
-    pub(crate) async fn ended(&self, outside: &Outside, id: RunId) -> Result<Option<(Run, bool)>, Failure> {
-        if !self.wait {
-            return Ok(None);
-        }
-        let began = tokio::time::Instant::now();
-        loop {
-            let run = outside.run(id).await?;
-            let is_over = self.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
-            if run.state.is_end() || is_over {
-                return Ok(Some((run, is_over)));
-            }
-            tokio::time::sleep(GLANCE).await;
-        }
-    }
-
-    pub(crate) fn exit(&self, ended: Option<&(Run, bool)>, format: Format) -> Exit {
-        match ended {
-            None => Exit::Done,
-            Some((run, _)) if run.state == RunState::Succeeded => Exit::Done,
-            Some((run, _)) if run.state.is_end() => Exit::Findings,
-            Some((run, _)) => {
-                if format == Format::Table {
-                    let state = run.state;
-                    eprintln!(
-                        "run {} is {state} and goes on; `scheduler show {}` follows it",
-                        run.id, run.id
-                    );
-                }
-                Exit::TimedOut
-            }
-        }
-    }
-}
-
-/// Whether a run is new, as JSON says it.
-pub(crate) fn word(enqueued: Enqueued) -> &'static str {
-    match enqueued {
-        Enqueued::Inserted(_) => "inserted",
-        Enqueued::Duplicate(_) => "duplicate",
-    }
-}
-
-impl Report<'_> {
-    fn text(&self, now: Timestamp) -> String {
-        let Self { task, run_id, backend, .. } = self;
-        let when = if self.due > now { format!(", due {}", relative(self.due, now)) } else { String::new() };
-        let taken = match self.enqueued {
-            "duplicate" => format!("{task}: run {run_id} was there already on {backend}\n"),
-            _ => format!("{task}: run {run_id} enqueued on {backend}{when}\n"),
-        };
-        let Some(run) = self.run.filter(|run| run.state.is_end()) else { return taken };
-        let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let took = run.started_at.zip(run.finished_at).map(|(start, end)| Spelled(end.since(start)));
-        let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
-        format!("{taken}{task} {}{took}{reason}\n", run.state)
-    }
-}
-
-/// Reads `KEY=VALUE`.
-pub(crate) fn param(text: &str) -> Result<(String, Value), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    if key.is_empty() {
-        return Err("the key is empty; write KEY=VALUE".to_owned());
-    }
-    // A value is read as in an environment variable: as TOML, or else it is the text itself.
-    Ok((key.to_owned(), toml_file::parse_value(value).unwrap_or_else(|| value.into())))
-}
-
-fn priority(text: &str) -> Result<Priority, String> {
-    let level = text.parse().ok().and_then(Priority::new);
-    level.ok_or_else(|| "write a number from 0 to 9, the highest first; 5 is the default".to_owned())
 }

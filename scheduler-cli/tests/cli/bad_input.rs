@@ -63,6 +63,9 @@ const CASES: &[(&str, &[&str])] = &[
         "[backends.local]\ndefault = true\n[backends.other]\nkind = \"local\"\ndefault = true\n",
         &["config/two_defaults", "scheduler.toml:9:11", "keep one"],
     ),
+    ("[jobs.exce]\nadhoc = true\n", &["job/unknown", "scheduler.toml:5:7", "did you mean `exec`?"]),
+    ("[jobs.exec]\nadhoc = 1\n", &["config/wrong_type", "scheduler.toml:6:9"]),
+    ("[jobs.exec]\ntimeout = \"0s\"\n", &["config/out_of_range", "scheduler.toml:6:11", "one hour"]),
     ("[tasks.a]\n", &["config/missing_key", "scheduler.toml:5:8", "write `job`"]),
     ("[tasks.A]\njob = \"exec\"\n", &["config/bad_name", "scheduler.toml:5:8", "a to z"]),
     (

@@ -22,7 +22,7 @@ fn fail(bench: &Bench, tasks: &[&str]) -> Vec<String> {
 }
 
 /// A daemon until nothing waits any more.
-fn serve(bench: &Bench) {
+pub(crate) fn serve(bench: &Bench) {
     let mut daemon = bench.daemon(&[]);
     let waits = |run: &Value| ["queued", "running", "scheduled"].iter().any(|state| run["state"] == *state);
     let runs = || json_of(bench, &["history", "-n", "100"])["runs"].as_array().unwrap().clone();
@@ -143,5 +143,10 @@ fn what_the_last_durable_task_left_is_looked_after_when_it_is_gone() {
     assert_eq!(json_of(&bench, &["show", &runs[0]])["dead_letter"]["error_pattern"], "exit code #");
     assert_eq!(json_of(&bench, &["history", "hopeless"])["runs"][0]["id"], json!(runs[0]));
     assert_eq!(json_of(&bench, &["dlq", "discard", &runs[0]])["settled"], 1);
-    assert_eq!(json_of(&bench, &["dlq", "replay", "--all", "--yes"])["settled"], 1);
+    let replayed = json_of(&bench, &["dlq", "replay", "--all", "--yes"]);
+    serve(&bench);
+
+    let new = json_of(&bench, &["show", replayed["letters"][0]["new_run_id"].as_str().unwrap()]);
+    let reason = new["run"]["reason"].as_str().unwrap();
+    assert!(reason.contains("no task `picky`"), "somebody served it: {new}");
 }

@@ -16,6 +16,9 @@ mod daemon;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod durable;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod enqueue;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]

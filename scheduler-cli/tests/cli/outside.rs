@@ -20,7 +20,7 @@ pub(crate) fn json_of(bench: &Bench, arguments: &[&str]) -> Value {
     answer.json()
 }
 
-fn code(answer: &Answer) -> (i32, String) {
+pub(crate) fn code(answer: &Answer) -> (i32, String) {
     (answer.code, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 

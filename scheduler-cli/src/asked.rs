@@ -1,0 +1,205 @@
+//! A run that is asked for from outside: how it is to be made, what was answered, and the wait for its end.
+
+use std::time::Duration;
+
+use clap::Args;
+use scheduler_core::{
+    Adhoc, Enqueued, Name, Order, Priority, Run, RunId, RunState, Spelled, Tier, Timestamp, TriggerRequest,
+    parse_duration,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format, OutputFlag};
+use crate::outside::{self, Outside};
+use crate::relative::relative;
+use crate::toml_file;
+
+/// How often a run that is waited for is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How a run is to be made.
+#[derive(Debug, Args)]
+pub(crate) struct RequestFlags {
+    /// A parameter of the run; may be given several times.
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
+    pub(crate) params: Vec<(String, Value)>,
+    /// A key: the same task and key is the same run, however often it is asked for.
+    #[arg(long, value_name = "TEXT")]
+    key: Option<String>,
+    /// When, in RFC 3339; at once unless given.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// How long from now, such as 10m.
+    #[arg(long = "in", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "at")]
+    after: Option<Duration>,
+    /// From 0 to 9, the highest first; that of the task unless given.
+    #[arg(long, value_name = "LEVEL", value_parser = priority)]
+    priority: Option<Priority>,
+}
+
+/// Whether to wait for the run, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct WaitFlags {
+    /// Waits until the run has ended; the exit code is 0 only if it succeeded.
+    #[arg(long)]
+    wait: bool,
+    /// Gives up waiting after this time, with exit code 124; the run goes on.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
+    timeout: Option<Duration>,
+}
+
+/// What became of the wish.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// The task, or the job that runs without one.
+    task: &'a Name,
+    adhoc: bool,
+    run_id: RunId,
+    /// Whether the run is new.
+    enqueued: &'static str,
+    backend: &'a Name,
+    tier: Option<Tier>,
+    due: Timestamp,
+    /// The run as it is when it is no longer waited for.
+    run: Option<&'a Run>,
+}
+
+/// Asks for one run, waits for it on request, and tells what became of it.
+pub(crate) async fn ask(
+    outside: &Outside,
+    order: Order,
+    wait: &WaitFlags,
+    output: OutputFlag,
+) -> Result<Exit, Failure> {
+    let backend = taken_by(outside, &order)?;
+    outside.prepare()?;
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let (task, request, adhoc) = match &order {
+        Order::Task(task, request) => (task, request, false),
+        Order::Job(Adhoc { job, .. }, request) => (job, request, true),
+    };
+    let enqueued = match &order {
+        // Another tier may take over, if the task allows that.
+        Order::Task(task, request) => outside.scheduler.trigger(task, request.clone()).await?,
+        Order::Job(job, request) => outside.scheduler.run_job(job.clone(), request.clone()).await?,
+    };
+    let tier = outside.tier(&backend);
+    let (run_id, due) = (enqueued.run_id(), request.at.unwrap_or(now));
+    let ended = wait.ended(outside, run_id).await?;
+    let run = ended.as_ref();
+    let report = Report { task, adhoc, run_id, enqueued: word(enqueued), backend: &backend, tier, due, run };
+    output::one(output.format, &report, || report.text(now))?;
+    Ok(wait.exit(run, output.format))
+}
+
+/// The backend that would take a run from outside.
+///
+/// # Errors
+/// What the scheduler refuses an order for; `backend/not_kept_outside` with what to do instead.
+pub(crate) fn taken_by(outside: &Outside, order: &Order) -> Result<Name, Failure> {
+    let backend = outside.scheduler.check_order(order)?;
+    if outside.keeps(&backend) {
+        return Ok(backend);
+    }
+    let (subject, help) = match order {
+        Order::Task(task, _) => (
+            format!("task `{task}`"),
+            format!(
+                "`scheduler exec {task}` runs it once, here and now; with tier = \"queue\" it can be asked for"
+            ),
+        ),
+        Order::Job(Adhoc { job, .. }, _) => {
+            (format!("job `{job}`"), "configure a backend of the queue tier".to_owned())
+        }
+    };
+    Err(outside::not_outside(&subject, &backend, help))
+}
+
+impl RequestFlags {
+    pub(crate) fn request(&self, now: Timestamp) -> TriggerRequest {
+        let mut request = TriggerRequest::now();
+        request.at = self.at.or_else(|| self.after.map(|after| now + after));
+        request.key.clone_from(&self.key);
+        request.params = self.params.iter().cloned().collect();
+        request.priority = self.priority;
+        request
+    }
+}
+
+impl WaitFlags {
+    /// The run when it has ended, or as it is when that took too long; `None` when it is not waited for.
+    async fn ended(&self, outside: &Outside, id: RunId) -> Result<Option<Run>, Failure> {
+        if !self.wait {
+            return Ok(None);
+        }
+        let began = tokio::time::Instant::now();
+        loop {
+            let run = outside.run(id).await?;
+            let is_over = self.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+            if run.state.is_end() || is_over {
+                return Ok(Some(run));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    fn exit(&self, run: Option<&Run>, format: Format) -> Exit {
+        match run {
+            None => Exit::Done,
+            Some(run) if run.state == RunState::Succeeded => Exit::Done,
+            Some(run) if run.state.is_end() => Exit::Findings,
+            Some(run) => {
+                if format == Format::Table {
+                    let state = run.state;
+                    eprintln!(
+                        "run {} is {state} and goes on; `scheduler show {}` follows it",
+                        run.id, run.id
+                    );
+                }
+                Exit::TimedOut
+            }
+        }
+    }
+}
+
+/// Whether a run is new, as JSON says it.
+pub(crate) fn word(enqueued: Enqueued) -> &'static str {
+    match enqueued {
+        Enqueued::Inserted(_) => "inserted",
+        Enqueued::Duplicate(_) => "duplicate",
+    }
+}
+
+impl Report<'_> {
+    fn text(&self, now: Timestamp) -> String {
+        let Self { task, run_id, backend, .. } = self;
+        let when = if self.due > now { format!(", due {}", relative(self.due, now)) } else { String::new() };
+        let taken = match self.enqueued {
+            "duplicate" => format!("{task}: run {run_id} was there already on {backend}\n"),
+            _ => format!("{task}: run {run_id} enqueued on {backend}{when}\n"),
+        };
+        let Some(run) = self.run.filter(|run| run.state.is_end()) else { return taken };
+        let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let took = run.started_at.zip(run.finished_at).map(|(start, end)| Spelled(end.since(start)));
+        let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
+        format!("{taken}{task} {}{took}{reason}\n", run.state)
+    }
+}
+
+/// Reads `KEY=VALUE`.
+pub(crate) fn param(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("the key is empty; write KEY=VALUE".to_owned());
+    }
+    // A value is read as in an environment variable: as TOML, or else it is the text itself.
+    Ok((key.to_owned(), toml_file::parse_value(value).unwrap_or_else(|| value.into())))
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let level = text.parse().ok().and_then(Priority::new);
+    level.ok_or_else(|| "write a number from 0 to 9, the highest first; 5 is the default".to_owned())
+}
