@@ -29,6 +29,9 @@ mod flight;
 mod leases;
 #[cfg(feature = "redis")]
 mod redis_error;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_fault_test;
 #[cfg(feature = "redis")]
 mod redis_letters;
 #[cfg(feature = "redis")]
@@ -37,6 +40,8 @@ mod redis_link;
 mod redis_open;
 #[cfg(feature = "redis")]
 mod redis_page;
+#[cfg(feature = "redis")]
+mod redis_recall;
 #[cfg(feature = "redis")]
 mod redis_row;
 #[cfg(feature = "redis")]

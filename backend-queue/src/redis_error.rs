@@ -14,6 +14,11 @@ pub(crate) fn is_out_of_memory(error: &Error) -> bool {
     error.code() == "queue/out_of_memory"
 }
 
+/// Whether nobody knows if Redis did what was asked of it.
+pub(crate) fn is_unanswered(error: &Error) -> bool {
+    matches!(error.code(), "queue/unreachable" | "queue/unexpected_answer")
+}
+
 /// Whether a connection is of no use after this.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     match error.kind() {
@@ -44,6 +49,10 @@ fn meaning(error: &RedisError) -> (ErrorKind, &'static str, &'static str) {
         ),
         "NOAUTH" | "WRONGPASS" => (Unauthorized, "queue/refused", "refuses the user or the password"),
         "NOPERM" => (Unauthorized, "queue/refused", "does not permit this user what a queue needs"),
+        // What a script may not do is told by the text alone.
+        "ERR" if detail.contains("user executing the script") => {
+            (Unauthorized, "queue/refused", "does not permit this user what a queue needs")
+        }
         "ERR" if detail.contains("DB index") => (Unauthorized, "queue/refused", "has no such database"),
         "LOADING" => (Unavailable, "queue/unavailable", "is still loading its data"),
         "READONLY" => (Unavailable, "queue/unavailable", "is a replica that nobody may write to"),

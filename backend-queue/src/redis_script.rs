@@ -21,19 +21,21 @@ macro_rules! script {
 script!(PEEK, " flags=no-writes", "letter", "peek");
 script!(PAGE, " flags=no-writes", "letter", "page");
 script!(WAITING, " flags=no-writes", "waiting");
-script!(EXPIRED, " flags=no-writes", "expired");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
 script!(PUSH, "", "change", "insert", "push");
-script!(STEP, "", "change", "acknowledge", "step");
+script!(STEP, "", "change", "remember", "acknowledge", "step");
 script!(DECIDE, "", "change", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "insert", "letters", "replay");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.
-script!(ACKNOWLEDGE, " flags=allow-oom", "change", "acknowledge", "step");
+script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "acknowledge", "step");
+script!(PROBE, " flags=allow-oom", "probe");
+script!(RECALL, " flags=allow-oom", "remember", "recall");
+script!(EXPIRED, " flags=allow-oom", "expired");
 script!(SETTLE, " flags=allow-oom", "change", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
 script!(SERVE, " flags=allow-oom", "serve");

@@ -6,12 +6,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use scheduler_core::Name;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::QueueConfig;
 use crate::redis_store::RedisStore;
@@ -127,4 +128,49 @@ pub(crate) fn config(url: &str) -> QueueConfig {
 
 pub(crate) async fn open(url: &str, namespace: &Name) -> scheduler_core::Result<RedisStore> {
     RedisStore::open(&config(url), namespace, Name::new("queue").unwrap()).await
+}
+
+/// Stands between a store and its server, and loses answers when it is told to.
+pub(crate) struct Proxy {
+    port: u16,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Begins to pass on to the server at a URL.
+    pub(crate) async fn before(url: &str) -> Self {
+        let place = url.trim_start_matches("redis://").split('/').next().unwrap().to_owned();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (port, is_cut) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let cut = Arc::clone(&is_cut);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = tokio::net::TcpStream::connect(&place).await else { continue };
+                tokio::spawn(pass_on(client, server, Arc::clone(&cut)));
+            }
+        });
+        Self { port, is_cut }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// From now on, or no longer, the first answer of a connection is lost and the connection with it.
+    pub(crate) fn cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+}
+
+async fn pass_on(client: tokio::net::TcpStream, server: tokio::net::TcpStream, cut: Arc<AtomicBool>) {
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let asking = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let mut answer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from_server.read(&mut answer).await {
+        if cut.load(Ordering::SeqCst) || to_client.write_all(&answer[..length]).await.is_err() {
+            break;
+        }
+    }
+    asking.abort();
 }

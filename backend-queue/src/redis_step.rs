@@ -1,23 +1,41 @@
 //! Deliveries on Redis: claimed and acknowledged by one script, prolonged by another, taken away by two.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::Script;
 use scheduler_core::{Result, Run, RunId, RunState, Timestamp};
+use tokio::sync::Mutex;
 
-use crate::redis_error::is_out_of_memory;
+use crate::redis_error::{is_out_of_memory, is_unanswered};
+use crate::redis_recall::Unanswered;
 use crate::redis_row::{self, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST, RedisStore, id_of, millis};
 use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped};
 
 /// What is known of deliveries besides what Redis keeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Deliveries {
+    /// Who takes the steps, for Redis.
+    who: String,
     /// Whether Redis had no memory left when it was last asked for work.
     is_short: AtomicBool,
+    /// How long a worker that no longer answers keeps its runs.
+    lease: Duration,
+    /// Steps are taken one after the other.
+    unanswered: Mutex<Unanswered>,
 }
+
+impl Deliveries {
+    pub(crate) fn new(lease: Duration) -> Self {
+        let who = RunId::manual(Timestamp::from(SystemTime::now())).to_string();
+        Self { who, is_short: AtomicBool::default(), lease, unanswered: Mutex::default() }
+    }
+}
+
+/// The longest time for which leases are spared after Redis was away.
+const SPARED: Duration = Duration::from_secs(10);
 
 /// What a step answers: which acknowledgements were too late, ids and runs in turn, how long until the next is
 /// due or -1, whether more are ready, and the time.
@@ -28,55 +46,94 @@ type Expired = (Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
 
 impl RedisStore {
     pub(crate) async fn take_step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
-        let mut stepped = Stepped::default();
-        let nothing = Claim { limit: 0, lease: claim.lease };
-        let last = acks.len().saturating_sub(1) / MOST * MOST;
+        let mut unanswered = self.deliveries.unanswered.lock().await;
+        self.recall(&mut unanswered).await?;
+        let wanted = claim.limit as usize;
+        let surplus = unanswered.surplus(wanted);
+        let mut open = unanswered.unsettled(acks);
+        open.extend(&surplus);
+        let (mut next_due, mut has_more) = (None, unanswered.undelivered() > 0);
+        let last = open.len().saturating_sub(1) / MOST * MOST;
         for first in (0..=last).step_by(MOST) {
-            let some = &acks[first..acks.len().min(first + MOST)];
-            let claim = if first == last { claim } else { &nothing };
-            let (refused, claimed, wait, has_more, at) = self.step_or_acknowledge(some, claim).await?;
-            stepped.refused.extend(refused.into_iter().map(|index| first + index));
-            stepped.next_due = u64::try_from(wait).ok().map(Duration::from_millis);
-            stepped.has_more = has_more == 1;
-            self.deliver(&claimed, Timestamp::from_millis(at), &mut stepped).await?;
+            let some = &open[first..open.len().min(first + MOST)];
+            let limit = if first == last { wanted - unanswered.undelivered() } else { 0 };
+            let number = unanswered.begin(some);
+            let step = self.step_or_acknowledge(number, some, limit, claim.lease).await;
+            let (refused, claimed, wait, are_more, at) = step.inspect_err(|error| {
+                if !is_unanswered(error) {
+                    unanswered.call_off();
+                }
+            })?;
+            unanswered.end(&refused);
+            next_due = u64::try_from(wait).ok().map(Duration::from_millis);
+            has_more |= are_more == 1;
+            let read = self.read_claimed(&claimed, Timestamp::from_millis(at)).await;
+            unanswered.deliver(read?);
         }
-        Ok(stepped)
+        Ok(Stepped { next_due, has_more, ..unanswered.answer(acks) })
+    }
+
+    /// Asks what became of a step whose answer did not arrive.
+    async fn recall(&self, unanswered: &mut Unanswered) -> Result<()> {
+        let Some(number) = unanswered.open() else { return Ok(()) };
+        let script = &redis_script::RECALL;
+        let mut call = self.link.call(script);
+        call.arg(&self.deliveries.who).arg(number);
+        let (was_done, refused, held, at): (u8, Vec<usize>, Vec<Vec<u8>>, i64) =
+            self.link.send(script, &call).await?;
+        if was_done == 1 {
+            let read = self.read_claimed(&held, Timestamp::from_millis(at)).await?;
+            unanswered.deliver(read);
+            unanswered.end(&refused);
+        } else {
+            unanswered.call_off();
+        }
+        Ok(())
     }
 
     /// A step; only its acknowledgements while Redis has no memory left.
-    async fn step_or_acknowledge(&self, acks: &[Ack], claim: &Claim) -> Result<Step> {
-        match self.step_once(&redis_script::STEP, acks, claim).await {
-            Err(error) if is_out_of_memory(&error) => {
-                if !self.deliveries.is_short.swap(true, Ordering::Relaxed) {
-                    tracing::error!(
-                        "{error}; what ends is written down, and nothing is taken until there is some"
-                    );
-                }
-                let nothing = Claim { limit: 0, lease: claim.lease };
-                self.step_once(&redis_script::ACKNOWLEDGE, acks, &nothing).await
+    async fn step_or_acknowledge(
+        &self,
+        number: u64,
+        acks: &[&Ack],
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Step> {
+        let step = self.step_by(&redis_script::STEP, number, acks, limit, lease).await;
+        if !step.as_ref().is_err_and(is_out_of_memory) {
+            if step.is_ok() && self.deliveries.is_short.swap(false, Ordering::Relaxed) {
+                tracing::info!("Redis at {} has memory again", self.link.place);
             }
-            answer => {
-                if answer.is_ok() && self.deliveries.is_short.swap(false, Ordering::Relaxed) {
-                    tracing::info!("Redis at {} has memory again", self.link.place);
-                }
-                answer
-            }
+            return step;
         }
+        if !self.deliveries.is_short.swap(true, Ordering::Relaxed) {
+            let place = &self.link.place;
+            tracing::error!(
+                "Redis at {place} has no memory left: what ends is written down, and nothing is taken"
+            );
+        }
+        self.step_by(&redis_script::ACKNOWLEDGE, number, acks, 0, lease).await
     }
 
-    async fn step_once(&self, script: &Script, acks: &[Ack], claim: &Claim) -> Result<Step> {
+    async fn step_by(
+        &self,
+        script: &Script,
+        number: u64,
+        acks: &[&Ack],
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Step> {
         let mut call = self.link.call(script);
-        let limit = (claim.limit as usize).min(MOST);
-        call.arg(millis(claim.lease)).arg(limit).arg(acks.len());
+        call.arg(millis(lease)).arg(limit.min(MOST)).arg(acks.len()).arg(&self.deliveries.who).arg(number);
         for ack in acks {
             call.arg(ack.run.id.to_string()).arg(redis_row::note(ack));
         }
         self.link.send(script, &call).await
     }
 
-    /// Sorts what was claimed into what can be read and what cannot; the latter fails.
-    async fn deliver(&self, claimed: &[Vec<u8>], at: Timestamp, stepped: &mut Stepped) -> Result<()> {
-        let mut buried = Vec::new();
+    /// What was claimed, sorted into what can be read and what cannot; the latter fails.
+    async fn read_claimed(&self, claimed: &[Vec<u8>], at: Timestamp) -> Result<Stepped> {
+        let (mut stepped, mut buried) = (Stepped::default(), Vec::new());
         for pair in claimed.chunks_exact(2) {
             let (Some(id), Some(row)) = (id_of(&pair[0]), Row::parse(&pair[1])) else { continue };
             let Row { fence, max_attempts, .. } = row;
@@ -92,7 +149,7 @@ impl RedisStore {
         if !buried.is_empty() {
             self.settle(false, &buried).await?;
         }
-        Ok(())
+        Ok(stepped)
     }
 
     /// Writes what becomes of deliveries; says which were none any more.
@@ -127,7 +184,8 @@ impl RedisStore {
     pub(crate) async fn reap_expired(&self, limit: u32) -> Result<Vec<Run>> {
         let script = &redis_script::EXPIRED;
         let mut call = self.link.call(script);
-        call.arg((limit as usize).min(MOST));
+        let lease = self.deliveries.lease;
+        call.arg((limit as usize).min(MOST)).arg(millis(lease)).arg(millis(lease.min(SPARED)));
         let (at, expired): (i64, Vec<Expired>) = self.link.send(script, &call).await?;
         if expired.is_empty() {
             return Ok(Vec::new());

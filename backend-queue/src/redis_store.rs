@@ -63,7 +63,7 @@ impl RedisStore {
     pub(crate) async fn open(config: &QueueConfig, namespace: &Name, backend: Name) -> Result<Self> {
         let link = Link::new(config, namespace)?;
         redis_open::examine(&link).await?;
-        Ok(Self { link, backend, deliveries: Deliveries::default(), listener: Listener::default() })
+        Ok(Self { link, backend, deliveries: Deliveries::new(config.lease), listener: Listener::default() })
     }
 
     /// The run that was stored under an id.

@@ -2,72 +2,245 @@
 
 use std::time::Duration;
 
-use scheduler_core::{Name, Run, RunId, RunState, Tier, Timestamp};
+use scheduler_core::{
+    DeadLetterFilter, Entry, Name, Replayed, Run, RunFilter, RunId, RunState, Tier, Timestamp,
+};
 
 use crate::redis_stage;
 use crate::redis_store::RedisStore;
-use crate::store::{Ack, Claim, Delivery, Next, Pushed, Store};
+use crate::store::{
+    Ack, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing, Store,
+};
 
-const LONG_LEASE: Duration = Duration::from_secs(3_600);
-const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+pub(crate) const NO_LEASE: Duration = Duration::ZERO;
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(3_600);
+pub(crate) const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+/// Longer than any machine takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now())
 }
 
-async fn fresh() -> RedisStore {
+pub(crate) async fn fresh() -> RedisStore {
     redis_stage::open(&redis_stage::url(), &redis_stage::namespace()).await.unwrap()
 }
 
-fn pushed(max_attempts: u32) -> Pushed {
+pub(crate) fn pushed(max_attempts: u32) -> Pushed {
     let (task, backend) = (Name::new("t").unwrap(), Name::new("queue").unwrap());
     let run = Run::queued(RunId::manual(now()), task, backend, Tier::Queue, now());
     Pushed { run, due: now(), priority: 5, max_attempts, alone: false }
 }
 
-fn done(delivery: &Delivery) -> Ack {
+pub(crate) fn ended(delivery: &Delivery, state: RunState) -> Ack {
     let mut run = delivery.run.clone();
-    run.state = RunState::Succeeded;
+    run.state = state;
     run.finished_at = Some(now());
     Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
 }
 
-async fn push(store: &RedisStore, count: usize) -> Vec<RunId> {
+pub(crate) fn done(delivery: &Delivery) -> Ack {
+    ended(delivery, RunState::Succeeded)
+}
+
+pub(crate) async fn push(store: &RedisStore, count: usize) -> Vec<RunId> {
     let runs: Vec<Pushed> = (0..count).map(|_| pushed(3)).collect();
     let ids = runs.iter().map(|pushed| pushed.run.id).collect();
     assert!(store.push(runs).await.unwrap().into_iter().all(|is_new| is_new));
     ids
 }
 
-#[tokio::test]
-async fn runs_are_pushed_claimed_and_acknowledged_in_order() {
-    let store = fresh().await;
-    let ids = push(&store, 5).await;
+pub(crate) async fn claim(store: &RedisStore, limit: u32, lease: Duration) -> Vec<Delivery> {
+    store.step(&[], &Claim { limit, lease }).await.unwrap().claimed
+}
 
-    let stepped = store.step(&[], &Claim { limit: 3, lease: LONG_LEASE }).await.unwrap();
-    let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
-    let acks: Vec<Ack> = stepped.claimed.iter().map(done).collect();
-    let again = store.step(&acks, &NOTHING).await.unwrap();
-    let late = store.step(&acks[..1], &NOTHING).await.unwrap();
+async fn reap(store: &RedisStore) -> Vec<Run> {
+    // The lease of no length has expired as soon as the clock has moved on.
+    loop {
+        let reaped = store.reap(10).await.unwrap();
+        if !reaped.is_empty() {
+            return reaped;
+        }
+    }
+}
 
-    assert_eq!((claimed.as_slice(), stepped.has_more), (&ids[..3], true));
-    assert!(again.refused.is_empty());
-    assert_eq!(late.refused, [0]);
-    assert_eq!(store.waiting().await.unwrap(), 2);
+pub(crate) async fn state(store: &RedisStore, id: RunId) -> RunState {
+    store.runs(&RunFilter::of_run(id)).await.unwrap().runs.remove(0).state
+}
+
+/// The ends of the names of the keys that hold something.
+async fn keys(store: &RedisStore) -> Vec<String> {
+    let mut command = redis::cmd("KEYS");
+    command.arg(format!("{}*", store.link.base.replace(['{', '}'], "?")));
+    let mut keys: Vec<String> = store.link.ask(&command).await.unwrap();
+    keys.iter_mut().for_each(|key| drop(key.drain(..store.link.base.len())));
+    keys.sort();
+    keys
 }
 
 #[tokio::test]
-async fn a_server_that_was_killed_and_is_there_again_is_used_again() {
-    let mut server = redis_stage::Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let store = redis_stage::open(&server.url(), &redis_stage::namespace()).await.unwrap();
-    let ids = push(&store, 2).await;
+async fn runs_are_claimed_by_priority_then_by_due_time_then_as_they_came() {
+    let store = fresh().await;
+    let made = |priority: u8, earlier: u64| {
+        let mut pushed = pushed(3);
+        pushed.priority = priority;
+        pushed.due = pushed.due - Duration::from_millis(earlier);
+        pushed
+    };
+    let same = made(5, 100).due;
+    let mut runs = vec![made(5, 50), made(9, 0), made(5, 200), made(0, 5_000), made(5, 100), made(5, 100)];
+    runs[4].due = same;
+    runs[5].due = same;
+    let ids: Vec<RunId> = runs.iter().map(|pushed| pushed.run.id).collect();
+    store.push(runs).await.unwrap();
 
-    server.kill();
-    let error = store.step(&[], &NOTHING).await.unwrap_err();
-    server.start_again();
-    let stepped = store.step(&[], &Claim { limit: 9, lease: LONG_LEASE }).await.unwrap();
+    let stepped = store.step(&[], &Claim { limit: 5, lease: LONG_LEASE }).await.unwrap();
 
-    assert_eq!((error.code(), error.is_transient()), ("queue/unreachable", true), "{error}");
     let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
-    assert_eq!(claimed, ids);
+    assert_eq!(claimed, [1, 2, 4, 5, 0].map(|index| ids[index]));
+    assert!(stepped.has_more);
+    assert_eq!(store.waiting().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
+    let store = fresh().await;
+    let id = push(&store, 1).await[0];
+
+    let first = claim(&store, 1, NO_LEASE).await.remove(0);
+    let reaped = reap(&store).await.remove(0);
+    let second = claim(&store, 1, LONG_LEASE).await.remove(0);
+    let late = store.step(&[done(&first)], &NOTHING).await.unwrap();
+    let renewed = store.renew(&[Held { run: id, fence: first.fence }], LONG_LEASE).await.unwrap();
+    let right = store.step(&[done(&second), done(&second)], &NOTHING).await.unwrap();
+
+    assert_eq!((reaped.state, reaped.failures.len()), (RunState::Queued, 1));
+    assert_eq!((first.run.attempt, second.run.attempt), (1, 2));
+    assert!(second.fence > first.fence);
+    assert_eq!((late.refused, renewed.lost), (vec![0], vec![id]));
+    assert_eq!((right.refused, state(&store, id).await), (vec![1], RunState::Succeeded));
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_what_retention_does_not_keep() {
+    let store = fresh().await;
+    let mut runs: Vec<Pushed> = (0..6).map(|_| pushed(1)).collect();
+    runs[0].run.params.insert("large".into(), "x".repeat(10_000).into());
+    runs[1].alone = true;
+    store.push(runs).await.unwrap();
+    let taken = claim(&store, 10, LONG_LEASE).await;
+    store.cancel(taken[3].run.id, "asked").await.unwrap();
+    let states = [RunState::Succeeded, RunState::Failed, RunState::Cancelled];
+    let acks = taken.iter().zip(states.iter().cycle()).map(|(taken, state)| ended(taken, *state));
+    store.step(&acks.collect::<Vec<_>>(), &NOTHING).await.unwrap();
+    // The one that waited for its turn.
+    let last = claim(&store, 10, LONG_LEASE).await.remove(0);
+    store.step(&[done(&last)], &NOTHING).await.unwrap();
+    let letter = store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0).run.id;
+    assert!(store.hold(letter, Some("look")).await.unwrap());
+    let nothing = Retention { runs: 0, age: LONG_LEASE, letters: 0, letter_age: LONG_LEASE };
+
+    let forgotten = store.forget(&nothing, 100).await.unwrap();
+    let kept = store.runs(&RunFilter::all()).await.unwrap().runs;
+    assert_eq!(store.discard(&[letter]).await.unwrap(), [true]);
+    store.forget(&nothing, 100).await.unwrap();
+
+    // Of the two that failed one was a letter that nobody held, and went from there to history to nowhere.
+    assert_eq!((taken.len(), forgotten, kept.len(), kept[0].id), (5, 6, 1, letter));
+    let keys = keys(&store).await;
+    let is_counter =
+        |key: &String| ["fence", "seq", "version"].contains(&key.as_str()) || key.starts_with("told:");
+    assert!(keys.iter().all(is_counter), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_letter_is_replayed_once_and_not_while_it_is_held() {
+    let store = fresh().await;
+    let id = push(&store, 1).await[0];
+    let taken = claim(&store, 1, LONG_LEASE).await.remove(0);
+    store.step(&[ended(&taken, RunState::Failed)], &NOTHING).await.unwrap();
+    let again = RunId::manual(now());
+
+    store.hold(id, Some("a: reason")).await.unwrap();
+    let held = store.letters(&DeadLetterFilter::of_run(id)).await.unwrap().letters.remove(0);
+    let refused = store.replay(&[(id, again)]).await.unwrap();
+    store.hold(id, None).await.unwrap();
+    let free = store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0);
+    let replayed = store.replay(&[(id, again), (id, RunId::manual(now()))]).await.unwrap();
+
+    assert_eq!((held.held.as_deref(), free.held), (Some("a: reason"), None));
+    assert_eq!(held.died_at, free.died_at);
+    assert!(held.died_at >= taken.run.fire_time && held.died_at <= now() + PATIENCE, "{}", held.died_at);
+    assert_eq!(refused, [Replayed::Held]);
+    assert_eq!(replayed, [Replayed::As(again), Replayed::Unknown]);
+    let run = claim(&store, 1, LONG_LEASE).await.remove(0).run;
+    assert_eq!((run.id, run.replay_of, run.attempt), (again, Some(id), 1));
+}
+
+/// Fires once, whatever stands in the cursor's way; the run has an id of its own each time, so that nothing but
+/// the cursor keeps it from being added twice.
+fn fire_once(standing: Standing, at: Timestamp) -> Decision {
+    let Standing { mut cursor, paused, .. } = standing;
+    if cursor.runs > 0 {
+        return Decision { cursor, paused, effect: Effect::Nothing };
+    }
+    cursor.runs += 1;
+    cursor.decided = at;
+    Decision { cursor, paused, effect: Effect::Fire(Box::new(pushed(3)), Entry::Start) }
+}
+
+#[tokio::test]
+async fn a_fire_that_many_decide_at_once_is_enqueued_once() {
+    let (url, namespace, task) = (redis_stage::url(), redis_stage::namespace(), Name::new("t").unwrap());
+    let mut deciding = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = redis_stage::open(&url, &namespace).await.unwrap();
+        let revision = store.register(&task, "same", LONG_LEASE).await.unwrap();
+        let task = task.clone();
+        deciding.spawn(async move { store.decide(&task, revision, &fire_once).await.unwrap() });
+    }
+
+    let decided = deciding.join_all().await;
+
+    assert!(decided.iter().all(|decided| matches!(decided, Decided::Done { .. })), "{decided:?}");
+    let store = redis_stage::open(&url, &namespace).await.unwrap();
+    assert_eq!(store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
+}
+
+#[tokio::test]
+async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
+    let store = fresh().await;
+    let task = Name::new("t").unwrap();
+    let older = store.register(&task, "older", LONG_LEASE).await.unwrap();
+    let same = store.register(&task, "older", LONG_LEASE).await.unwrap();
+    let newer = store.register(&task, "newer", LONG_LEASE).await.unwrap();
+
+    let stale = store.decide(&task, older, &fire_once).await.unwrap();
+    let lost = store.decide(&task, newer + 1, &fire_once).await.unwrap();
+    let done = store.decide(&task, newer, &fire_once).await.unwrap();
+
+    assert_eq!((same, newer), (older, older + 1));
+    assert!(matches!(stale, Decided::Stale) && matches!(lost, Decided::Unknown), "{stale:?} {lost:?}");
+    assert!(matches!(done, Decided::Done { .. }), "{done:?}");
+}
+
+#[tokio::test]
+async fn work_that_one_store_adds_wakes_another_at_once() {
+    let namespace = redis_stage::namespace();
+    let waiting = redis_stage::open(&redis_stage::url(), &namespace).await.unwrap();
+    let adding = redis_stage::open(&redis_stage::url(), &namespace).await.unwrap();
+    // It resolves when it begins to listen.
+    waiting.changed().await;
+    let mut later = pushed(3);
+    later.due = now() + LONG_LEASE;
+
+    for runs in [vec![later], vec![pushed(3)]] {
+        adding.push(runs).await.unwrap();
+        tokio::time::timeout(PATIENCE, waiting.changed()).await.unwrap();
+    }
+
+    // Nobody has taken the run, so one more is no news.
+    adding.push(vec![pushed(3)]).await.unwrap();
+    let silence = tokio::time::timeout(Duration::from_millis(200), waiting.changed()).await;
+    assert!(silence.is_err());
 }

@@ -19,9 +19,16 @@ const PAUSED_POLL: Duration = Duration::from_secs(1);
 /// A task takes at most so many steps in a row, so that no other waits for it.
 const MOST_STEPS: usize = 200;
 
+/// How long a store that lost its schedules is complained about once.
+const ONE_LOSS: Duration = Duration::from_secs(60);
+
 /// The tasks, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Timetable(HashMap<Name, Scheduled>);
+pub(crate) struct Timetable {
+    tasks: HashMap<Name, Scheduled>,
+    /// When it was last found that the store has lost its schedules.
+    lost: Option<Timestamp>,
+}
 
 /// A task that this daemon fires.
 #[derive(Debug)]
@@ -42,19 +49,19 @@ enum Planned {
 impl Timetable {
     /// When the next task is to be looked at.
     pub(crate) fn next_look(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|task| task.look_at).min()
+        self.tasks.values().filter_map(|task| task.look_at).min()
     }
 
     pub(crate) fn names(&self) -> Vec<Name> {
-        self.0.keys().cloned().collect()
+        self.tasks.keys().cloned().collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tasks.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.tasks.clear();
     }
 }
 
@@ -73,20 +80,20 @@ impl Driver {
         let revision = self.store.register(&name, &definition(&placed), self.config.lease).await?;
         let now = self.ctx.clock.now();
         let look_at = placed.task.trigger.is_some().then_some(now);
-        self.timetable.0.insert(name.clone(), Scheduled { placed, revision, look_at, next: None });
+        self.timetable.tasks.insert(name.clone(), Scheduled { placed, revision, look_at, next: None });
         self.look(&name).await;
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, task: &Name) -> bool {
-        self.timetable.0.remove(task).is_some()
+        self.timetable.tasks.remove(task).is_some()
     }
 
     pub(crate) async fn statuses(&mut self) -> Result<Vec<ScheduleStatus>> {
         let mut statuses = Vec::new();
         for name in self.timetable.names() {
             let standing = self.store.standing(&name).await?;
-            let next = self.timetable.0.get(&name).and_then(|task| task.next);
+            let next = self.timetable.tasks.get(&name).and_then(|task| task.next);
             let mut status = ScheduleStatus::new(name, next);
             if let Some(standing) = standing {
                 status.live = standing.live.running + standing.live.queued;
@@ -100,7 +107,7 @@ impl Driver {
     }
 
     pub(crate) async fn pause(&mut self, task: &Name, pause: Option<Pause>) -> Result<()> {
-        if !self.timetable.0.contains_key(task) {
+        if !self.timetable.tasks.contains_key(task) {
             return Err(Error::not_found(
                 "task/unknown",
                 format!("no task `{task}` on backend `{}`", self.name),
@@ -115,8 +122,13 @@ impl Driver {
     pub(crate) async fn look_at_due(&mut self) {
         let now = self.ctx.clock.now();
         let is_due = |task: &Scheduled| task.look_at.is_some_and(|at| at <= now);
-        let due: Vec<Name> =
-            self.timetable.0.iter().filter(|(_, task)| is_due(task)).map(|(name, _)| name.clone()).collect();
+        let due: Vec<Name> = self
+            .timetable
+            .tasks
+            .iter()
+            .filter(|(_, task)| is_due(task))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in due {
             self.look(&name).await;
         }
@@ -125,7 +137,7 @@ impl Driver {
     /// A run of this task ended: what waits for that is looked at now.
     pub(crate) fn look_soon(&mut self, task: &Name) {
         let now = self.ctx.clock.now();
-        if let Some(task) = self.timetable.0.get_mut(task).filter(|task| task.look_at.is_some()) {
+        if let Some(task) = self.timetable.tasks.get_mut(task).filter(|task| task.look_at.is_some()) {
             task.look_at = Some(now);
         }
     }
@@ -135,7 +147,7 @@ impl Driver {
             match self.take_step(name).await {
                 Ok(Planned::Taken) => {}
                 Ok(Planned::Wait(look_at, next)) => {
-                    if let Some(task) = self.timetable.0.get_mut(name) {
+                    if let Some(task) = self.timetable.tasks.get_mut(name) {
                         task.look_at = look_at;
                         task.next = next;
                     }
@@ -144,7 +156,7 @@ impl Driver {
                 Err(error) => {
                     let wait = self.in_trouble(&error);
                     let again = self.ctx.clock.now() + wait;
-                    if let Some(task) = self.timetable.0.get_mut(name) {
+                    if let Some(task) = self.timetable.tasks.get_mut(name) {
                         task.look_at = task.look_at.map(|_| again);
                     }
                     return;
@@ -154,8 +166,25 @@ impl Driver {
         self.look_soon(name);
     }
 
+    /// Registers a task again that the store knew and does not know any more.
+    async fn begin_anew(&mut self, name: &Name, placed: &Placed) -> Result<Planned> {
+        let revision = self.store.register(name, &definition(placed), self.config.lease).await?;
+        if let Some(task) = self.timetable.tasks.get_mut(name) {
+            task.revision = revision;
+        }
+        let now = self.ctx.clock.now();
+        if self.timetable.lost.is_none_or(|before| now.since(before) > ONE_LOSS) {
+            tracing::error!(
+                task = %name,
+                "the store does not know it any more, so it has lost data: schedules begin anew, and runs may be lost"
+            );
+        }
+        self.timetable.lost = Some(now);
+        Ok(Planned::Taken)
+    }
+
     async fn take_step(&mut self, name: &Name) -> Result<Planned> {
-        let Some(task) = self.timetable.0.get(name) else { return Ok(Planned::Wait(None, None)) };
+        let Some(task) = self.timetable.tasks.get(name) else { return Ok(Planned::Wait(None, None)) };
         let (placed, revision) = (Arc::clone(&task.placed), task.revision);
         let Some(schedule) = Schedule::of(&self.ctx.namespace, &placed.task) else {
             return Ok(Planned::Wait(None, None));
@@ -184,7 +213,7 @@ impl Driver {
                 tracing::warn!(task = %name, "a newer definition of it is in the store: this daemon fires it no more");
                 Ok(Planned::Wait(None, None))
             }
-            Decided::Unknown => Ok(Planned::Wait(None, None)),
+            Decided::Unknown => self.begin_anew(name, &placed).await,
         }
     }
 }

@@ -5,6 +5,15 @@
 local key, states, limit = base .. ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LOOKED = 2000
 
+-- Whether an id stands behind another; comparing texts would go by the locale.
+local function is_behind(id, other)
+  for i = 1, #other do
+    local a, b = byte(id, i) or 0, byte(other, i)
+    if a ~= b then return a < b end
+  end
+  return false
+end
+
 -- How many stand before the place behind (fire, id): found by halving, since that id may be gone.
 local function behind(fire, id)
   local low, high = 0, call('ZCARD', key)
@@ -12,7 +21,7 @@ local function behind(fire, id)
     local middle = math.floor((low + high) / 2)
     local at = call('ZRANGE', key, middle, middle, 'REV', 'WITHSCORES')
     local score = tonumber(at[2])
-    if score > fire or (score == fire and at[1] >= id) then low = middle + 1 else high = middle end
+    if score > fire or (score == fire and not is_behind(at[1], id)) then low = middle + 1 else high = middle end
   end
   return low
 end

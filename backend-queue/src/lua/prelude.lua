@@ -11,7 +11,7 @@ local RUN, BIG, READY, DELAYED = base .. 'run', base .. 'big', base .. 'ready', 
 local LEASE, CANCEL, FREE, WAKE = base .. 'lease', base .. 'cancel', base .. 'free', base .. 'wake'
 local SHOWN, ENDED, LIVE, HELD = base .. 'shown', base .. 'ended', base .. 'live:', base .. 'held:'
 local LETTERS, DIED, HOLD, TASK = base .. 'letters', base .. 'died', base .. 'hold', base .. 'task:'
-local SEQ, FENCE = base .. 'seq', base .. 'fence'
+local SEQ, FENCE, BEAT, TOLD = base .. 'seq', base .. 'fence', base .. 'beat', base .. 'told:'
 -- States, numbered so that what waits for its time is below `S_READY` and what has ended is from 10 on.
 local S_SCHEDULED, S_READY, S_RUNNING, S_HELD, S_FAILED = 0, 3, 4, 5, 11
 -- A longer envelope lies in a hash of its own, so that whoever looks at states does not carry it along.

@@ -1,5 +1,10 @@
 -- Acknowledges, makes ready what is due, and claims.
--- Arguments: the lease, how many to claim, how many acknowledgements, and for each its run's id and its note.
+-- Arguments: the lease, how many to claim, how many acknowledgements, who asks and the number of the step, and for
+-- each acknowledgement its run's id and its note.
+local told, number = TOLD .. ARGV[4], tonumber(ARGV[5])
+local before = call('GETRANGE', told, 0, 7)
+-- It was given up while it was on its way: whoever sent it has asked about it since.
+if #before == 8 and parse('>I8', before) >= number then return { {}, {}, -1, 0, now } end
 -- What may be of a wrong type shows here, before anything is written.
 call('ZCARD', DELAYED)
 call('ZCARD', LEASE)
@@ -8,7 +13,7 @@ call('ZCARD', DIED)
 local lease, limit, count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local refused = {}
 if count > 0 then
-  refused = acknowledge(4, count, false)
+  refused = acknowledge(6, count, false)
   flush()
 end
 
@@ -40,7 +45,7 @@ if #due > 0 then
 end
 release()
 
-local claimed, has_more = {}, 0
+local claimed, members, has_more = {}, {}, 0
 if limit > 0 then
   local ready = call('ZRANGE', READY, 0, limit - 1)
   local taken = #ready
@@ -54,6 +59,7 @@ if limit > 0 then
         local delivery = pack('>I8', fence + i)
         run = pack('>BI4', S_RUNNING, parse('>I4', run, 2) + 1) .. delivery .. sub(run, 14)
         later('HSET', RUN, id, run)
+        members[#members + 1] = delivery .. id
         later('ZADD', LEASE, now + lease, delivery .. id)
         if is_any_cancelled then later('HDEL', CANCEL, id) end
         run = whole(id, run)
@@ -72,6 +78,10 @@ if limit > 0 then
   end
 end
 wake()
+-- The answer may be lost on its way; it can be asked for again.
+if count > 0 or #members > 0 then
+  call('SET', told, pack('>I8', number) .. cmsgpack.pack({ refused, members }), 'PX', REMEMBERED)
+end
 local next = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
 local wait = next[2] and math.max(0, tonumber(next[2]) - now) or -1
 return { refused, claimed, wait, has_more, now }

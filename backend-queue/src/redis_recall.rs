@@ -1,0 +1,106 @@
+//! What became of a step whose answer did not arrive.
+//!
+//! Redis may have done it or not, or do it yet. It remembers what it answered last, by the number of the step, so
+//! it is asked before the next one: what was done is neither done again nor lost, and what was not is called off.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use scheduler_core::{Run, RunId, RunState};
+
+use crate::store::{Ack, Delivery, Next, Stepped};
+
+/// A delivery, by its run and its fence.
+type Key = (RunId, u64);
+
+/// What is known of steps that did not end well.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered {
+    /// The number of the last step.
+    number: u64,
+    /// The acknowledgements of the step with that number, if nobody knows what became of it.
+    open: Option<Vec<Key>>,
+    /// Acknowledgements that were written, and whether they were refused, but whose caller has not heard of it.
+    settled: HashMap<Key, bool>,
+    /// What was claimed and has not been delivered.
+    claimed: Vec<Delivery>,
+    /// What could not be read, and has not been told.
+    undecodable: Vec<Run>,
+}
+
+impl Unanswered {
+    /// The number of a step that is about to be taken, with these acknowledgements.
+    pub(crate) fn begin(&mut self, acks: &[&Ack]) -> u64 {
+        self.number += 1;
+        self.open = Some(acks.iter().map(|ack| key(ack)).collect());
+        self.number
+    }
+
+    /// Notes what a step answered; `refused` are places among its acknowledgements.
+    pub(crate) fn end(&mut self, refused: &[usize]) {
+        let acks = self.open.take().unwrap_or_default();
+        let refused: HashSet<usize> = refused.iter().copied().collect();
+        for (index, key) in acks.into_iter().enumerate() {
+            // Of two for one delivery the first one counts.
+            self.settled.entry(key).or_insert(refused.contains(&index));
+        }
+    }
+
+    /// Notes that a step was not taken.
+    pub(crate) fn call_off(&mut self) {
+        self.open = None;
+    }
+
+    /// The number of the step of which nobody knows what became.
+    pub(crate) fn open(&self) -> Option<u64> {
+        self.open.as_ref().map(|_| self.number)
+    }
+
+    /// The acknowledgements whose outcome is not known.
+    pub(crate) fn unsettled<'a>(&self, acks: &'a [Ack]) -> Vec<&'a Ack> {
+        acks.iter().filter(|ack| !self.settled.contains_key(&key(ack))).collect()
+    }
+
+    pub(crate) fn deliver(&mut self, stepped: Stepped) {
+        self.claimed.extend(stepped.claimed);
+        self.undecodable.extend(stepped.undecodable);
+    }
+
+    /// How many deliveries wait for somebody who takes them.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.claimed.len()
+    }
+
+    /// Takes deliveries that nobody asks for any more, so that they can be given back.
+    pub(crate) fn surplus(&mut self, wanted: usize) -> Vec<Ack> {
+        let surplus = self.claimed.split_off(wanted.min(self.claimed.len()));
+        surplus.into_iter().map(given_back).collect()
+    }
+
+    /// Answers all that is known.
+    pub(crate) fn answer(&mut self, acks: &[Ack]) -> Stepped {
+        let settled = std::mem::take(&mut self.settled);
+        let is_refused = |ack: &Ack| settled.get(&key(ack)).copied().unwrap_or(false);
+        let mut seen = HashSet::new();
+        let refused = acks.iter().enumerate().filter(|(_, ack)| is_refused(ack) || !seen.insert(key(ack)));
+        Stepped {
+            refused: refused.map(|(index, _)| index).collect(),
+            claimed: std::mem::take(&mut self.claimed),
+            undecodable: std::mem::take(&mut self.undecodable),
+            next_due: None,
+            has_more: false,
+        }
+    }
+}
+
+fn key(ack: &Ack) -> Key {
+    (ack.run.id, ack.fence)
+}
+
+/// The run goes back into the queue, and the attempt does not count.
+fn given_back(delivery: Delivery) -> Ack {
+    let Delivery { mut run, fence, .. } = delivery;
+    run.state = RunState::Queued;
+    run.attempt = run.attempt.saturating_sub(1);
+    Ack { run, fence, next: Next::Again(Duration::ZERO), is_followed: false }
+}
