@@ -89,12 +89,23 @@ pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<R
                 Some(due).filter(|_| attempt > 0 && matches!(state, RunState::Retrying | RunState::Queued));
             Ok(run)
         }
-        Err(fault) => {
-            run.state = RunState::Failed;
-            run.reason = Some(format!("what was stored cannot be read: {fault}"));
-            Err(Box::new(run))
-        }
+        Err(fault) => Err(cannot_be_read(run, &fault)),
     }
+}
+
+/// The run that is shown where an index does not say what it should.
+pub(crate) fn unreadable(indexed: Indexed, fault: &str, backend: &Name) -> Box<Run> {
+    let Indexed { id, task, attempt, fire_time, finished, .. } = indexed;
+    let mut run = Run::queued(id, task, backend.clone(), Tier::Queue, fire_time);
+    run.attempt = attempt;
+    run.finished_at = finished;
+    cannot_be_read(run, fault)
+}
+
+fn cannot_be_read(mut run: Run, fault: &str) -> Box<Run> {
+    run.state = RunState::Failed;
+    run.reason = Some(format!("what was stored cannot be read: {fault}"));
+    Box::new(run)
 }
 
 #[cfg(test)]

@@ -64,14 +64,32 @@ mod requests;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
+mod sqlite_change;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_change_test;
+#[cfg(feature = "sqlite")]
 mod sqlite_clock;
 #[cfg(feature = "sqlite")]
+mod sqlite_delivery;
+#[cfg(feature = "sqlite")]
+mod sqlite_end;
+#[cfg(feature = "sqlite")]
 mod sqlite_error;
+#[cfg(feature = "sqlite")]
+mod sqlite_history;
 #[cfg(feature = "sqlite")]
 mod sqlite_letters;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_letters_test;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_poison_test;
+#[cfg(feature = "sqlite")]
+mod sqlite_push;
+#[cfg(feature = "sqlite")]
+mod sqlite_row;
 #[cfg(feature = "sqlite")]
 mod sqlite_schedule;
 #[cfg(feature = "sqlite")]

@@ -15,15 +15,19 @@ const FULL: i64 = 13;
 const CANNOT_OPEN: i64 = 14;
 const NO_DATABASE: i64 = 26;
 
+/// Whether somebody else held the file, so that nothing was begun.
+pub(crate) fn is_busy(error: &SqlError) -> bool {
+    matches!(code(error), Some(BUSY | LOCKED))
+}
+
+fn code(error: &SqlError) -> Option<i64> {
+    let SqlError::Database(fault) = error else { return None };
+    fault.code()?.parse::<i64>().ok().map(|code| code & 0xff)
+}
+
 /// What went wrong with the queue in `file`.
 pub(crate) fn failed(error: SqlError, file: &Path) -> Error {
-    let code = match &error {
-        SqlError::Database(fault) => {
-            fault.code().and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff)
-        }
-        _ => None,
-    };
-    let (kind, slug, what) = match code {
+    let (kind, slug, what) = match code(&error) {
         Some(BUSY | LOCKED) => (ErrorKind::Unavailable, "queue/locked", "is locked by another process"),
         Some(FULL) => (ErrorKind::Unavailable, "queue/full", "has no room left on its disk"),
         Some(IO) => (ErrorKind::Unavailable, "queue/unavailable", "cannot be read or written"),

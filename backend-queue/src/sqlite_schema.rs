@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use scheduler_core::{Error, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::Synchronous;
 use crate::sqlite_clock;
@@ -15,24 +15,10 @@ use crate::sqlite_error::failed;
 const VERSION: i64 = 2;
 
 /// How long a statement waits for another process that writes.
-const BUSY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
 
 /// How soon opening is tried again that was refused without waiting.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
-
-/// The states, as numbers, so that an index can hold one kind of them: below [`READY`] a run waits for its
-/// time, above [`RUNNING`] it has ended.
-pub(crate) const SCHEDULED: i64 = 0;
-pub(crate) const RETRYING: i64 = 1;
-pub(crate) const SNOOZED: i64 = 2;
-pub(crate) const READY: i64 = 3;
-pub(crate) const RUNNING: i64 = 4;
-/// It waits for its turn: until the runs of its task before it have ended.
-pub(crate) const HELD: i64 = 5;
-pub(crate) const SUCCEEDED: i64 = 10;
-pub(crate) const FAILED: i64 = 11;
-pub(crate) const CANCELLED: i64 = 12;
-pub(crate) const SKIPPED: i64 = 13;
 
 const TABLES: &str = "
 CREATE TABLE run (
@@ -57,9 +43,7 @@ CREATE TABLE run (
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
 CREATE INDEX run_ready ON run (namespace, priority DESC, due, seq) WHERE state = 3;
-CREATE INDEX run_held ON run (namespace, task, seq) WHERE state = 5;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
-CREATE INDEX run_live ON run (namespace, task) WHERE state < 10;
 CREATE INDEX run_shown ON run (namespace, fire_time DESC, id DESC);
 CREATE INDEX run_shown_of_task ON run (namespace, task, fire_time DESC, id DESC);
 CREATE TABLE schedule (
@@ -79,9 +63,9 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
 INSERT INTO meta VALUES ('fence', 0), ('boot', '');
 ";
 
-/// What ended, for retention and to be shown. A dead letter is a run with `died`, the time at which it became
-/// one; it is held while `hold` says why.
-const ENDED: &str = "
+/// A dead letter is a run with `died`, the time at which it became one; it is held while `hold` says why.
+const INDEXES: &str = "
+CREATE INDEX run_live ON run (namespace, task, state, seq) WHERE state < 10;
 CREATE INDEX run_ended ON run (namespace, finished) WHERE state >= 10 AND died IS NULL;
 CREATE INDEX run_letter ON run (namespace, fire_time DESC, id DESC) WHERE died IS NOT NULL;
 CREATE INDEX run_letter_of_task ON run (namespace, task, fire_time DESC, id DESC) WHERE died IS NOT NULL;
@@ -95,49 +79,50 @@ ALTER TABLE run ADD COLUMN died INTEGER;
 ALTER TABLE run ADD COLUMN hold TEXT;
 UPDATE run SET died = finished WHERE state = 11;
 DROP INDEX run_ended;
+DROP INDEX run_held;
+DROP INDEX run_live;
 ";
 
 /// How a file is opened.
-pub(crate) fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
+fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
     let synchronous = match synchronous {
         Synchronous::Full => SqliteSynchronous::Full,
         Synchronous::Normal => SqliteSynchronous::Normal,
     };
     SqliteConnectOptions::new()
         .filename(file)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .busy_timeout(BUSY)
         .disable_statement_logging()
 }
 
-/// Opens the file, makes it and its tables if they are not there, and frees the leases of before the machine
-/// was started.
+/// Another connection to a file that is there.
 ///
 /// # Errors
-/// `queue/unreadable`, `queue/newer_store`, and those of SQLite.
-pub(crate) async fn open(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
-    create_private(file)?;
-    let mut connection = connect(file, synchronous).await?;
-    prepare(&mut connection, file).await?;
-    Ok(connection)
+/// Those of SQLite.
+pub(crate) async fn connect(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
+    let opened = options(file, synchronous).connect().await;
+    opened.map_err(|error| failed(error, file))
 }
 
-/// A connection to a file that is there.
+/// Opens the file, makes it and its tables if they are not there, and frees the leases of before the machine
+/// was started.
 ///
 /// Of several that open a new file at once one turns on WAL, and SQLite refuses the others without waiting
 /// (<https://sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>); so the waiting is done here.
 ///
 /// # Errors
-/// Those of SQLite; `queue/locked` after as long as any statement waits.
-pub(crate) async fn connect(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
+/// `queue/unreadable`, `queue/newer_store`, `queue/corrupt`, and `queue/locked` after as long as any statement waits.
+pub(crate) async fn open(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
+    create_private(file)?;
     let start = Instant::now();
     loop {
-        match options(file, synchronous).connect().await.map_err(|error| failed(error, file)) {
+        let mut connection = connect(file, synchronous).await?;
+        match prepare(&mut connection, file).await {
             Err(error) if error.code() == "queue/locked" && start.elapsed() < BUSY => {
                 tokio::time::sleep(BUSY_RETRY).await;
             }
-            answer => return answer,
+            prepared => return prepared.map(|()| connection),
         }
     }
 }
@@ -160,23 +145,17 @@ fn create_private(file: &Path) -> Result<()> {
 
 async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     let failed = |error| failed(error, file);
+    // Not even its journal is changed before it is known whose it is.
+    version(connection, file).await?;
+    run_all(connection, &["PRAGMA journal_mode = WAL"]).await.map_err(failed)?;
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&mut *change).await.map_err(failed)?;
-    match row.get::<i64, _>(0) {
-        0 => run_all(&mut change, &[TABLES, ENDED]).await.map_err(failed)?,
-        1 => run_all(&mut change, &[FROM_1, ENDED]).await.map_err(failed)?,
-        VERSION => {}
-        newer => {
-            let message = format!(
-                "the queue {} has version {newer}, and this program knows up to {VERSION}",
-                file.display()
-            );
-            return Err(Error::invalid("queue/newer_store", message));
-        }
+    match version(&mut change, file).await? {
+        0 => run_all(&mut change, &[TABLES, INDEXES]).await.map_err(failed)?,
+        1 => run_all(&mut change, &[FROM_1, INDEXES]).await.map_err(failed)?,
+        _ => {}
     }
     let boot = sqlite_clock::boot_id();
-    let before = sqlx::query("UPDATE meta SET value = ? WHERE key = 'boot' AND value <> ?")
-        .bind(&boot)
+    let before = sqlx::query("UPDATE meta SET value = ?1 WHERE key = 'boot' AND value <> ?1")
         .bind(&boot)
         .execute(&mut *change)
         .await
@@ -186,6 +165,27 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
         freed.map_err(failed)?;
     }
     change.commit().await.map_err(failed)
+}
+
+/// The version of the tables that are there; 0 when there are none.
+async fn version(connection: &mut SqliteConnection, file: &Path) -> Result<i64> {
+    let version = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await;
+    let version: i64 = version.map_err(|error| failed(error, file))?;
+    let tables = "SELECT count(*), count(*) FILTER (WHERE name IN ('run', 'schedule', 'meta')) \
+                  FROM sqlite_schema WHERE type = 'table'";
+    let tables = sqlx::query_as(tables).fetch_one(connection).await;
+    let (all, ours): (i64, i64) = tables.map_err(|error| failed(error, file))?;
+    match (version, all, ours) {
+        (0, 0, _) | (1..=VERSION, _, 3) => Ok(version),
+        (newer, _, 3) if newer > VERSION => {
+            let message = format!("has version {newer}, and this program knows up to {VERSION}");
+            Err(Error::invalid("queue/newer_store", format!("the queue {} {message}", file.display())))
+        }
+        _ => {
+            let message = format!("{} is a database of something else; it is left as it is", file.display());
+            Err(Error::invalid("queue/corrupt", message))
+        }
+    }
 }
 
 async fn run_all(connection: &mut SqliteConnection, scripts: &[&'static str]) -> sqlx::Result<()> {

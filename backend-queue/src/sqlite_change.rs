@@ -1,0 +1,68 @@
+//! Changes of the file: one at a time, each a transaction that happens as a whole or not at all.
+//!
+//! sqlx counts open transactions, and its count stays wrong once SQLite has rolled back by itself, as it does when
+//! the disk is full. So the statements are ours, and a connection whose change did not end well is given up.
+
+use scheduler_core::Result;
+use sqlx::SqliteConnection;
+use tokio::sync::MutexGuard;
+
+use crate::sqlite::SqliteStore;
+use crate::sqlite_error::is_busy;
+use crate::sqlite_schema;
+
+/// A transaction under way. Dropped before its end it leaves nothing behind.
+pub(crate) struct Change<'a> {
+    pub(crate) store: &'a SqliteStore,
+    pub(crate) connection: SqliteConnection,
+    /// Where the connection goes back to.
+    writer: MutexGuard<'a, Option<SqliteConnection>>,
+}
+
+impl SqliteStore {
+    /// Begins a change on a connection that is known to be outside of any.
+    ///
+    /// # Errors
+    /// `queue/locked` when another process writes for too long, and those of opening the file again.
+    pub(crate) async fn change(&self) -> Result<Change<'_>> {
+        let mut writer = self.writer.lock().await;
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => sqlite_schema::connect(&self.file, self.synchronous).await?,
+        };
+        match sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
+            Ok(_) => Ok(Change { store: self, connection, writer }),
+            Err(error) => {
+                if is_busy(&error) {
+                    *writer = Some(connection);
+                }
+                Err(self.failed(error))
+            }
+        }
+    }
+}
+
+impl<'a> Change<'a> {
+    /// Makes the change hold if what it was for is done, and undoes it otherwise.
+    ///
+    /// # Errors
+    /// That of the outcome, or of the commit.
+    pub(crate) async fn end<T>(mut self, outcome: sqlx::Result<T>) -> Result<T> {
+        let committed = match outcome {
+            Ok(answer) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(|_| answer),
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(answer) => {
+                *self.writer = Some(self.connection);
+                Ok(answer)
+            }
+            Err(error) => Err(self.store.failed(error)),
+        }
+    }
+
+    /// Where its runs are.
+    pub(crate) fn namespace(&self) -> &'a str {
+        self.store.namespace()
+    }
+}

@@ -1,0 +1,225 @@
+//! Deliveries in the SQLite store: taken under a lease and a fence, kept by renewing, ended by acknowledging.
+//!
+//! A statement does a whole batch, so a step costs the same few of them for one run and for a thousand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use scheduler_core::{Name, RunId, RunState, Timestamp};
+use sqlx::Row;
+
+use crate::envelope;
+use crate::sqlite_change::Change;
+use crate::sqlite_clock::{now, since_boot};
+use crate::sqlite_push::{BATCH, json};
+use crate::sqlite_row::{HELD, RETRYING, SNOOZED, columns, integer, lossy, read, stored, text};
+use crate::store::{Ack, Claim, Delivery, Held, Next, Renewed, Stepped};
+
+/// How many runs become ready in one step, so that no step takes long.
+const PROMOTED: i64 = 1_000;
+
+/// The number of the last delivery. One that is no number any more is found again from the runs.
+const DRAW: &str = "UPDATE meta SET value = ?1 + CASE WHEN typeof(value) = 'integer' \
+     AND value BETWEEN 0 AND 4611686018427387904 THEN value \
+     ELSE coalesce((SELECT max(fence) FROM run WHERE fence < 4611686018427387904), 0) END \
+     WHERE key = 'fence' RETURNING value";
+
+impl Change<'_> {
+    /// As [`Store::step`](crate::store::Store::step).
+    pub(crate) async fn step(&mut self, acks: &[Ack], claim: &Claim) -> sqlx::Result<Stepped> {
+        let mut answer = Stepped::default();
+        let mut turns = self.acknowledge_all(acks, &mut answer.refused).await?;
+        let at = now().as_millis();
+        let mut next = self.first_due().await?;
+        if next.is_some_and(|due| due <= at) {
+            turns.extend(self.promote(at).await?);
+            next = self.first_due().await?;
+        }
+        self.release(&turns).await?;
+        if claim.limit > 0 {
+            self.claim(claim, &mut answer).await?;
+        }
+        answer.next_due =
+            next.map(|next| Duration::from_millis(next.saturating_sub(at).max(0).unsigned_abs()));
+        Ok(answer)
+    }
+
+    async fn first_due(&mut self) -> sqlx::Result<Option<i64>> {
+        sqlx::query_scalar("SELECT min(due) FROM run WHERE namespace = ? AND state < 3")
+            .bind(self.namespace())
+            .fetch_one(&mut self.connection)
+            .await
+    }
+
+    /// Writes the ends of attempts; answers the tasks of the runs that ended by it.
+    async fn acknowledge_all(
+        &mut self,
+        acks: &[Ack],
+        refused: &mut Vec<usize>,
+    ) -> sqlx::Result<BTreeSet<Name>> {
+        let mut accepted = Vec::with_capacity(acks.len());
+        for batch in distinct(acks) {
+            let taken = self.acknowledge(batch).await?;
+            accepted.extend(batch.iter().map(|ack| taken.contains(&ack.run.id.to_string())));
+        }
+        let (mut ended, mut finished) = (BTreeSet::new(), BTreeMap::new());
+        for (index, (ack, is_accepted)) in acks.iter().zip(accepted).enumerate() {
+            if !is_accepted {
+                refused.push(index);
+            } else if ack.next == Next::End {
+                ended.insert(ack.run.task.clone());
+                if let Some(at) = ack.run.finished_at.filter(|_| ack.is_followed) {
+                    let latest: &mut Timestamp = finished.entry(ack.run.task.clone()).or_insert(at);
+                    *latest = at.max(*latest);
+                }
+            }
+        }
+        for (task, at) in finished {
+            self.note_finish(&task, at).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Writes the ends of distinct runs; answers the ids of those whose delivery it still was.
+    async fn acknowledge(&mut self, acks: &[Ack]) -> sqlx::Result<HashSet<String>> {
+        let at = now();
+        let rows: Vec<_> = acks
+            .iter()
+            .map(|Ack { run, fence, next, .. }| {
+                let (state, due, finished) = match next {
+                    Next::End => (stored(run.state), None, Some(run.finished_at.unwrap_or(at).as_millis())),
+                    Next::Again(wait) => {
+                        let state = if run.state == RunState::Retrying { RETRYING } else { SNOOZED };
+                        (state, Some((at + *wait).as_millis()), None)
+                    }
+                };
+                let fence = i64::try_from(*fence).unwrap_or(i64::MAX);
+                (run.id, fence, state, due, run.attempt, finished, envelope::seal(run))
+            })
+            .collect();
+        let written = sqlx::query(
+            "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
+             due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
+             finished = ack.value ->> 5, envelope = ack.value ->> 6 FROM json_each(?1) AS ack \
+             WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 RETURNING id",
+        )
+        .bind(json(&rows)?)
+        .bind(at.as_millis())
+        .fetch_all(&mut self.connection)
+        .await?;
+        written.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    /// Makes runs ready whose time has come; answers the tasks of those that wait for their turn now.
+    async fn promote(&mut self, at: i64) -> sqlx::Result<BTreeSet<Name>> {
+        let promoted = sqlx::query(
+            "UPDATE run SET state = CASE WHEN alone AND state = 0 THEN 5 ELSE 3 END WHERE seq IN \
+             (SELECT seq FROM run WHERE namespace = ? AND state < 3 AND due <= ? ORDER BY due LIMIT ?) \
+             RETURNING state, task",
+        )
+        .bind(self.namespace())
+        .bind(at)
+        .bind(PROMOTED)
+        .fetch_all(&mut self.connection)
+        .await?;
+        let held = promoted.iter().filter(|row| integer(row, "state") == Ok(HELD));
+        Ok(held.filter_map(|row| Name::new(text(row, "task").ok()?).ok()).collect())
+    }
+
+    async fn claim(&mut self, claim: &Claim, answer: &mut Stepped) -> sqlx::Result<()> {
+        let ready = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM run WHERE namespace = ? AND state = 3 ORDER BY priority DESC, due, seq LIMIT ?"
+        ))
+        .bind(self.namespace())
+        .bind(i64::from(claim.limit) + 1)
+        .fetch_all(&mut self.connection)
+        .await?;
+        answer.has_more = ready.len() > claim.limit as usize;
+        let (mut taken, mut seqs) = (Vec::new(), Vec::new());
+        for row in ready.iter().take(claim.limit as usize) {
+            let seq: i64 = row.try_get("seq")?;
+            let run = read(row, &self.store.backend);
+            let counted = run.as_ref().ok().and_then(|run| run.attempt.checked_add(1));
+            match (run, counted) {
+                (Ok(mut run), Some(attempt)) => {
+                    (run.state, run.attempt, run.next_attempt_at) = (RunState::Running, attempt, None);
+                    taken.push((run, integer(row, "max_attempts").unwrap_or(1)));
+                    seqs.push(seq);
+                }
+                (Ok(run), None) => answer.undecodable.push(self.bury(seq, run).await?),
+                (Err(run), _) => answer.undecodable.push(self.bury(seq, *run).await?),
+            }
+        }
+        if !answer.undecodable.is_empty() {
+            let turns = answer.undecodable.iter().map(|run| run.task.clone()).collect();
+            self.release(&turns).await?;
+            answer.has_more = true;
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let count = i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        let last: i64 = sqlx::query_scalar(DRAW).bind(count).fetch_one(&mut self.connection).await?;
+        let first = last - count + 1;
+        sqlx::query(
+            "UPDATE run SET state = 4, attempt = attempt + 1, fence = ?1 + taken.key, lease_until = ?2, \
+             cancel = NULL FROM json_each(?3) AS taken WHERE run.seq = taken.value",
+        )
+        .bind(first)
+        .bind(since_boot().saturating_add(millis(claim.lease)))
+        .bind(json(&seqs)?)
+        .execute(&mut self.connection)
+        .await?;
+        answer.claimed = (first.unsigned_abs()..)
+            .zip(taken)
+            .map(|(fence, (run, max_attempts))| Delivery { run, fence, max_attempts })
+            .collect();
+        Ok(())
+    }
+
+    /// As [`Store::renew`](crate::store::Store::renew).
+    pub(crate) async fn renew(&mut self, held: &[Held], lease: Duration) -> sqlx::Result<Renewed> {
+        let until = since_boot().saturating_add(millis(lease));
+        let mut kept: HashMap<String, Option<String>> = HashMap::with_capacity(held.len());
+        for batch in held.chunks(BATCH) {
+            let rows: Vec<_> = batch.iter().map(|held| (held.run, held.fence)).collect();
+            let renewed = sqlx::query(
+                "UPDATE run SET lease_until = ?2 FROM json_each(?1) AS held WHERE run.id = held.value ->> 0 \
+                 AND run.fence = held.value ->> 1 AND run.state = 4 RETURNING id, cancel",
+            )
+            .bind(json(&rows)?)
+            .bind(until)
+            .fetch_all(&mut self.connection)
+            .await?;
+            for row in &renewed {
+                kept.insert(row.try_get(0)?, lossy(row, "cancel"));
+            }
+        }
+        let mut answer = Renewed::default();
+        for held in held {
+            match kept.get(&held.run.to_string()) {
+                None => answer.lost.push(held.run),
+                Some(reason) => answer.cancelled.extend(reason.clone().map(|reason| (held.run, reason))),
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// The acknowledgements in batches that name no run twice.
+fn distinct(acks: &[Ack]) -> impl Iterator<Item = &[Ack]> {
+    let mut rest = acks;
+    std::iter::from_fn(move || {
+        let mut seen: HashSet<RunId> = HashSet::new();
+        let length = rest.iter().take(BATCH).take_while(|ack| seen.insert(ack.run.id)).count();
+        let (batch, after) = rest.split_at(length);
+        rest = after;
+        (length > 0).then_some(batch)
+    })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}

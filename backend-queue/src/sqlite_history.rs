@@ -1,0 +1,112 @@
+//! The history of the SQLite store: what is shown of its runs, and how long it is kept.
+
+use scheduler_core::{Name, Page, PageToken, Run, RunFilter, Timestamp};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::sqlite::SqliteStore;
+use crate::sqlite_change::Change;
+use crate::sqlite_clock::now;
+use crate::sqlite_row::{columns, numbers, read};
+use crate::store::Retention;
+
+/// How far runs that wait are counted.
+const COUNTED: i64 = 100_000;
+
+/// A page of the runs of a namespace, the newest fire first.
+pub(crate) async fn page(
+    store: &SqliteStore,
+    connection: &mut SqliteConnection,
+    filter: &RunFilter,
+) -> sqlx::Result<Page> {
+    let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM run WHERE true"));
+    if let Some(run) = filter.run {
+        query.push(" AND id = ").push_bind(run.to_string());
+    }
+    if !filter.states.is_empty() {
+        query.push(" AND state IN (");
+        let mut states = query.separated(", ");
+        for state in filter.states.iter().flat_map(|state| numbers(*state)) {
+            states.push_bind(*state);
+        }
+        query.push(")");
+    }
+    narrow(&mut query, store.namespace.as_ref(), filter.task.as_ref(), filter.after, filter.page_size());
+    let rows = query.build().fetch_all(connection).await?;
+    let shown = rows.iter().take(filter.page_size());
+    let runs: Vec<Run> = shown.map(|row| read(row, &store.backend).unwrap_or_else(|run| *run)).collect();
+    let next = runs.last().filter(|_| rows.len() > filter.page_size()).map(PageToken::of);
+    Ok(Page { runs, next })
+}
+
+/// Goes on with a query of runs: those of a namespace and a task, in their order, behind a place in it, and one
+/// more than a page holds.
+pub(crate) fn narrow(
+    query: &mut QueryBuilder<Sqlite>,
+    namespace: Option<&Name>,
+    task: Option<&Name>,
+    after: Option<PageToken>,
+    page_size: usize,
+) {
+    // Everything in the file is shown while the namespace is not known.
+    if let Some(namespace) = namespace {
+        query.push(" AND namespace = ").push_bind(namespace.as_str().to_owned());
+    }
+    if let Some(task) = task {
+        query.push(" AND task = ").push_bind(task.as_str().to_owned());
+    }
+    // A page ends in a place that can be named, so that the next one lies behind it.
+    query.push(" AND fire_time >= ").push_bind(Timestamp::MIN.as_millis());
+    match after {
+        Some(after) => {
+            query.push(" AND (fire_time, id) < (").push_bind(after.fire_time().as_millis());
+            query.push(", ").push_bind(after.run().to_string()).push(")");
+        }
+        None => drop(query.push(" AND fire_time <= ").push_bind(Timestamp::MAX.as_millis())),
+    }
+    query.push(" ORDER BY fire_time DESC, id DESC LIMIT ");
+    query.push_bind(i64::try_from(page_size).unwrap_or(i64::MAX).saturating_add(1));
+}
+
+/// As [`Store::waiting`](crate::store::Store::waiting).
+pub(crate) async fn waiting(namespace: &str, connection: &mut SqliteConnection) -> sqlx::Result<usize> {
+    let counted: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM run WHERE namespace = ? AND state < 10 AND state <> 4 LIMIT ?)",
+    )
+    .bind(namespace)
+    .bind(COUNTED)
+    .fetch_one(connection)
+    .await?;
+    Ok(usize::try_from(counted).unwrap_or(0))
+}
+
+impl Change<'_> {
+    /// As [`Store::forget`](crate::store::Store::forget).
+    pub(crate) async fn forget(&mut self, retention: &Retention, limit: u32) -> sqlx::Result<usize> {
+        let let_go = self.let_letters_go(retention, limit).await?;
+        let left = u64::from(limit).saturating_sub(let_go);
+        // The newest run that is one too many, found by walking the index from its young end.
+        let beyond = sqlx::query(
+            "SELECT finished, seq FROM run WHERE namespace = ? AND state >= 10 AND died IS NULL \
+             ORDER BY finished DESC, seq DESC LIMIT 1 OFFSET ?",
+        )
+        .bind(self.namespace())
+        .bind(i64::try_from(retention.runs).unwrap_or(i64::MAX))
+        .fetch_optional(&mut self.connection)
+        .await?;
+        let mut last = ((now() - retention.age).as_millis(), i64::MAX);
+        if let Some(row) = beyond {
+            last = last.max((row.try_get(0)?, row.try_get(1)?));
+        }
+        let forgotten = sqlx::query(
+            "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
+             AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?)",
+        )
+        .bind(self.namespace())
+        .bind(last.0)
+        .bind(last.1)
+        .bind(i64::try_from(left).unwrap_or(i64::MAX))
+        .execute(&mut self.connection)
+        .await?;
+        Ok(usize::try_from(let_go.saturating_add(forgotten.rows_affected())).unwrap_or(usize::MAX))
+    }
+}
