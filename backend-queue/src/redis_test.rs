@@ -1,5 +1,7 @@
 //! What the Redis store promises by itself.
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use scheduler_core::{
@@ -189,22 +191,36 @@ fn fire_once(standing: Standing, at: Timestamp) -> Decision {
     Decision { cursor, paused, effect: Effect::Fire(Box::new(pushed(3)), Entry::Start) }
 }
 
-#[tokio::test]
-async fn a_fire_that_many_decide_at_once_is_enqueued_once() {
+#[test]
+fn a_fire_that_many_decide_at_once_is_enqueued_once() {
     let (url, namespace, task) = (redis_stage::url(), redis_stage::namespace(), Name::new("t").unwrap());
-    let mut deciding = tokio::task::JoinSet::new();
-    for _ in 0..8 {
+    let all_have_read = Barrier::new(4);
+    // A thread each, since each waits until all have read where the schedule stands.
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let decide_first = || async {
         let store = redis_stage::open(&url, &namespace).await.unwrap();
         let revision = store.register(&task, "same", LONG_LEASE).await.unwrap();
-        let task = task.clone();
-        deciding.spawn(async move { store.decide(&task, revision, &fire_once).await.unwrap() });
-    }
+        let is_first = AtomicBool::new(true);
+        let decide = |standing: Standing, at: Timestamp| {
+            if is_first.swap(false, Ordering::Relaxed) {
+                all_have_read.wait();
+            }
+            fire_once(standing, at)
+        };
+        store.decide(&task, revision, &decide).await.unwrap()
+    };
 
-    let decided = deciding.join_all().await;
+    let decided: Vec<Decided> = std::thread::scope(|scope| {
+        let deciding: Vec<_> = (0..4).map(|_| scope.spawn(|| runtime().block_on(decide_first()))).collect();
+        deciding.into_iter().map(|decided| decided.join().unwrap()).collect()
+    });
 
     assert!(decided.iter().all(|decided| matches!(decided, Decided::Done { .. })), "{decided:?}");
-    let store = redis_stage::open(&url, &namespace).await.unwrap();
-    assert_eq!(store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
+    let runs = runtime().block_on(async {
+        let store = redis_stage::open(&url, &namespace).await.unwrap();
+        store.runs(&RunFilter::all()).await.unwrap().runs
+    });
+    assert_eq!(runs.len(), 1);
 }
 
 #[tokio::test]
