@@ -7,7 +7,6 @@ mod apalis_redis;
 mod apalis_sqlite;
 mod arguments;
 mod contender;
-mod filler;
 mod machine;
 mod on_redis;
 mod on_sqlite;
