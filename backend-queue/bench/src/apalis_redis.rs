@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use apalis::prelude::{BackendExt, BoxDynError, Data, TaskSink, WorkerBuilder};
 use apalis_core::backend::Vacuum;
 use apalis_redis::{Config, RedisStorage};
@@ -12,8 +12,7 @@ use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::contender::{Contender, PAUSE, waited};
-use crate::filler::{BULK, each};
+use crate::contender::{BULK, Contender, PAUSE, waited};
 use crate::poll::Every;
 use crate::recorder::{Recorder, payload};
 
@@ -118,12 +117,12 @@ impl Contender for ApalisRedis {
     }
 
     async fn enqueue_singly(&mut self, jobs: usize) -> Result<Duration> {
-        let storage = self.storage().await?;
-        each(jobs, |index| {
-            let mut storage = storage.clone();
-            async move { storage.push(job(index)).await.context("the job was not taken") }
-        })
-        .await
+        let mut storage = self.storage().await?;
+        let start = Instant::now();
+        for index in 0..jobs {
+            storage.push(job(index)).await?;
+        }
+        Ok(start.elapsed())
     }
 
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {

@@ -15,8 +15,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::task::JoinHandle;
 
-use crate::contender::{Contender, PAUSE, waited};
-use crate::filler::{BULK, each};
+use crate::contender::{BULK, Contender, PAUSE, waited};
 use crate::poll::Every;
 use crate::recorder::{Recorder, payload};
 
@@ -128,12 +127,12 @@ impl Contender for ApalisSqlite {
     }
 
     async fn enqueue_singly(&mut self, jobs: usize) -> Result<Duration> {
-        let storage = self.storage();
-        each(jobs, |index| {
-            let mut storage = storage.clone();
-            async move { storage.push(job(index)).await.context("the job was not taken") }
-        })
-        .await
+        let mut storage = self.storage();
+        let start = Instant::now();
+        for index in 0..jobs {
+            storage.push(job(index)).await?;
+        }
+        Ok(start.elapsed())
     }
 
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {

@@ -10,6 +10,8 @@ pub(crate) struct Arguments {
     pub(crate) place: Place,
     pub(crate) quick: bool,
     pub(crate) json: bool,
+    /// Nothing but drains of so many runs of ours, for whoever looks with a profiler.
+    pub(crate) profile: Option<usize>,
 }
 
 /// Where runs are kept.
@@ -26,7 +28,7 @@ impl Arguments {
     /// A word is unknown or missing.
     pub(crate) fn read() -> Result<Self> {
         let mut place = None;
-        let (mut quick, mut json) = (false, false);
+        let (mut quick, mut json, mut profile) = (false, false, None);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -36,11 +38,12 @@ impl Arguments {
                 }
                 "--quick" => quick = true,
                 "--json" => json = true,
+                "--profile" => profile = Some(words.next().context("--profile takes a number")?.parse()?),
                 other => bail!("unknown argument `{other}`"),
             }
         }
-        let place =
-            place.context("usage: backend-queue-bench --redis URL | --sqlite FOLDER [--quick] [--json]")?;
-        Ok(Self { place, quick, json })
+        let usage =
+            "usage: backend-queue-bench --redis URL | --sqlite FOLDER [--quick] [--json] [--profile RUNS]";
+        Ok(Self { place: place.context(usage)?, quick, json, profile })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) trait Contender {
     /// The store does not take them.
     async fn enqueue_singly(&mut self, jobs: usize) -> Result<Duration>;
 
-    /// Enqueues jobs as many at once as it offers, at most 1,000, while nothing runs them.
+    /// Enqueues jobs in calls that take [`BULK`] of them, while nothing runs them.
     ///
     /// # Errors
     /// The store does not take them.
@@ -42,6 +42,9 @@ pub(crate) trait Contender {
     /// Jobs stay behind.
     async fn latencies(&mut self, jobs: usize) -> Result<Vec<Duration>>;
 }
+
+/// How many jobs are enqueued at once.
+pub(crate) const BULK: usize = 1_000;
 
 /// The pause between two jobs of a measurement of latencies.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);

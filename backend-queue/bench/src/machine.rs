@@ -25,3 +25,9 @@ impl Machine {
         }
     }
 }
+
+/// The processor time of this process, in microseconds.
+pub(crate) fn processor_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
+}

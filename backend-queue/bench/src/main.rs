@@ -7,12 +7,12 @@ mod apalis_redis;
 mod apalis_sqlite;
 mod arguments;
 mod contender;
-mod filler;
 mod machine;
 mod on_redis;
 mod on_sqlite;
 mod ours;
 mod poll;
+mod profile;
 mod recorder;
 mod report;
 mod server;
@@ -25,6 +25,9 @@ use crate::arguments::{Arguments, Place};
 async fn main() -> ExitCode {
     let measured = async {
         let arguments = Arguments::read()?;
+        if let Some(runs) = arguments.profile {
+            return profile::drain(&arguments.place, runs).await;
+        }
         let report = match &arguments.place {
             Place::Redis(url) => on_redis::measure(url, arguments.quick).await?,
             Place::Sqlite(folder) => on_sqlite::measure(folder, arguments.quick).await?,

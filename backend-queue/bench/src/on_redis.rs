@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::apalis_redis::{ApalisRedis, MOST_DUE};
 use crate::contender::Contender;
+use crate::machine::processor_time;
 use crate::ours::Ours;
 use crate::report::{Report, Samples};
 use crate::server::Server;
@@ -91,6 +92,7 @@ pub(crate) async fn measure(url: &str, quick: bool) -> Result<Report> {
 struct Drains {
     rate: Samples,
     cpu: Samples,
+    own_cpu: Samples,
     commands: Samples,
     waiting: Samples,
 }
@@ -106,9 +108,11 @@ impl Drains {
         let empty = server.counters().await?;
         contender.fill(backlog).await?;
         let full = server.counters().await?;
+        let before = processor_time();
         let took = contender.drain(backlog).await?;
-        let drained = server.counters().await?;
         let jobs = backlog as f64;
+        self.own_cpu.push((processor_time() - before) / jobs);
+        let drained = server.counters().await?;
         self.rate.push_rate(backlog, took);
         self.cpu.push((drained.cpu - full.cpu) / jobs);
         self.commands.push((drained.commands - full.commands) / jobs);
@@ -119,6 +123,7 @@ impl Drains {
     fn tell(&self, report: &mut Report, of: &'static str, backlog: usize) {
         report.figure(format!("drain of {backlog}"), of, "runs per second", &self.rate);
         report.figure(format!("drain of {backlog}, processor of Redis"), of, "µs per run", &self.cpu);
+        report.figure(format!("drain of {backlog}, own processor"), of, "µs per run", &self.own_cpu);
         report.figure(format!("drain of {backlog}, commands of Redis"), of, "per run", &self.commands);
         report.figure(format!("waiting run among {backlog}"), of, "bytes", &self.waiting);
     }

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use backend_queue::{QueueBackend, QueueConfig};
 use scheduler_core::{
-    Event, JobDescriptor, Name, Overlap, Registry, RunContext, Scheduler, SystemClock, Task, Tier,
+    Event, JobDescriptor, Name, Order, Overlap, Registry, RunContext, Scheduler, SystemClock, Task, Tier,
     TriggerRequest, Way, source,
 };
 use serde_json::{Value, json};
 
-use crate::contender::{Contender, PAUSE, waited};
-use crate::filler::{each, in_bulk};
+use crate::contender::{BULK, Contender, PAUSE, waited};
 use crate::recorder::{Recorder, payload};
 
 const TASK: &str = "noop";
@@ -27,15 +26,6 @@ pub(crate) struct Ours {
     name: &'static str,
     folder: PathBuf,
     settings: Value,
-}
-
-/// What a run of the task does.
-#[derive(Clone, Debug)]
-enum Does {
-    /// It tells when it began.
-    Record(Recorder),
-    /// It waits for ever, so that nothing behind it begins.
-    Block,
 }
 
 impl Ours {
@@ -53,23 +43,17 @@ impl Ours {
         ours
     }
 
-    async fn scheduler(&self, does: Does) -> Result<Scheduler> {
+    /// A scheduler whose jobs tell `recorder` when they begin.
+    async fn scheduler(&self, recorder: &Recorder) -> Result<Scheduler> {
         let config = QueueConfig::from_value(&self.settings).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             anyhow::anyhow!(faults.join("; "))
         })?;
+        let recorder = recorder.clone();
         let job = JobDescriptor::function(TASK, "does nothing", move |ctx: RunContext| {
-            let does = does.clone();
-            async move {
-                match does {
-                    Does::Record(recorder) => {
-                        let payload = ctx.params().get("payload").and_then(Value::as_str);
-                        recorder.begin(payload.unwrap_or_default());
-                    }
-                    Does::Block => std::future::pending().await,
-                }
-                Ok(Value::Null)
-            }
+            let payload = ctx.params().get("payload").and_then(Value::as_str);
+            recorder.begin(payload.unwrap_or_default());
+            std::future::ready(Ok(Value::Null))
         });
         let mut registry = Registry::new();
         registry.add_job(job, source!(), Way::Explicit)?;
@@ -87,15 +71,15 @@ impl Ours {
         Ok(scheduler)
     }
 
-    /// A scheduler that takes runs and does not get any of them done.
-    async fn blocked(&self) -> Result<Scheduler> {
-        let scheduler = self.with(&json!({"concurrency": 1})).scheduler(Does::Block).await?;
-        scheduler.start().await?;
+    /// A scheduler that takes runs and runs none, as a program beside a daemon does.
+    async fn outside(&self) -> Result<Scheduler> {
+        let scheduler = self.scheduler(&Recorder::new(0)).await?;
+        scheduler.connect().await?;
         Ok(scheduler)
     }
 
     async fn recording(&self, recorder: &Recorder) -> Result<Scheduler> {
-        let scheduler = self.scheduler(Does::Record(recorder.clone())).await?;
+        let scheduler = self.scheduler(recorder).await?;
         let recorder = recorder.clone();
         scheduler.events().listen(move |event| {
             if let Event::RunEnded { .. } = event {
@@ -110,12 +94,7 @@ impl Ours {
     /// # Errors
     /// Jobs stay behind.
     pub(crate) async fn latencies_from_outside(&self, jobs: usize) -> Result<Vec<Duration>> {
-        let outside = self.blocked().await?;
-        // It holds one run that blocks it, and takes no other.
-        trigger(&outside, usize::MAX).await?;
-        let latencies = self.measured(jobs, Some(&outside)).await;
-        outside.abort().await?;
-        latencies
+        self.measured(jobs, Some(&self.outside().await?)).await
     }
 
     async fn measured(&self, jobs: usize, outside: Option<&Scheduler>) -> Result<Vec<Duration>> {
@@ -139,7 +118,7 @@ impl Ours {
     /// # Errors
     /// The store does not answer.
     pub(crate) async fn forget(&self) -> Result<()> {
-        let scheduler = self.with(&json!({"history_runs": 0})).scheduler(Does::Block).await?;
+        let scheduler = self.with(&json!({"history_runs": 0})).scheduler(&Recorder::new(0)).await?;
         scheduler.start().await?;
         let until = Instant::now() + Duration::from_secs(60);
         let all = scheduler_core::RunFilter::default();
@@ -172,17 +151,24 @@ impl Contender for Ours {
     }
 
     async fn enqueue_singly(&mut self, jobs: usize) -> Result<Duration> {
-        let scheduler = self.blocked().await?;
-        let took = each(jobs, |index| trigger(&scheduler, index)).await?;
-        scheduler.abort().await?;
-        Ok(took)
+        let scheduler = self.outside().await?;
+        let start = Instant::now();
+        for index in 0..jobs {
+            trigger(&scheduler, index).await?;
+        }
+        Ok(start.elapsed())
     }
 
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {
-        let scheduler = self.blocked().await?;
-        let took = in_bulk(jobs, |index| trigger(&scheduler, index)).await?;
-        scheduler.abort().await?;
-        Ok(took)
+        let scheduler = self.outside().await?;
+        let task = Name::new(TASK)?;
+        let start = Instant::now();
+        for first in (0..jobs).step_by(BULK) {
+            let orders =
+                (first..jobs.min(first + BULK)).map(|index| Order::Task(task.clone(), request(index)));
+            scheduler.enqueue_all(&orders.collect::<Vec<_>>()).await?;
+        }
+        Ok(start.elapsed())
     }
 
     async fn latencies(&mut self, jobs: usize) -> Result<Vec<Duration>> {
@@ -190,8 +176,11 @@ impl Contender for Ours {
     }
 }
 
+fn request(index: usize) -> TriggerRequest {
+    TriggerRequest::now().with_param("payload", payload(index).into())
+}
+
 async fn trigger(scheduler: &Scheduler, index: usize) -> Result<()> {
     let task = Name::new(TASK)?;
-    let request = TriggerRequest::now().with_param("payload", payload(index).into());
-    scheduler.trigger(&task, request).await.map(drop).context("the run was not taken")
+    scheduler.trigger(&task, request(index)).await.map(drop).context("the run was not taken")
 }
