@@ -8,7 +8,7 @@ use scheduler_core::conformance::{Subject, Time};
 use scheduler_core::{Backend, Name, Result, async_trait};
 use tempfile::TempDir;
 
-use crate::{QueueBackend, QueueConfig};
+use crate::{QueueBackend, QueueConfig, Synchronous};
 
 /// A queue in a folder, or at a URL.
 struct Queue {
@@ -25,6 +25,8 @@ impl Subject for Queue {
             url: self.url.clone(),
             lease: Duration::from_millis(600),
             concurrency: 4.try_into().unwrap(),
+            // Nothing here cuts the power, and a busy disk would be late for every fire.
+            synchronous: Synchronous::Normal,
             ..QueueConfig::default()
         };
         let backend = Arc::new(QueueBackend::new(Name::new("queue")?, config));

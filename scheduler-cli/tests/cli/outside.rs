@@ -176,6 +176,7 @@ fn a_run_under_way_in_another_process_hears_that_it_is_cancelled() {
     let bench = Bench::new(&format!("{lease}{}", durable("long", "echo x > began; exec sleep 600", "")));
     let mut daemon = bench.daemon(&[]);
     let run = json_of(&bench, &["trigger", "long"])["run_id"].as_str().unwrap().to_owned();
+    daemon.line(&["long", "started"]);
     appears(&bench.path("began"));
 
     let answer = json_of(&bench, &["cancel", &run]);
