@@ -198,6 +198,7 @@ impl Backend for QueueBackend {
             Capability::Priorities,
             Capability::CancelRunning,
             Capability::Adhoc,
+            Capability::DeadLetters,
         ];
         BackendInfo::new(self.name.clone(), "queue", Tier::Queue, &capabilities)
     }

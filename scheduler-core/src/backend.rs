@@ -169,6 +169,8 @@ words! {
         CancelRunning = "cancel_running",
         /// It runs a job and args without a task.
         Adhoc = "adhoc",
+        /// It keeps what failed for good.
+        DeadLetters = "dead_letters",
     }
 }
 

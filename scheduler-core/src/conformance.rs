@@ -44,12 +44,15 @@
 //! that leaves the job running, and within one process there is none.
 
 mod act;
+mod adhoc;
 mod attempts;
 mod calls;
 mod cancelling;
 mod durability;
 mod duties;
 mod fault;
+mod letters;
+mod outside;
 mod overlap;
 mod payloads;
 mod priorities;

@@ -1,5 +1,6 @@
 //! Dead letters: failed runs that are kept to be looked at, replayed or discarded.
 
+use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 
 use async_trait::async_trait;
@@ -106,6 +107,24 @@ impl DeadLetterFilter {
     /// How many letters a page holds at most.
     pub fn page_size(&self) -> usize {
         self.limit.map_or(100, NonZeroUsize::get)
+    }
+
+    /// Whether a letter belongs on the pages of this filter.
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
+        self.run.is_none_or(|id| id == letter.run.id)
+            && self.task.as_ref().is_none_or(|task| *task == letter.run.task)
+            && self.after.is_none_or(|after| PageToken::of(&letter.run) < after)
+    }
+
+    /// One page of `letters`: those that match, the newest fire first.
+    pub fn page(&self, letters: impl IntoIterator<Item = DeadLetter>) -> DeadLetterPage {
+        let mut letters: Vec<DeadLetter> =
+            letters.into_iter().filter(|letter| self.matches(letter)).collect();
+        letters.sort_unstable_by_key(|letter| Reverse(PageToken::of(&letter.run)));
+        let has_more = letters.len() > self.page_size();
+        letters.truncate(self.page_size());
+        let next = letters.last().filter(|_| has_more).map(|letter| PageToken::of(&letter.run));
+        DeadLetterPage { letters, next }
     }
 }
 

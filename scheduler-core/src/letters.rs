@@ -1,15 +1,6 @@
 //! The dead letters of all backends as one list.
 
-use std::cmp::Reverse;
-
-use crate::{
-    DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, PageToken, Replayed, Result, RunId, Scheduler,
-};
-
-/// The place of a dead letter in the order.
-fn place(letter: &DeadLetter) -> PageToken {
-    PageToken::of(&letter.run)
-}
+use crate::{DeadLetterFilter, DeadLetterPage, DeadLetters, PageToken, Replayed, Result, RunId, Scheduler};
 
 impl Scheduler {
     /// The dead letters of every backend that keeps them as one list, the newest fire first.
@@ -25,12 +16,10 @@ impl Scheduler {
             horizon = horizon.max(page.next);
             letters.extend(page.letters);
         }
-        letters.retain(|letter| horizon.is_none_or(|horizon| place(letter) >= horizon));
-        letters.sort_unstable_by_key(|letter| Reverse(place(letter)));
-        let has_more = letters.len() > filter.page_size();
-        letters.truncate(filter.page_size());
-        let next = letters.last().filter(|_| has_more).map(place).or(horizon);
-        Ok(DeadLetterPage { letters, next })
+        letters.retain(|letter| horizon.is_none_or(|horizon| PageToken::of(&letter.run) >= horizon));
+        let mut page = filter.page(letters);
+        page.next = page.next.or(horizon);
+        Ok(page)
     }
 
     /// Runs dead letters again, each once and as a new run of the same task, fire time and parameters; answers in

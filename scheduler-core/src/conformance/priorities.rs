@@ -3,13 +3,20 @@
 use super::act::Part;
 use super::fault::{Outcome, broken, ensure, not_applicable};
 use super::stage::Stage;
-use crate::{Capability, Priority, Task};
+use crate::{Capability, Priority, RunRequest, Task};
 
 /// The priorities of the runs that wait, in the order they came.
 const CAME: [u8; 6] = [4, 1, 8, 6, 9, 2];
 
+/// What has the priority.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Task,
+    Run,
+}
+
 /// Fills every slot, lets runs of different priorities wait, frees one slot, and says in which order they began.
-async fn order(stage: &mut Stage, slots: usize) -> Outcome<Vec<u8>> {
+async fn order(stage: &mut Stage, slots: usize, of: Of) -> Outcome<Vec<u8>> {
     stage.start().await?;
     let holds = stage.task("holds", Part::Hold, |_| ()).await?;
     let works = stage.task("works", Part::Work(stage.units(5)), |_| ()).await?;
@@ -18,9 +25,16 @@ async fn order(stage: &mut Stage, slots: usize) -> Outcome<Vec<u8>> {
         stage.begun(run, 1).await?;
     }
     for level in CAME {
-        let set = |task: &mut Task| task.priority = Priority::new(level).unwrap_or_default();
+        let priority = Priority::new(level);
+        let set = |task: &mut Task| {
+            if of == Of::Task {
+                task.priority = priority.unwrap_or_default();
+            }
+        };
         let task = stage.task(&format!("priority_{level}"), Part::Echo, set).await?;
-        stage.enqueue(&task).await?;
+        let own = priority.filter(|_| of == Of::Run);
+        let request = RunRequest { priority: own, ..stage.request(&task, stage.now()) };
+        stage.ask_enqueue(request).await?;
     }
     let begun = || -> Vec<u8> {
         let seen = stage.ledger.all();
@@ -48,8 +62,17 @@ pub(super) async fn the_higher_priority_starts_first(stage: &mut Stage) -> Outco
     let Some(slots) = stage.concurrency() else {
         return broken("it declares priorities; say in Subject::concurrency how many attempts run at once");
     };
-    let order = order(stage, slots).await?;
+    let order = order(stage, slots, Of::Task).await?;
     ensure(order == by_priority(), || format!("by priority, {CAME:?} began in the order {order:?}"))
+}
+
+pub(super) async fn a_run_goes_by_the_priority_it_was_asked_for_with(stage: &mut Stage) -> Outcome {
+    stage.needs(Capability::Priorities)?;
+    let Some(slots) = stage.concurrency() else {
+        return not_applicable("Subject::concurrency says of no bound, so no run waits for another");
+    };
+    let order = order(stage, slots, Of::Run).await?;
+    ensure(order == by_priority(), || format!("by their own priority, {CAME:?} began in the order {order:?}"))
 }
 
 pub(super) async fn who_goes_by_priority_says_so(stage: &mut Stage) -> Outcome {
@@ -57,7 +80,7 @@ pub(super) async fn who_goes_by_priority_says_so(stage: &mut Stage) -> Outcome {
     let Some(slots) = stage.concurrency() else {
         return not_applicable("Subject::concurrency says of no bound, so no run waits for another");
     };
-    let order = order(stage, slots).await?;
+    let order = order(stage, slots, Of::Task).await?;
     ensure(order != by_priority(), || {
         format!("{CAME:?} began in the order {order:?}: declare Capability::Priorities")
     })

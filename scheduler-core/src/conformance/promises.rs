@@ -45,6 +45,7 @@ macro_rules! __conformance_promises {
             runs:
                 a_run_succeeds_and_is_shown_as_it_was_asked_for,
                 a_run_id_runs_once,
+                runs_that_are_taken_together_are_answered_in_their_order,
                 a_run_of_the_future_starts_when_it_is_due_and_not_before,
                 runs_are_shown_newest_first_without_gap_or_repetition,
                 runs_are_filtered_by_task_and_state,
@@ -108,7 +109,27 @@ macro_rules! __conformance_promises {
             ;
             priorities:
                 the_higher_priority_starts_first,
+                a_run_goes_by_the_priority_it_was_asked_for_with,
                 who_goes_by_priority_says_so,
+            ;
+            letters:
+                dead_letters_are_declared_exactly_where_they_are,
+                every_run_that_fails_becomes_a_dead_letter,
+                a_replay_is_a_new_run_that_names_its_origin,
+                a_letter_is_replayed_once,
+                a_held_letter_is_not_replayed_until_it_is_released,
+                a_discarded_letter_is_gone_and_its_run_stays,
+                a_letter_that_is_not_there_is_answered_in_its_place,
+                letters_are_shown_newest_first_and_filtered,
+                letters_survive_a_restart_and_a_crash,
+            ;
+            adhoc:
+                a_run_without_a_task_runs_the_job_it_names,
+                a_job_that_needs_a_task_is_not_run_without_one,
+                who_runs_jobs_without_a_task_says_so,
+            ;
+            outside:
+                what_is_asked_for_from_outside_runs_at_the_next_start,
             ;
         }
     };

@@ -54,6 +54,30 @@ pub(super) async fn a_run_id_runs_once(stage: &mut Stage) -> Outcome {
     ensure_eq("attempts of the run", stage.ledger.of(id).len(), 1)
 }
 
+pub(super) async fn runs_that_are_taken_together_are_answered_in_their_order(stage: &mut Stage) -> Outcome {
+    stage.start().await?;
+    let task = stage.task("returns", Part::Echo, |_| ()).await?;
+    let requests: Vec<RunRequest> = (0..4).map(|_| stage.request(&task, stage.now())).collect();
+    let known = stage.enqueue(&task).await?;
+    let mut together = requests.clone();
+    together.insert(1, RunRequest { run_id: known, ..stage.request(&task, stage.now()) });
+
+    let answers = stage.drive("enqueue_all", stage.backend.enqueue_all(together.clone())).await?;
+
+    let expected: Vec<Enqueued> = together
+        .iter()
+        .map(|request| match request.run_id == known {
+            true => Enqueued::Duplicate(known),
+            false => Enqueued::Inserted(request.run_id),
+        })
+        .collect();
+    ensure_eq("the answers", answers, expected)?;
+    for request in requests {
+        ensure_eq("the state of each", stage.ended(request.run_id).await?.state, RunState::Succeeded)?;
+    }
+    ensure_eq("attempts in all", stage.ledger.all().len(), 5)
+}
+
 pub(super) async fn a_run_of_the_future_starts_when_it_is_due_and_not_before(stage: &mut Stage) -> Outcome {
     stage.start().await?;
     let task = stage.task("returns", Part::Echo, |_| ()).await?;

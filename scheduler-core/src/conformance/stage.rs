@@ -5,13 +5,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::act::Ledger;
+use super::act::{Act, Ledger, Part};
 use super::fault::Outcome;
 use super::waits::within;
 use super::{Subject, Time};
 use crate::{
-    Backend, BackendContext, BackendInfo, Clock, Event, Events, MemoryStateStore, Name, Run, RunId,
-    StateStore, SystemClock, TaskBook, TestClock, Timestamp, WeakScheduler,
+    Backend, BackendContext, BackendInfo, Clock, Event, Events, JobDescriptor, MemoryStateStore, Name,
+    Registry, Run, RunId, StateStore, SystemClock, TaskBook, TestClock, Timestamp, Way, WeakScheduler,
 };
 
 /// Where the given clock begins: 2027-01-15T08:00:00Z.
@@ -27,6 +27,24 @@ pub(super) enum Told {
     Ended(Box<Run>),
 }
 
+/// The job that may run without a task, and the one that may not; each returns its args.
+pub(super) const FREE: &str = "free";
+pub(super) const BOUND: &str = "bound";
+
+fn jobs(ledger: &Ledger, unit: Duration) -> Arc<Registry> {
+    let mut registry = Registry::new();
+    for name in [FREE, BOUND] {
+        let ledger = ledger.clone();
+        let job = JobDescriptor::new(name, "returns its args", move |args| {
+            let part = Part::Return(args.clone());
+            Ok(Arc::new(Act { part, ledger: ledger.clone(), glance: unit / 4 }))
+        });
+        let job = if name == FREE { job.adhoc() } else { job };
+        registry.add_job(job, crate::source!(), Way::Explicit).expect("no two have one name");
+    }
+    Arc::new(registry)
+}
+
 /// A subject and everything around it.
 pub(super) struct Stage {
     pub(super) subject: Arc<dyn Subject>,
@@ -36,6 +54,7 @@ pub(super) struct Stage {
     pub(super) unit: Duration,
     pub(super) namespace: Name,
     pub(super) tasks: TaskBook,
+    pub(super) registry: Arc<Registry>,
     pub(super) events: Events,
     pub(super) state: Arc<dyn StateStore>,
     pub(super) told: Arc<Mutex<Vec<Told>>>,
@@ -69,6 +88,7 @@ impl Stage {
         let namespace = subject.namespace();
         let backend = within(subject.patience(), "open", subject.open()).await?;
         let info = backend.info();
+        let ledger = Ledger::default();
         Ok(Self {
             subject,
             clock,
@@ -76,10 +96,11 @@ impl Stage {
             unit,
             namespace,
             tasks: TaskBook::default(),
+            registry: jobs(&ledger, unit),
             events,
             state: Arc::new(MemoryStateStore::default()),
             told,
-            ledger: Ledger::default(),
+            ledger,
             backend,
             info,
             is_running: false,
@@ -91,7 +112,7 @@ impl Stage {
             namespace: self.namespace.clone(),
             clock: Arc::clone(&self.clock),
             tasks: self.tasks.clone(),
-            registry: Arc::default(),
+            registry: Arc::clone(&self.registry),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
             scheduler: WeakScheduler::default(),

@@ -58,6 +58,19 @@ pub(crate) enum Break {
     AttemptForgotten,
     EndedForgotten,
     FirstComeFirst,
+    OwnPriorityIgnored,
+    AnswersReversed,
+    AbortedForgotten,
+    OriginUnnamed,
+    LeavesAtTheEnd,
+    HoldIgnored,
+    DiscardedForgotten,
+    UnknownHeld,
+    LettersUnfiltered,
+    LettersForgotten,
+    ArgsLost,
+    AnyJob,
+    OutsideLost,
 }
 
 /// Each promise, the backend that breaks it, and what that does.
@@ -223,10 +236,73 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
         Break::Undeclared(Capability::Durable),
         "keeps runs and does not declare it",
     ),
-    ("the_higher_priority_starts_first", Break::FirstComeFirst, "starts runs in the order they came"),
+    ("the_higher_priority_starts_first", Break::FirstComeFirst, "ignores the priority of a task"),
     (
         "who_goes_by_priority_says_so",
         Break::Undeclared(Capability::Priorities),
         "goes by priority and does not declare it",
+    ),
+    (
+        "a_run_goes_by_the_priority_it_was_asked_for_with",
+        Break::OwnPriorityIgnored,
+        "goes by the priority of the task alone",
+    ),
+    (
+        "runs_that_are_taken_together_are_answered_in_their_order",
+        Break::AnswersReversed,
+        "answers for many runs from the last to the first",
+    ),
+    (
+        "dead_letters_are_declared_exactly_where_they_are",
+        Break::Undeclared(Capability::DeadLetters),
+        "keeps dead letters and does not declare them",
+    ),
+    (
+        "every_run_that_fails_becomes_a_dead_letter",
+        Break::AbortedForgotten,
+        "keeps no dead letter of a run that was aborted",
+    ),
+    (
+        "a_replay_is_a_new_run_that_names_its_origin",
+        Break::OriginUnnamed,
+        "does not say what a replay replays",
+    ),
+    ("a_letter_is_replayed_once", Break::LeavesAtTheEnd, "replays a letter as often as one call names it"),
+    (
+        "a_held_letter_is_not_replayed_until_it_is_released",
+        Break::HoldIgnored,
+        "replays a letter that is held",
+    ),
+    (
+        "a_discarded_letter_is_gone_and_its_run_stays",
+        Break::DiscardedForgotten,
+        "forgets the run of a discarded letter",
+    ),
+    (
+        "a_letter_that_is_not_there_is_answered_in_its_place",
+        Break::UnknownHeld,
+        "says it holds a letter that is not there",
+    ),
+    (
+        "letters_are_shown_newest_first_and_filtered",
+        Break::LettersUnfiltered,
+        "ignores the task of a filter for letters",
+    ),
+    ("letters_survive_a_restart_and_a_crash", Break::LettersForgotten, "forgets its letters at a start"),
+    (
+        "a_run_without_a_task_runs_the_job_it_names",
+        Break::ArgsLost,
+        "makes a job without a task from no args",
+    ),
+    ("a_job_that_needs_a_task_is_not_run_without_one", Break::AnyJob, "runs any job without a task"),
+    (
+        "who_runs_jobs_without_a_task_says_so",
+        Break::Undeclared(Capability::Adhoc),
+        "runs jobs without a task and does not declare it",
+    ),
+    (
+        "what_is_asked_for_from_outside_runs_at_the_next_start",
+        Break::OutsideLost,
+        "loses what was asked for while nothing ran",
     ),
 ];

@@ -6,7 +6,7 @@ use scheduler_core::{
 };
 
 use crate::breaks::Break;
-use crate::store::{Shared, State};
+use crate::store::{Letter, Shared, State, lock};
 
 impl Shared {
     /// An attempt ended by itself. One that is not the run's any more counts for nothing.
@@ -38,6 +38,9 @@ impl Shared {
             }
         }
         self.apply(state, ctx, output, next, now);
+        if self.is(Break::AbortedForgotten) && ctx.attempt() < most {
+            state.letters.remove(&id);
+        }
         self.notify(state);
         self.under_way.send_modify(|count| *count -= 1);
     }
@@ -93,15 +96,20 @@ impl Shared {
         reason: Option<String>,
         fence: u64,
     ) {
-        let (Some(life), Some(stored)) = (&state.life, state.runs.get_mut(&id)) else { return };
-        let now = life.ctx.clock.now();
+        let running = state.life.as_ref().map(|life| life.ctx.clone());
+        let ctx = running.or_else(|| lock(&self.connected).clone());
+        let (Some(ctx), Some(stored)) = (ctx, state.runs.get_mut(&id)) else { return };
+        let now = ctx.clock.now();
         stored.run.state = end;
         stored.run.reason = reason;
         stored.run.finished_at = Some(now);
         stored.run.next_attempt_at = None;
-        life.ctx.events.emit(&Event::RunEnded { run: &stored.run, fence });
+        if end == RunState::Failed {
+            state.letters.insert(id, Letter { died_at: now, held: None });
+        }
+        ctx.events.emit(&Event::RunEnded { run: &stored.run, fence });
         if self.is(Break::EndToldTwice) && stored.run.attempt == 0 {
-            life.ctx.events.emit(&Event::RunEnded { run: &stored.run, fence });
+            ctx.events.emit(&Event::RunEnded { run: &stored.run, fence });
         }
         if let Some(cursor) = state.cursors.get_mut(&stored.run.task)
             && !self.is(Break::FinishIgnored)

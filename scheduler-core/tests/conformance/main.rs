@@ -4,6 +4,7 @@
 mod breaks;
 mod documentation;
 mod finish;
+mod letters;
 mod proof;
 mod pump;
 mod reference;

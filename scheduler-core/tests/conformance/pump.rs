@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::select;
 use scheduler_core::{
-    CancelReason, Entry, Event, Live, Overlap, Rule, Run, RunContext, RunId, RunIdentity, RunState, Schedule,
-    Step, Task, Timestamp, attempt, plan,
+    CancelReason, Entry, Event, Live, Overlap, Priority, Rule, Run, RunContext, RunId, RunIdentity, RunState,
+    Schedule, Step, Task, Timestamp, attempt, plan,
 };
 
 use crate::breaks::Break;
@@ -159,10 +159,11 @@ impl Shared {
                 && state.runs.values().any(|other| {
                     other.run.task == stored.run.task && is_live(&other.run) && other.number < stored.number
                 });
-            let placed = life.ctx.tasks.find(&stored.run.task);
+            let placed = self.work_of(&life.ctx, &stored.run).ok();
             if let Some(placed) = placed.filter(|_| !blocked) {
-                let by_priority = !self.is(Break::FirstComeFirst);
-                let level = if by_priority { placed.task.priority.level() } else { 0 };
+                let own = stored.priority.filter(|_| !self.is(Break::OwnPriorityIgnored));
+                let of_task = Some(placed.task.priority).filter(|_| !self.is(Break::FirstComeFirst));
+                let level = own.or(of_task).map_or(0, Priority::level);
                 ready.push((Reverse(level), stored.number, stored.run.id));
             }
         }
@@ -178,7 +179,7 @@ impl Shared {
         state.fence += 1;
         let fence = state.fence;
         let (Some(life), Some(stored)) = (&mut state.life, state.runs.get_mut(&id)) else { return };
-        let Some(placed) = life.ctx.tasks.find(&stored.run.task) else { return };
+        let Ok(placed) = self.work_of(&life.ctx, &stored.run) else { return };
         let run = &mut stored.run;
         run.state = RunState::Running;
         run.attempt += 1;
@@ -214,7 +215,15 @@ impl State {
     /// A run as it is stored first.
     pub(crate) fn stored(&mut self, run: Run, due: Timestamp) -> Stored {
         self.accepted += 1;
-        Stored { run, due, number: self.accepted, waits_for_turn: false, haunts: false }
+        Stored {
+            run,
+            due,
+            number: self.accepted,
+            waits_for_turn: false,
+            haunts: false,
+            priority: None,
+            is_from_outside: false,
+        }
     }
 
     fn live_of(&self, task: &scheduler_core::Name) -> Live {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::select;
 use scheduler_core::{
-    Backend, BackendContext, BackendInfo, CancelReason, Cancelled, Capability, Cursor, Drained, Enqueued,
-    Error, Health, Name, Page, Pause, Placed, Result, Run, RunFilter, RunId, RunRequest, RunState,
-    ScheduleStatus, Schedules, Tier, async_trait,
+    Backend, BackendContext, BackendInfo, CancelReason, Cancelled, Capability, Cursor, DeadLetters, Drained,
+    Enqueued, Error, Health, Name, Page, Pause, Placed, Result, Run, RunFilter, RunId, RunOrigin, RunRequest,
+    RunState, ScheduleStatus, Schedules, Tier, async_trait,
 };
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -31,6 +31,7 @@ impl Reference {
             wake: Notify::new(),
             under_way: watch::Sender::new(0),
             past: Mutex::default(),
+            connected: Mutex::default(),
         }))
     }
 
@@ -78,6 +79,12 @@ impl Backend for Reference {
         }
         state.end();
         lock(&self.0.past).has_started = true;
+        if self.0.is(Break::OutsideLost) {
+            state.runs.retain(|_, stored| !stored.is_from_outside);
+        }
+        if self.0.is(Break::LettersForgotten) {
+            state.letters.clear();
+        }
         if self.0.is(Break::FencesBeginAnew) {
             state.fence = 0;
         }
@@ -85,9 +92,9 @@ impl Backend for Reference {
             state.cursors.clear();
         }
         if self.0.is(Break::EndedForgotten) {
-            let is_known =
-                |run: &Run| !run.state.is_end() || run.origin == scheduler_core::RunOrigin::Schedule;
-            state.runs.retain(|_, stored| is_known(&stored.run));
+            let is_known = |run: &Run| !run.state.is_end() || run.origin == RunOrigin::Schedule;
+            let State { runs, letters, .. } = &mut *state;
+            runs.retain(|id, stored| is_known(&stored.run) || letters.contains_key(id));
         }
         // What ran when the last instance ended is delivered again.
         for stored in state.runs.values_mut().filter(|stored| stored.run.state == RunState::Running) {
@@ -115,7 +122,10 @@ impl Backend for Reference {
 
     async fn enqueue(&self, request: RunRequest) -> Result<Enqueued> {
         let mut state = self.0.lock();
-        let Some(life) = state.running().filter(|life| !life.is_draining) else {
+        let running = state.running().filter(|life| !life.is_draining).map(|life| life.ctx.clone());
+        let is_from_outside = running.is_none();
+        let outside = || lock(&self.0.connected).clone().filter(|_| state.life.is_none());
+        let Some(ctx) = running.or_else(outside) else {
             let code = if self.0.is(Break::StoppedUnnamed) { "reference/away" } else { "backend/stopped" };
             return Err(Error::unavailable(code, "it does not run"));
         };
@@ -125,18 +135,17 @@ impl Backend for Reference {
         if state.runs.get(&id).is_some_and(|stored| !(forgets && took_time(&stored.run))) {
             return Ok(Enqueued::Duplicate(id));
         }
-        if life.ctx.tasks.find(&request.task).is_none() {
-            let code = if self.0.is(Break::UnknownTaskUnnamed) { "reference/task" } else { "task/unknown" };
-            return Err(Error::not_found(code, format!("no task `{}`", request.task)));
-        }
-        let now = life.ctx.clock.now();
+        let now = ctx.clock.now();
         let info = &self.0.info;
         let mut run = Run::queued(id, request.task, info.name.clone(), info.tier, request.fire_time);
-        if !self.0.is(Break::OriginLost) {
-            run.origin = request.origin;
-        } else {
-            run.origin = scheduler_core::RunOrigin::Manual;
-        }
+        run.adhoc = request.adhoc;
+        self.0.work_of(&ctx, &run).map_err(|refusal| match refusal.code() {
+            "task/unknown" if self.0.is(Break::UnknownTaskUnnamed) => {
+                Error::not_found("reference/task", refusal.to_string())
+            }
+            _ => refusal,
+        })?;
+        run.origin = if self.0.is(Break::OriginLost) { RunOrigin::Manual } else { request.origin };
         run.params = request.params;
         if self.0.is(Break::ParametersCut) {
             for value in run.params.values_mut() {
@@ -148,7 +157,8 @@ impl Backend for Reference {
         if request.due > now {
             run.state = RunState::Scheduled;
         }
-        let stored = state.stored(run, request.due);
+        let mut stored = state.stored(run, request.due);
+        (stored.priority, stored.is_from_outside) = (request.priority, is_from_outside);
         if !(self.0.is(Break::LosesUnderLoad) && stored.number == 500) {
             state.runs.insert(id, stored);
         }
@@ -156,8 +166,29 @@ impl Backend for Reference {
         Ok(Enqueued::Inserted(id))
     }
 
+    async fn enqueue_all(&self, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        let mut answers = Vec::new();
+        for request in requests {
+            answers.push(self.enqueue(request).await?);
+        }
+        if self.0.is(Break::AnswersReversed) {
+            answers.reverse();
+        }
+        Ok(answers)
+    }
+
+    async fn connect(&self, ctx: BackendContext) -> Result<()> {
+        *lock(&self.0.connected) = Some(ctx);
+        Ok(())
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(&*self.0)
+    }
+
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
-        if self.0.is(Break::HistoryAway) && self.0.lock().running().is_none() {
+        let is_connected = lock(&self.0.connected).is_some();
+        if self.0.is(Break::HistoryAway) && self.0.lock().running().is_none() && !is_connected {
             return Err(Error::unavailable("backend/stopped", "it does not run"));
         }
         let mut filter = filter.clone();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use scheduler_core::{
-    BackendContext, BackendInfo, Busy, Cursor, Drained, Name, Pause, Placed, Run, RunContext, RunId,
-    Timestamp,
+    BackendContext, BackendInfo, Busy, Cursor, Drained, Name, Pause, Placed, Priority, Run, RunContext,
+    RunId, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -24,6 +24,17 @@ pub(crate) struct Stored {
     pub(crate) waits_for_turn: bool,
     /// It was cancelled, and is delivered all the same.
     pub(crate) haunts: bool,
+    /// Its own, in place of its task's.
+    pub(crate) priority: Option<Priority>,
+    /// It was asked for while nothing ran.
+    pub(crate) is_from_outside: bool,
+}
+
+/// A dead letter on the disk, beside its run.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub(crate) died_at: Timestamp,
+    pub(crate) held: Option<String>,
 }
 
 /// Everything, behind one lock.
@@ -31,6 +42,7 @@ pub(crate) struct Stored {
 pub(crate) struct State {
     pub(crate) runs: BTreeMap<RunId, Stored>,
     pub(crate) cursors: BTreeMap<Name, Cursor>,
+    pub(crate) letters: BTreeMap<RunId, Letter>,
     pub(crate) accepted: u64,
     pub(crate) fence: u64,
     pub(crate) life: Option<Life>,
@@ -71,6 +83,8 @@ pub(crate) struct Shared {
     /// How many attempts are under way.
     pub(crate) under_way: watch::Sender<usize>,
     pub(crate) past: Mutex<Past>,
+    /// What it was connected with.
+    pub(crate) connected: Mutex<Option<BackendContext>>,
 }
 
 /// What an instance that is broken remembers.
@@ -88,6 +102,22 @@ impl Shared {
 
     pub(crate) fn is(&self, broken: Break) -> bool {
         self.broken == Some(broken)
+    }
+
+    /// What a run is to do.
+    pub(crate) fn work_of(&self, ctx: &BackendContext, run: &Run) -> scheduler_core::Result<Arc<Placed>> {
+        let (mut ctx, mut run) = (ctx.clone(), run.clone());
+        if let Some(adhoc) = &mut run.adhoc {
+            if self.is(Break::ArgsLost) {
+                adhoc.args = serde_json::Value::Null;
+            }
+            if self.is(Break::AnyJob) {
+                let mut registry = (*ctx.registry).clone();
+                let _ = registry.allow_adhoc(adhoc.job.as_str(), true, None);
+                ctx.registry = Arc::new(registry);
+            }
+        }
+        ctx.work_of(&run)
     }
 
     /// Wakes the loop; a test clock does not move before it has looked.
