@@ -27,6 +27,10 @@ mod driver;
 mod envelope;
 mod flight;
 mod leases;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_test;
 #[cfg(feature = "redis")]
 mod redis_error;
 #[cfg(test)]

@@ -182,24 +182,25 @@ impl Change<'_> {
     /// As [`Store::renew`](crate::store::Store::renew).
     pub(crate) async fn renew(&mut self, held: &[Held], lease: Duration) -> sqlx::Result<Renewed> {
         let until = since_boot().saturating_add(millis(lease));
-        let mut kept: HashMap<String, Option<String>> = HashMap::with_capacity(held.len());
+        let mut kept: HashMap<(String, u64), Option<String>> = HashMap::with_capacity(held.len());
         for batch in held.chunks(BATCH) {
             let rows: Vec<_> = batch.iter().map(|held| (held.run, held.fence)).collect();
             let renewed = sqlx::query(
                 "UPDATE run SET lease_until = ?2 FROM json_each(?1) AS held WHERE run.id = held.value ->> 0 \
-                 AND run.fence = held.value ->> 1 AND run.state = 4 RETURNING id, cancel",
+                 AND run.fence = held.value ->> 1 AND run.state = 4 RETURNING id, fence, cancel",
             )
             .bind(json(&rows)?)
             .bind(until)
             .fetch_all(&mut self.connection)
             .await?;
             for row in &renewed {
-                kept.insert(row.try_get(0)?, lossy(row, "cancel"));
+                let fence: i64 = row.try_get(1)?;
+                kept.insert((row.try_get(0)?, fence.unsigned_abs()), lossy(row, "cancel"));
             }
         }
         let mut answer = Renewed::default();
         for held in held {
-            match kept.get(&held.run.to_string()) {
+            match kept.get(&(held.run.to_string(), held.fence)) {
                 None => answer.lost.push(held.run),
                 Some(reason) => answer.cancelled.extend(reason.clone().map(|reason| (held.run, reason))),
             }

@@ -1,0 +1,453 @@
+//! The same random sequence of calls gives the same answers on every store as on the model.
+//!
+//! What differs rightly is levelled first: fences are drawn by each store, and an instant that a store took from
+//! its own clock is just now. Leases last an hour or not at all, runs are long due or in a hundred years, so that
+//! no answer depends on how fast a machine is.
+
+use std::fmt::Display;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use scheduler_core::{
+    Cursor, DeadLetter, DeadLetterFilter, Entry, Pause, Run, RunFilter, RunId, RunState, Tier, Timestamp,
+};
+
+use crate::model::{Model, name};
+use crate::store::{
+    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing,
+    Stepped, Store,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const TASKS: [&str; 3] = ["a", "b", "c"];
+/// Somewhere in 2001: long before anything that a store's clock says.
+const LONG_AGO: i64 = 1_000_000_000_000;
+/// Somewhere in 2128.
+const FAR_AHEAD: i64 = 5_000_000_000_000;
+/// As many runs as are asked for by name.
+const RUNS: u8 = 24;
+
+/// A call, in small numbers: places in lists of what there is.
+#[derive(Clone, Debug)]
+enum Call {
+    Push(Vec<New>),
+    Step { acks: Vec<(usize, End)>, limit: u32, is_leased: bool },
+    Renew { held: Vec<usize>, is_leased: bool },
+    Reap,
+    Cancel(u8),
+    Replay(Vec<u8>),
+    Hold(u8, bool),
+    Discard(Vec<u8>),
+    Forget { runs: usize, letters: usize, is_old: bool, limit: u32 },
+    Register(usize, bool),
+    Serve(usize, bool),
+    Pause(usize, bool),
+    Decide { task: usize, revision: u64, what: What },
+    Look { run: Option<u8>, task: Option<usize>, state: Option<usize>, limit: usize },
+}
+
+#[derive(Clone, Debug)]
+struct New {
+    run: u8,
+    task: usize,
+    fire: i64,
+    is_ahead: bool,
+    priority: u8,
+    max_attempts: u32,
+    alone: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Succeed,
+    Fail,
+    Retry(bool),
+    Snooze(bool),
+    Cancel,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Fire(New, usize),
+    Skip(New),
+    Pause(bool),
+    Nothing,
+}
+
+fn new() -> impl Strategy<Value = New> {
+    (0..RUNS, 0..TASKS.len(), 0..4_i64, prop::bool::weighted(0.1), 0..3_u8, 1..4_u32, any::<bool>()).prop_map(
+        |(run, task, fire, is_ahead, priority, max_attempts, alone)| New {
+            run,
+            task,
+            fire,
+            is_ahead,
+            priority,
+            max_attempts,
+            alone,
+        },
+    )
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => Just(End::Succeed),
+        4 => Just(End::Fail),
+        2 => any::<bool>().prop_map(End::Retry),
+        2 => any::<bool>().prop_map(End::Snooze),
+        1 => Just(End::Cancel),
+    ]
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        4 => (new(), 0..3_usize).prop_map(|(new, entry)| What::Fire(new, entry)),
+        1 => new().prop_map(What::Skip),
+        1 => any::<bool>().prop_map(What::Pause),
+        1 => Just(What::Nothing),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    use prop::collection::vec;
+    let run = || 0..RUNS;
+    let task = || 0..TASKS.len();
+    let leased = || prop::bool::weighted(0.7);
+    prop_oneof![
+        6 => vec(new(), 1..5).prop_map(Call::Push),
+        10 => (vec((0..64_usize, end()), 0..4), 0..5_u32, leased())
+            .prop_map(|(acks, limit, is_leased)| Call::Step { acks, limit, is_leased }),
+        2 => (vec(0..64_usize, 0..4), leased()).prop_map(|(held, is_leased)| Call::Renew { held, is_leased }),
+        3 => Just(Call::Reap),
+        3 => run().prop_map(Call::Cancel),
+        2 => vec(run(), 1..4).prop_map(Call::Replay),
+        2 => (run(), any::<bool>()).prop_map(|(run, is_held)| Call::Hold(run, is_held)),
+        1 => vec(run(), 1..4).prop_map(Call::Discard),
+        2 => (0..8_usize, 0..5_usize, prop::bool::weighted(0.1), 1..6_u32)
+            .prop_map(|(runs, letters, is_old, limit)| Call::Forget { runs, letters, is_old, limit }),
+        3 => (task(), any::<bool>()).prop_map(|(task, definition)| Call::Register(task, definition)),
+        1 => (task(), any::<bool>()).prop_map(|(task, is_served)| Call::Serve(task, is_served)),
+        1 => (task(), any::<bool>()).prop_map(|(task, is_paused)| Call::Pause(task, is_paused)),
+        5 => (task(), 1..4_u64, what()).prop_map(|(task, revision, what)| Call::Decide { task, revision, what }),
+        2 => (prop::option::weighted(0.2, run()), prop::option::of(task()), prop::option::weighted(0.3, 0..8_usize), 1..4_usize)
+            .prop_map(|(run, task, state, limit)| Call::Look { run, task, state, limit }),
+    ]
+}
+
+fn id(run: impl Display) -> RunId {
+    RunId::keyed(&name("default"), &name("t"), &run.to_string())
+}
+
+fn pushed(new: &New) -> Pushed {
+    let fire_time = Timestamp::from_millis(LONG_AGO + new.fire);
+    let mut run = Run::queued(id(new.run), name(TASKS[new.task]), name("queue"), Tier::Queue, fire_time);
+    run.params.insert("of".into(), new.run.into());
+    let due =
+        Timestamp::from_millis(if new.is_ahead { FAR_AHEAD } else { LONG_AGO } + i64::from(new.run % 3));
+    let New { priority, max_attempts, alone, .. } = *new;
+    Pushed { run, due, priority, max_attempts, alone }
+}
+
+fn lease(is_leased: bool) -> Duration {
+    if is_leased { HOUR } else { Duration::ZERO }
+}
+
+/// A store, what it delivered, and how many of its attempts have ended.
+struct Side<S> {
+    store: S,
+    deliveries: Vec<Delivery>,
+    ends: i64,
+    replays: u32,
+}
+
+impl<S: Store> Side<S> {
+    fn new(store: S) -> Self {
+        Self { store, deliveries: Vec::new(), ends: 0, replays: 0 }
+    }
+
+    /// Does what the call says; answers what it answered and everything that can be seen after it, as text.
+    async fn answer(&mut self, call: &Call) -> String {
+        let store = &self.store;
+        let answer = match call {
+            Call::Push(runs) => {
+                format!("{:?}", store.push(runs.iter().map(pushed).collect()).await.unwrap())
+            }
+            Call::Step { acks, limit, is_leased } => {
+                let acks: Vec<Ack> = acks.iter().filter_map(|(index, end)| self.ack(*index, *end)).collect();
+                let claim = Claim { limit: *limit, lease: lease(*is_leased) };
+                let stepped = self.store.step(&acks, &claim).await.unwrap();
+                let seen = seen_step(&stepped);
+                self.deliveries.extend(stepped.claimed);
+                seen
+            }
+            Call::Renew { held, is_leased } => {
+                let held: Vec<Held> = held.iter().filter_map(|index| self.held(*index)).collect();
+                let renewed = store.renew(&held, lease(*is_leased)).await.unwrap();
+                format!("{renewed:?}")
+            }
+            Call::Reap => {
+                let mut reaped = store.reap(1_000).await.unwrap();
+                reaped.sort_by_key(|run| run.id);
+                // When they are due again is seen below.
+                reaped.iter_mut().for_each(|run| run.next_attempt_at = None);
+                // A store may leave it to the next step to pass turns on.
+                store.step(&[], &Claim { limit: 0, lease: HOUR }).await.unwrap();
+                format!("{:?}", reaped.into_iter().map(level).collect::<Vec<_>>())
+            }
+            Call::Cancel(run) => match store.cancel(id(*run), "asked").await.unwrap() {
+                Cancel::Ended(run) => format!("{:?}", level(*run)),
+                answer => format!("{answer:?}"),
+            },
+            Call::Replay(letters) => {
+                self.replays += 1;
+                let again = |index: usize| id(format!("replay {} {index}", self.replays));
+                let pairs: Vec<_> =
+                    letters.iter().enumerate().map(|(index, run)| (id(*run), again(index))).collect();
+                format!("{:?}", store.replay(&pairs).await.unwrap())
+            }
+            Call::Hold(run, is_held) => {
+                format!("{:?}", store.hold(id(*run), is_held.then_some("look")).await.unwrap())
+            }
+            Call::Discard(runs) => {
+                let runs: Vec<RunId> = runs.iter().map(|run| id(*run)).collect();
+                format!("{:?}", store.discard(&runs).await.unwrap())
+            }
+            Call::Forget { runs, letters, is_old, limit } => {
+                let age = if *is_old { Duration::ZERO } else { HOUR * 24 * 365 * 100 };
+                let retention = Retention { runs: *runs, letters: *letters, age, letter_age: age };
+                format!("{:?}", store.forget(&retention, *limit).await.unwrap())
+            }
+            Call::Register(task, definition) => {
+                let definition = definition.to_string();
+                format!("{:?}", store.register(&name(TASKS[*task]), &definition, HOUR).await.unwrap())
+            }
+            Call::Serve(task, is_served) => {
+                format!("{:?}", store.serve(&[name(TASKS[*task])], lease(*is_served)).await.unwrap())
+            }
+            Call::Pause(task, is_paused) => {
+                let pause = is_paused.then(Pause::default);
+                format!("{:?}", store.pause(&name(TASKS[*task]), pause.as_ref()).await.unwrap())
+            }
+            Call::Decide { task, revision, what } => {
+                let decide = |standing, _| decision(standing, TASKS[*task], what);
+                match store.decide(&name(TASKS[*task]), *revision, &decide).await.unwrap() {
+                    Decided::Done { mut ended, mut marked } => {
+                        ended.sort_by_key(|run| run.id);
+                        marked.sort();
+                        format!("{:?} {marked:?}", ended.into_iter().map(level).collect::<Vec<_>>())
+                    }
+                    answer => format!("{answer:?}"),
+                }
+            }
+            Call::Look { run, task, state, limit } => self.pages(*run, *task, *state, *limit).await,
+        };
+        format!("{answer}\n{}", self.everything().await)
+    }
+
+    fn held(&self, index: usize) -> Option<Held> {
+        // The latest are asked for most often.
+        let delivery = self.deliveries.iter().rev().nth(index % 8)?;
+        Some(Held { run: delivery.run.id, fence: delivery.fence })
+    }
+
+    fn ack(&mut self, index: usize, end: End) -> Option<Ack> {
+        let Delivery { run, fence, .. } = self.deliveries.iter().rev().nth(index % 8)?;
+        let (mut run, fence, wait) =
+            (run.clone(), *fence, |is_long| if is_long { HOUR } else { Duration::ZERO });
+        self.ends += 1;
+        let at = Timestamp::from_millis(LONG_AGO + 1_000 * self.ends);
+        run.started_at.get_or_insert(at);
+        let next = match end {
+            End::Succeed => {
+                run.output = "done".into();
+                run.state = RunState::Succeeded;
+                Next::End
+            }
+            End::Fail => {
+                run.record_failure(at, "no");
+                run.reason = Some("no".into());
+                run.state = RunState::Failed;
+                Next::End
+            }
+            End::Cancel => {
+                run.state = RunState::Cancelled;
+                Next::End
+            }
+            End::Retry(is_long) => {
+                run.record_failure(at, "not yet");
+                run.state = RunState::Retrying;
+                Next::Again(wait(is_long))
+            }
+            End::Snooze(is_long) => {
+                run.state = RunState::Queued;
+                run.attempt -= 1;
+                Next::Again(wait(is_long))
+            }
+        };
+        run.finished_at = (next == Next::End).then_some(at);
+        Some(Ack { run, fence, next, is_followed: index % 2 == 0 })
+    }
+
+    /// Every page of a filter, of runs and of letters.
+    async fn pages(
+        &self,
+        run: Option<u8>,
+        task: Option<usize>,
+        state: Option<usize>,
+        limit: usize,
+    ) -> String {
+        let mut seen = String::new();
+        let mut runs = RunFilter::all().limited(limit);
+        runs.run = run.map(id);
+        runs.task = task.map(|task| name(TASKS[task]));
+        runs.states = state.map(|state| RunState::ALL[state]).into_iter().collect();
+        loop {
+            let page = self.store.runs(&runs).await.unwrap();
+            seen.push_str(&format!("{:?}\n", page.runs.into_iter().map(level).collect::<Vec<_>>()));
+            runs.after = page.next;
+            if runs.after.is_none() {
+                break;
+            }
+        }
+        let mut letters = DeadLetterFilter::all().limited(limit);
+        (letters.run, letters.task) = (runs.run, runs.task);
+        loop {
+            let page = self.store.letters(&letters).await.unwrap();
+            seen.push_str(&format!("{:?}\n", page.letters.into_iter().map(level_letter).collect::<Vec<_>>()));
+            letters.after = page.next;
+            if letters.after.is_none() {
+                return seen;
+            }
+        }
+    }
+
+    async fn everything(&self) -> String {
+        let mut seen = String::new();
+        for run in self.store.runs(&RunFilter::all().limited(1_000)).await.unwrap().runs {
+            seen.push_str(&format!("{:?}\n", level(run)));
+        }
+        for letter in self.store.letters(&DeadLetterFilter::all().limited(1_000)).await.unwrap().letters {
+            seen.push_str(&format!("{:?}\n", level_letter(letter)));
+        }
+        for task in TASKS {
+            let standing = self.store.standing(&name(task)).await.unwrap().map(level_standing);
+            seen.push_str(&format!("{standing:?}\n"));
+        }
+        seen.push_str(&format!("{} wait", self.store.waiting().await.unwrap()));
+        seen
+    }
+}
+
+/// What a decision makes of where a schedule stands; nothing in it comes from a clock.
+fn decision(standing: Standing, task: &str, what: &What) -> Decision {
+    let Standing { mut cursor, mut paused, live } = standing;
+    let of_task = |new: &New| {
+        let mut pushed = pushed(new);
+        pushed.run.task = name(task);
+        // How many live when it is decided shows in what is stored.
+        pushed.run.params.insert("beside".into(), (live.running * 100 + live.queued).into());
+        pushed
+    };
+    cursor.runs += 1;
+    cursor.decided = Timestamp::from_millis(LONG_AGO + i64::try_from(cursor.runs).unwrap());
+    let effect = match what {
+        What::Fire(new, entry) => {
+            let entry = [Entry::Start, Entry::Queue, Entry::CancelOthers][*entry];
+            Effect::Fire(Box::new(of_task(new)), entry)
+        }
+        What::Skip(new) => {
+            Effect::Skip(Box::new(of_task(new).run.into_skipped(Timestamp::from_millis(LONG_AGO), "overlap")))
+        }
+        What::Pause(is_paused) => {
+            paused = is_paused.then(Pause::default);
+            Effect::Nothing
+        }
+        What::Nothing => {
+            cursor.finished = None;
+            Effect::Nothing
+        }
+    };
+    Decision { cursor, paused, effect }
+}
+
+/// An instant that a store took from its clock is just now; one that it counted from there is soon.
+fn level_time(at: Timestamp) -> Timestamp {
+    let now = Timestamp::from(SystemTime::now());
+    match at {
+        at if at <= now - 24 * HOUR || at > now + 24 * HOUR => at,
+        at if at <= now + Duration::from_secs(60) => Timestamp::from_millis(1),
+        _ => Timestamp::from_millis(2),
+    }
+}
+
+fn level(mut run: Run) -> Run {
+    run.finished_at = run.finished_at.map(level_time);
+    run.next_attempt_at = run.next_attempt_at.map(level_time);
+    for failure in &mut run.failures {
+        failure.at = level_time(failure.at);
+    }
+    run
+}
+
+fn level_letter(mut letter: DeadLetter) -> DeadLetter {
+    letter.run = level(letter.run);
+    letter.died_at = level_time(letter.died_at);
+    letter
+}
+
+fn level_standing(standing: Standing) -> Standing {
+    let Cursor { decided, served_since, runs, finished } = standing.cursor;
+    let (decided, served_since) = (level_time(decided), level_time(served_since));
+    Standing {
+        cursor: Cursor { decided, served_since, runs, finished: finished.map(level_time) },
+        ..standing
+    }
+}
+
+fn seen_step(stepped: &Stepped) -> String {
+    let Stepped { refused, claimed, undecodable, next_due, has_more } = stepped;
+    let claimed: Vec<_> =
+        claimed.iter().map(|delivery| (level(delivery.run.clone()), delivery.max_attempts)).collect();
+    let next_due = next_due.map(|due| due > Duration::from_secs(60));
+    format!("{refused:?} {claimed:?} {} {next_due:?} {has_more}", undecodable.len())
+}
+
+/// Compares a store with the model; `open` gives one that nobody else uses, and what it needs to stay.
+fn agree<S: Store, Kept>(cases: u32, open: impl AsyncFn() -> (S, Kept)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    proptest!(ProptestConfig::with_cases(cases), |(calls in prop::collection::vec(call(), 1..50))| {
+        runtime.block_on(async {
+            let (store, _kept) = open().await;
+            let (mut model, mut store) = (Side::new(Model::default()), Side::new(store));
+            for (index, call) in calls.iter().enumerate() {
+                let (expected, seen) = (model.answer(call).await, store.answer(call).await);
+                prop_assert_eq!(expected, seen, "call {} of {:#?}", index, calls);
+                let fences = store.deliveries.iter().map(|delivery| delivery.fence);
+                prop_assert!(fences.is_sorted_by(|before, after| before < after), "fences rise");
+                // Every clock moves on, so that what was just now is before what comes.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            Ok(())
+        })?;
+    });
+}
+
+#[test]
+fn the_model_agrees_with_itself() {
+    agree(8, async || (Model::default(), ()));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_queue_in_a_file_answers_as_the_model() {
+    agree(64, async || {
+        let folder = tempfile::tempdir().unwrap();
+        (crate::sqlite_test::open(folder.path()).await.unwrap(), folder)
+    });
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_queue_on_redis_answers_as_the_model() {
+    let url = crate::redis_stage::url();
+    agree(64, async || (crate::redis_stage::open(&url, &crate::redis_stage::namespace()).await.unwrap(), ()));
+}
