@@ -378,6 +378,9 @@ impl Store for Model {
         if state.schedules[task].revision > revision {
             return Ok(Decided::Stale);
         }
+        if state.schedules[task].revision < revision {
+            return Ok(Decided::Unknown);
+        }
         let decision = decide(before, now());
         let (mut ended, mut marked) = (Vec::new(), Vec::new());
         match decision.effect {
@@ -488,6 +491,6 @@ impl Store for Model {
     }
 
     async fn changed(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

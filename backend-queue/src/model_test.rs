@@ -284,7 +284,7 @@ impl<S: Store> Side<S> {
             }
         };
         run.finished_at = (next == Next::End).then_some(at);
-        Some(Ack { run, fence, next, is_followed: index % 2 == 0 })
+        Some(Ack { run, fence, next, is_followed: index.is_multiple_of(2) })
     }
 
     /// Every page of a filter, of runs and of letters.

@@ -125,6 +125,10 @@ impl Change<'_> {
         if newest > revision {
             return Ok(Decided::Stale);
         }
+        if newest < revision {
+            // An older copy of the file is in its place, and somebody else was the first to register the task again.
+            return Ok(Decided::Unknown);
+        }
         let decision = decide(before.clone(), now());
         let (mut ended, mut marked) = (Vec::new(), Vec::new());
         match decision.effect {

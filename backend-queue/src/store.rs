@@ -216,6 +216,6 @@ pub(crate) enum Decided {
     Done { ended: Vec<Run>, marked: Vec<RunId> },
     /// Somebody registered a newer definition.
     Stale,
-    /// The schedule is gone.
+    /// The schedule is gone, or older than the definition: the store has lost what it knew.
     Unknown,
 }
