@@ -15,6 +15,7 @@ use crate::QueueConfig;
 use crate::drain::Drain;
 use crate::flight::Flights;
 use crate::requests::Command;
+use crate::steadiness::Steadiness;
 use crate::store::{Ack, Store};
 use crate::timetable::Timetable;
 use crate::work::{Ended, Work};
@@ -42,6 +43,7 @@ pub(crate) struct Driver {
     pub(crate) backoff: Duration,
     /// What the store said when it last did not do as it was told.
     pub(crate) trouble: Option<String>,
+    pub(crate) steadiness: Steadiness,
 }
 
 /// Listens to the store beside the loop, until it is dropped.
@@ -67,6 +69,28 @@ impl Drop for Changes {
 }
 
 impl Driver {
+    pub(crate) fn new(
+        name: Name,
+        config: QueueConfig,
+        ctx: BackendContext,
+        store: Arc<dyn Store>,
+        work: UnboundedSender<Work>,
+    ) -> Self {
+        Self {
+            steadiness: Steadiness::new(config.lease, Instant::now()),
+            name,
+            config,
+            ctx,
+            store,
+            work,
+            flights: Flights::default(),
+            timetable: Timetable::default(),
+            acks: Vec::new(),
+            backoff: Duration::ZERO,
+            trouble: None,
+        }
+    }
+
     pub(crate) async fn run(
         mut self,
         mut commands: UnboundedReceiver<Command>,
@@ -80,12 +104,16 @@ impl Driver {
         let (tell, mut changes) = mpsc::channel(1);
         let _changes = Changes::listen(Arc::clone(&self.store), tell);
         loop {
+            self.steadiness.begin_turn(Instant::now());
+            if self.steadiness.take_renewal() {
+                renew_at = Instant::now();
+            }
+            let mut is_reaping = false;
             let drain_at = drain.as_ref().map(|drain| drain.deadline);
             tokio::select! {
                 biased;
                 () = sleep_until(renew_at) => {
-                    renew_at = Instant::now() + self.config.lease / 3;
-                    self.renew().await;
+                    renew_at = self.renew().await;
                 }
                 command = commands.recv() => {
                     let Some(first) = command else { return };
@@ -104,8 +132,11 @@ impl Driver {
                 () = sleep(self.look_in().unwrap_or(SAFETY_POLL)), if drain.is_none() => {}
                 () = sleep_until(reap_at) => {
                     reap_at = Instant::now() + (self.config.lease / 4).min(Duration::from_secs(5));
-                    self.reap().await;
+                    // Behind a renewal and a step of this turn: what meets a store that has just begun to hang
+                    // harms nobody then.
+                    renew_at = self.renew().await;
                     step_at = Instant::now();
+                    is_reaping = true;
                 }
                 () = sleep_until(forget_at) => {
                     let more = self.forget().await;
@@ -119,6 +150,10 @@ impl Driver {
             }
             if step_at <= Instant::now() {
                 step_at = Instant::now() + self.step(drain.is_none()).await;
+            }
+            if is_reaping && self.steadiness.may_reap(Instant::now()) {
+                self.reap().await;
+                step_at = Instant::now();
             }
             if let Some(under_way) = drain.take() {
                 match self.drain(under_way).await {
@@ -145,12 +180,14 @@ impl Driver {
             self.ctx.events.emit(&Event::BackendDown { backend: &self.name, reason: &reason });
         }
         self.trouble = Some(reason);
+        self.steadiness.failed(Instant::now());
         self.backoff = (self.backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
         self.backoff
     }
 
     pub(crate) fn recovered(&mut self) {
         self.backoff = Duration::ZERO;
+        self.steadiness.answered(Instant::now());
         if self.trouble.take().is_some() {
             self.ctx.events.emit(&Event::BackendUp { backend: &self.name });
         }

@@ -1,6 +1,7 @@
 //! The leases: those that are held are prolonged, those that others let expire are taken away.
 
 use scheduler_core::{CancelReason, Event};
+use tokio::time::Instant;
 
 use crate::driver::Driver;
 use crate::flight::Flight;
@@ -10,15 +11,25 @@ use crate::store::Held;
 const REAPED: u32 = 500;
 
 impl Driver {
-    pub(crate) async fn renew(&mut self) {
+    /// Prolongs what is held; answers when to do so again.
+    pub(crate) async fn renew(&mut self) -> Instant {
+        let is_answered = self.renew_all().await;
+        let third = self.config.lease / 3;
+        // Sooner than others may take anything away after the store was silent.
+        Instant::now() + if is_answered { third } else { self.backoff.min(third / 2) }
+    }
+
+    /// Says whether the store answered.
+    async fn renew_all(&mut self) -> bool {
         if !self.timetable.is_empty()
             && let Err(error) = self.store.serve(&self.timetable.names(), self.config.lease).await
         {
             self.in_trouble(&error);
+            return false;
         }
         let held: Vec<Held> = self.flights.iter().map(Flight::held).collect();
         if held.is_empty() {
-            return;
+            return true;
         }
         match self.store.renew(&held, self.config.lease).await {
             Ok(renewed) => {
@@ -33,9 +44,11 @@ impl Driver {
                     tracing::warn!(task = %flight.run.task, run_id = %id, "its lease was lost");
                     flight.ctx.cancel(CancelReason::LeaseLost);
                 }
+                true
             }
             Err(error) => {
                 self.in_trouble(&error);
+                false
             }
         }
     }

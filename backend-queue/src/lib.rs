@@ -28,6 +28,8 @@ mod envelope;
 mod flight;
 mod leases;
 #[cfg(test)]
+mod leases_test;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_test;
@@ -101,6 +103,7 @@ mod sqlite_schema;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_test;
+mod steadiness;
 mod store;
 mod threads;
 mod timetable;

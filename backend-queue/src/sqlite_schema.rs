@@ -169,12 +169,12 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
 
 /// The version of the tables that are there; 0 when there are none.
 async fn version(connection: &mut SqliteConnection, file: &Path) -> Result<i64> {
-    let version = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await;
-    let version: i64 = version.map_err(|error| failed(error, file))?;
-    let tables = "SELECT count(*), count(*) FILTER (WHERE name IN ('run', 'schedule', 'meta')) \
-                  FROM sqlite_schema WHERE type = 'table'";
-    let tables = sqlx::query_as(tables).fetch_one(connection).await;
-    let (all, ours): (i64, i64) = tables.map_err(|error| failed(error, file))?;
+    // In one statement: another process may make the tables between two.
+    let seen = "SELECT (SELECT user_version FROM pragma_user_version), count(*), \
+                count(*) FILTER (WHERE name IN ('run', 'schedule', 'meta')) \
+                FROM sqlite_schema WHERE type = 'table'";
+    let seen = sqlx::query_as(seen).fetch_one(connection).await;
+    let (version, all, ours): (i64, i64, i64) = seen.map_err(|error| failed(error, file))?;
     match (version, all, ours) {
         (0, 0, _) | (1..=VERSION, _, 3) => Ok(version),
         (newer, _, 3) if newer > VERSION => {

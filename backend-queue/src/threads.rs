@@ -6,7 +6,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use apalis_core::task::Task;
 use apalis_core::worker::builder::WorkerBuilder;
@@ -18,10 +17,8 @@ use tower_service::Service;
 use crate::QueueConfig;
 use crate::apalis::Feed;
 use crate::driver::Driver;
-use crate::flight::Flights;
 use crate::requests::Command;
 use crate::store::Store;
-use crate::timetable::Timetable;
 use crate::work::Work;
 
 /// The most threads for jobs.
@@ -50,18 +47,7 @@ pub(crate) fn start(
     let (work, taken) = unbounded_channel();
     let (ended, ends) = unbounded_channel();
     let worker = WorkerBuilder::new(name.to_string()).backend(Feed { work: taken, ended }).build(Attempts);
-    let driver = Driver {
-        name: name.clone(),
-        config,
-        ctx,
-        store,
-        work,
-        flights: Flights::default(),
-        timetable: Timetable::default(),
-        acks: Vec::new(),
-        backoff: Duration::ZERO,
-        trouble: None,
-    };
+    let driver = Driver::new(name.clone(), config, ctx, store, work);
     let run = move || {
         jobs.spawn(worker.run());
         own.block_on(driver.run(received, ends));
