@@ -149,6 +149,7 @@ pub(crate) fn note(ack: &Ack) -> Vec<u8> {
 /// What becomes of a run whose delivery is over without an acknowledgement; its envelope stays where it cannot
 /// be read.
 pub(crate) fn verdict(run: &Run, fence: u64, is_readable: bool) -> Vec<u8> {
+    // A trigger that follows the finish goes on from here: nobody else tells it.
     let mut bytes = note_of(fence, stored(run.state), Duration::ZERO, run, run.state.is_end());
     bytes.push(u8::from(!is_readable));
     if is_readable {
