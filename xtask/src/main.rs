@@ -12,7 +12,6 @@ mod arrows;
 mod audit;
 mod backends;
 mod bench;
-#[cfg_attr(not(test), expect(dead_code, reason = "the fault rows use the rest of it"))]
 mod built;
 mod check;
 mod codes;
@@ -20,6 +19,7 @@ mod command_line;
 mod cpp;
 mod docs;
 mod examples;
+mod faults;
 mod features;
 mod fuzz;
 mod house;
@@ -29,9 +29,7 @@ mod manifest;
 mod metadata;
 mod new_backend;
 mod paths;
-#[cfg_attr(not(test), expect(dead_code, reason = "the fault rows use the rest of it"))]
 mod redis;
-#[expect(dead_code, reason = "the fault rows use the rest of it")]
 mod resp;
 mod scratch;
 mod steps;
@@ -90,6 +88,10 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Do to the durable tier what machines and servers do to it, and count from outside what became of the work
+    ///
+    /// Exit code 1 also when a row could not be run on this machine; it says why.
+    Faults(faults::Flags),
     /// Feed inputs that nobody thought of to what reads configuration and names
     ///
     /// A finding names its input and the command that repeats it. Needs a C++ compiler; root gets one by apt-get.
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
         Command::Bench { subject, store, output, quick } => {
             bench::run(subject, bench::Options { store, output, quick })
         }
+        Command::Faults(flags) => faults::run(&flags),
         Command::Fuzz { target, seconds } => fuzz::run(target, seconds),
         Command::NewBackend { name, path } => new_backend::run(&name, path.as_deref()),
         Command::Docs => docs::run(),

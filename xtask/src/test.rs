@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::steps::{self, Step};
-use crate::{backends, check, examples, fuzz, integration};
+use crate::{backends, check, examples, faults, fuzz, integration};
 
 /// A suite that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +21,8 @@ pub(crate) enum Suite {
     NewBackend,
     /// A short run of every fuzz target
     Fuzz,
+    /// The quick rows of what machines and servers do to the durable tier
+    Faults,
 }
 
 /// Runs everything, or these suites only, and prints the summary and, as the last line, `N passed, N failed`.
@@ -56,7 +58,7 @@ impl Suite {
     fn has_tests(self) -> bool {
         match self {
             Self::Workspace | Self::Examples | Self::NewBackend => true,
-            Self::ConformanceTable | Self::Fuzz => false,
+            Self::ConformanceTable | Self::Fuzz | Self::Faults => false,
         }
     }
 
@@ -68,6 +70,7 @@ impl Suite {
             Self::Examples => examples::suite(),
             Self::NewBackend => backends::new_backend(),
             Self::Fuzz => fuzz::suite(),
+            Self::Faults => faults::suite(),
         }
     }
 }

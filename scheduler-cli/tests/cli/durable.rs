@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use scheduler_core::Timestamp;
 
 use crate::bench::{Bench, lines_of};
 use crate::daemon::{appears, vanishes};
@@ -83,6 +85,28 @@ fn a_run_cut_off_by_kill_9_is_finished_as_attempt_2_and_nothing_of_attempt_1_rem
     let attempts: Vec<&str> = of_first.iter().map(|line| line[2].as_str()).collect();
     assert_eq!(attempts, ["1", "2"], "{noted:?}");
     assert!(of_first[1][3].parse::<u64>().unwrap() > of_first[0][3].parse::<u64>().unwrap(), "{noted:?}");
+}
+
+#[test]
+fn a_run_that_outlives_its_trigger_is_finished_by_the_next_daemon() {
+    let soon = Timestamp::from(std::time::SystemTime::now()) + Duration::from_millis(800);
+    let script = "echo $$ > pid.$SCHEDULER_ATTEMPT\n[ $SCHEDULER_ATTEMPT = 2 ] || exec sleep 600";
+    let config = persistent("1s", script, "sqlite:queue.db");
+    let config = config.replace("every = \"1s\"", &format!("at = \"{soon}\""));
+    let bench = Bench::new(&config);
+    let start = || {
+        let mut command = bench.command(&["run", "--log", "text"]);
+        command.env("HOME", bench.path(""));
+        crate::bench::Daemon::of(command)
+    };
+
+    let first = start();
+    appears(&bench.path("pid.1"));
+    first.signal(Signal::KILL);
+    first.end();
+    let mut second = start();
+
+    second.line(&["invoice", "succeeded", "/2"]);
 }
 
 #[test]
