@@ -32,6 +32,10 @@ mod leases_test;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod model_call;
+#[cfg(test)]
+mod model_run;
+#[cfg(test)]
 mod model_test;
 #[cfg(feature = "redis")]
 mod redis_error;
@@ -67,6 +71,8 @@ mod redis_test;
 #[cfg(feature = "redis")]
 mod redis_wake;
 mod requests;
+#[cfg(test)]
+mod retry_test;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]

@@ -4,152 +4,17 @@
 //! its own clock is just now. Leases last an hour or not at all, runs are long due or in a hundred years, so that
 //! no answer depends on how fast a machine is.
 
-use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use scheduler_core::{
-    Cursor, DeadLetter, DeadLetterFilter, Entry, Pause, Run, RunFilter, RunId, RunState, Tier, Timestamp,
+    Cursor, DeadLetter, DeadLetterFilter, Pause, Run, RunFilter, RunId, RunState, Timestamp,
 };
 
-use crate::model::{Model, name};
-use crate::store::{
-    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing,
-    Stepped, Store,
-};
-
-const HOUR: Duration = Duration::from_secs(3_600);
-const TASKS: [&str; 3] = ["a", "b", "c"];
-/// Somewhere in 2001: long before anything that a store's clock says.
-const LONG_AGO: i64 = 1_000_000_000_000;
-/// Somewhere in 2128.
-const FAR_AHEAD: i64 = 5_000_000_000_000;
-/// As many runs as are asked for by name.
-const RUNS: u8 = 24;
-
-/// A call, in small numbers: places in lists of what there is.
-#[derive(Clone, Debug)]
-enum Call {
-    Push(Vec<New>),
-    Step { acks: Vec<(usize, End)>, limit: u32, is_leased: bool },
-    Renew { held: Vec<usize>, is_leased: bool },
-    Reap,
-    Cancel(u8),
-    Replay(Vec<u8>),
-    Hold(u8, bool),
-    Discard(Vec<u8>),
-    Forget { runs: usize, letters: usize, is_old: bool, limit: u32 },
-    Register(usize, bool),
-    Serve(usize, bool),
-    Pause(usize, bool),
-    Decide { task: usize, revision: u64, what: What },
-    Look { run: Option<u8>, task: Option<usize>, state: Option<usize>, limit: usize },
-}
-
-#[derive(Clone, Debug)]
-struct New {
-    run: u8,
-    task: usize,
-    fire: i64,
-    is_ahead: bool,
-    priority: u8,
-    max_attempts: u32,
-    alone: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Succeed,
-    Fail,
-    Retry(bool),
-    Snooze(bool),
-    Cancel,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Fire(New, usize),
-    Skip(New),
-    Pause(bool),
-    Nothing,
-}
-
-fn new() -> impl Strategy<Value = New> {
-    (0..RUNS, 0..TASKS.len(), 0..4_i64, prop::bool::weighted(0.1), 0..3_u8, 1..4_u32, any::<bool>()).prop_map(
-        |(run, task, fire, is_ahead, priority, max_attempts, alone)| New {
-            run,
-            task,
-            fire,
-            is_ahead,
-            priority,
-            max_attempts,
-            alone,
-        },
-    )
-}
-
-fn end() -> impl Strategy<Value = End> {
-    prop_oneof![
-        3 => Just(End::Succeed),
-        4 => Just(End::Fail),
-        2 => any::<bool>().prop_map(End::Retry),
-        2 => any::<bool>().prop_map(End::Snooze),
-        1 => Just(End::Cancel),
-    ]
-}
-
-fn what() -> impl Strategy<Value = What> {
-    prop_oneof![
-        4 => (new(), 0..3_usize).prop_map(|(new, entry)| What::Fire(new, entry)),
-        1 => new().prop_map(What::Skip),
-        1 => any::<bool>().prop_map(What::Pause),
-        1 => Just(What::Nothing),
-    ]
-}
-
-fn call() -> impl Strategy<Value = Call> {
-    use prop::collection::vec;
-    let run = || 0..RUNS;
-    let task = || 0..TASKS.len();
-    let leased = || prop::bool::weighted(0.7);
-    prop_oneof![
-        6 => vec(new(), 1..5).prop_map(Call::Push),
-        10 => (vec((0..64_usize, end()), 0..4), 0..5_u32, leased())
-            .prop_map(|(acks, limit, is_leased)| Call::Step { acks, limit, is_leased }),
-        2 => (vec(0..64_usize, 0..4), leased()).prop_map(|(held, is_leased)| Call::Renew { held, is_leased }),
-        3 => Just(Call::Reap),
-        3 => run().prop_map(Call::Cancel),
-        2 => vec(run(), 1..4).prop_map(Call::Replay),
-        2 => (run(), any::<bool>()).prop_map(|(run, is_held)| Call::Hold(run, is_held)),
-        1 => vec(run(), 1..4).prop_map(Call::Discard),
-        2 => (0..8_usize, 0..5_usize, prop::bool::weighted(0.1), 1..6_u32)
-            .prop_map(|(runs, letters, is_old, limit)| Call::Forget { runs, letters, is_old, limit }),
-        3 => (task(), any::<bool>()).prop_map(|(task, definition)| Call::Register(task, definition)),
-        1 => (task(), any::<bool>()).prop_map(|(task, is_served)| Call::Serve(task, is_served)),
-        1 => (task(), any::<bool>()).prop_map(|(task, is_paused)| Call::Pause(task, is_paused)),
-        5 => (task(), 1..4_u64, what()).prop_map(|(task, revision, what)| Call::Decide { task, revision, what }),
-        2 => (prop::option::weighted(0.2, run()), prop::option::of(task()), prop::option::weighted(0.3, 0..8_usize), 1..4_usize)
-            .prop_map(|(run, task, state, limit)| Call::Look { run, task, state, limit }),
-    ]
-}
-
-fn id(run: impl Display) -> RunId {
-    RunId::keyed(&name("default"), &name("t"), &run.to_string())
-}
-
-fn pushed(new: &New) -> Pushed {
-    let fire_time = Timestamp::from_millis(LONG_AGO + new.fire);
-    let mut run = Run::queued(id(new.run), name(TASKS[new.task]), name("queue"), Tier::Queue, fire_time);
-    run.params.insert("of".into(), new.run.into());
-    let due =
-        Timestamp::from_millis(if new.is_ahead { FAR_AHEAD } else { LONG_AGO } + i64::from(new.run % 3));
-    let New { priority, max_attempts, alone, .. } = *new;
-    Pushed { run, due, priority, max_attempts, alone }
-}
-
-fn lease(is_leased: bool) -> Duration {
-    if is_leased { HOUR } else { Duration::ZERO }
-}
+use crate::model::Model;
+use crate::model_call::{Call, End, HOUR, LONG_AGO, TASKS, call, decision, id, lease, pushed};
+use crate::model_run::name;
+use crate::store::{Ack, Cancel, Claim, Decided, Delivery, Held, Next, Retention, Standing, Stepped, Store};
 
 /// A store, what it delivered, and how many of its attempts have ended.
 struct Side<S> {
@@ -157,11 +22,13 @@ struct Side<S> {
     deliveries: Vec<Delivery>,
     ends: i64,
     replays: u32,
+    /// The latest revision of each task.
+    revisions: [u64; TASKS.len()],
 }
 
 impl<S: Store> Side<S> {
     fn new(store: S) -> Self {
-        Self { store, deliveries: Vec::new(), ends: 0, replays: 0 }
+        Self { store, deliveries: Vec::new(), ends: 0, replays: 0, revisions: [1; TASKS.len()] }
     }
 
     /// Does what the call says; answers what it answered and everything that can be seen after it, as text.
@@ -218,7 +85,9 @@ impl<S: Store> Side<S> {
             }
             Call::Register(task, definition) => {
                 let definition = definition.to_string();
-                format!("{:?}", store.register(&name(TASKS[*task]), &definition, HOUR).await.unwrap())
+                let revision = store.register(&name(TASKS[*task]), &definition, HOUR).await.unwrap();
+                self.revisions[*task] = revision;
+                format!("{revision}")
             }
             Call::Serve(task, is_served) => {
                 format!("{:?}", store.serve(&[name(TASKS[*task])], lease(*is_served)).await.unwrap())
@@ -227,9 +96,10 @@ impl<S: Store> Side<S> {
                 let pause = is_paused.then(Pause::default);
                 format!("{:?}", store.pause(&name(TASKS[*task]), pause.as_ref()).await.unwrap())
             }
-            Call::Decide { task, revision, what } => {
+            Call::Decide { task, is_stale, what } => {
+                let revision = self.revisions[*task] - u64::from(*is_stale);
                 let decide = |standing, _| decision(standing, TASKS[*task], what);
-                match store.decide(&name(TASKS[*task]), *revision, &decide).await.unwrap() {
+                match store.decide(&name(TASKS[*task]), revision, &decide).await.unwrap() {
                     Decided::Done { mut ended, mut marked } => {
                         ended.sort_by_key(|run| run.id);
                         marked.sort();
@@ -335,38 +205,6 @@ impl<S: Store> Side<S> {
         seen.push_str(&format!("{} wait", self.store.waiting().await.unwrap()));
         seen
     }
-}
-
-/// What a decision makes of where a schedule stands; nothing in it comes from a clock.
-fn decision(standing: Standing, task: &str, what: &What) -> Decision {
-    let Standing { mut cursor, mut paused, live } = standing;
-    let of_task = |new: &New| {
-        let mut pushed = pushed(new);
-        pushed.run.task = name(task);
-        // How many live when it is decided shows in what is stored.
-        pushed.run.params.insert("beside".into(), (live.running * 100 + live.queued).into());
-        pushed
-    };
-    cursor.runs += 1;
-    cursor.decided = Timestamp::from_millis(LONG_AGO + i64::try_from(cursor.runs).unwrap());
-    let effect = match what {
-        What::Fire(new, entry) => {
-            let entry = [Entry::Start, Entry::Queue, Entry::CancelOthers][*entry];
-            Effect::Fire(Box::new(of_task(new)), entry)
-        }
-        What::Skip(new) => {
-            Effect::Skip(Box::new(of_task(new).run.into_skipped(Timestamp::from_millis(LONG_AGO), "overlap")))
-        }
-        What::Pause(is_paused) => {
-            paused = is_paused.then(Pause::default);
-            Effect::Nothing
-        }
-        What::Nothing => {
-            cursor.finished = None;
-            Effect::Nothing
-        }
-    };
-    Decision { cursor, paused, effect }
 }
 
 /// An instant that a store took from its clock is just now; one that it counted from there is soon.

@@ -1,0 +1,254 @@
+//! What the model of a store keeps, and what becomes of one run or schedule of it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use scheduler_core::{
+    Cursor, DeadLetter, Live, Name, Pause, Replayed, Run, RunId, RunOrigin, RunState, Tier, Timestamp,
+};
+
+use crate::store::{Ack, Cancel, Claim, Delivery, Next, Pushed, Standing, Stepped};
+
+/// Runs and schedules, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) runs: Vec<Kept>,
+    pub(crate) schedules: BTreeMap<Name, Schedule>,
+    pub(crate) deliveries: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It waits for its time, from the first attempt on, after a failed one, or handed back.
+    Delayed(RunState),
+    Ready,
+    /// It waits for its turn.
+    Behind,
+    Running,
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) run: Run,
+    pub(crate) place: Place,
+    pub(crate) due: Timestamp,
+    pub(crate) priority: u8,
+    pub(crate) max_attempts: u32,
+    pub(crate) alone: bool,
+    pub(crate) fence: u64,
+    pub(crate) leased_until: Timestamp,
+    pub(crate) cancel: Option<String>,
+    pub(crate) died: Option<Timestamp>,
+    pub(crate) hold: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    pub(crate) revision: u64,
+    pub(crate) definition: String,
+    pub(crate) served_until: Timestamp,
+    pub(crate) cursor: Cursor,
+    pub(crate) paused: Option<Pause>,
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+impl Kept {
+    /// Whether it lives, as far as other runs of its task must wait for it.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.place, Place::Ready | Place::Running)
+            || matches!(self.place, Place::Delayed(state) if state != RunState::Scheduled)
+    }
+
+    pub(crate) fn shown(&self) -> Run {
+        let mut run = self.run.clone();
+        run.state = match self.place {
+            Place::Delayed(state) => state,
+            Place::Ready | Place::Behind => RunState::Queued,
+            Place::Running => RunState::Running,
+            Place::Ended => run.state,
+        };
+        let waits = matches!(run.state, RunState::Retrying | RunState::Queued);
+        run.next_attempt_at = Some(self.due).filter(|_| waits && run.attempt > 0);
+        run
+    }
+
+    pub(crate) fn letter(&self) -> Option<DeadLetter> {
+        let mut letter = DeadLetter::new(self.shown(), self.died?);
+        letter.held.clone_from(&self.hold);
+        Some(letter)
+    }
+
+    pub(crate) fn end(&mut self, state: RunState, reason: Option<&str>) {
+        self.run.state = state;
+        self.run.reason = reason.map(str::to_owned).or(self.run.reason.take());
+        self.run.finished_at = Some(now());
+        self.place = Place::Ended;
+        self.died = (state == RunState::Failed).then(now);
+    }
+}
+
+impl State {
+    pub(crate) fn insert(&mut self, pushed: &Pushed) -> bool {
+        if self.runs.iter().any(|kept| kept.run.id == pushed.run.id) {
+            return false;
+        }
+        let Pushed { run, due, priority, max_attempts, alone } = pushed.clone();
+        let place = match (run.state.is_end(), due <= now(), alone) {
+            (true, ..) => Place::Ended,
+            (false, false, _) => Place::Delayed(RunState::Scheduled),
+            (false, true, true) => Place::Behind,
+            (false, true, false) => Place::Ready,
+        };
+        let leased_until = Timestamp::MIN;
+        let (fence, cancel, died, hold) = (0, None, None, None);
+        self.runs.push(Kept {
+            run,
+            place,
+            due,
+            priority,
+            max_attempts,
+            alone,
+            fence,
+            leased_until,
+            cancel,
+            died,
+            hold,
+        });
+        true
+    }
+
+    /// Gives each task's turn to the first that waits for it, once nothing else of the task lives.
+    pub(crate) fn release(&mut self) {
+        for index in 0..self.runs.len() {
+            let task = &self.runs[index].run.task;
+            let is_free = !self.runs.iter().any(|kept| kept.run.task == *task && kept.is_live());
+            if self.runs[index].place == Place::Behind && is_free {
+                self.runs[index].place = Place::Ready;
+            }
+        }
+    }
+
+    pub(crate) fn note_finish(&mut self, task: &Name, at: Option<Timestamp>) {
+        if let Some(schedule) = self.schedules.get_mut(task) {
+            schedule.cursor.finished = schedule.cursor.finished.max(at);
+        }
+    }
+
+    pub(crate) fn find(&mut self, id: RunId) -> Option<&mut Kept> {
+        self.runs.iter_mut().find(|kept| kept.run.id == id)
+    }
+
+    pub(crate) fn delivery(&mut self, id: RunId, fence: u64) -> Option<&mut Kept> {
+        self.find(id).filter(|kept| kept.place == Place::Running && kept.fence == fence)
+    }
+
+    pub(crate) fn acknowledge(&mut self, ack: &Ack) -> bool {
+        let Some(kept) = self.delivery(ack.run.id, ack.fence) else { return false };
+        kept.run = ack.run.clone();
+        match ack.next {
+            Next::End => {
+                kept.place = Place::Ended;
+                kept.died = (ack.run.state == RunState::Failed).then(now);
+                if ack.is_followed {
+                    self.note_finish(&ack.run.task, ack.run.finished_at);
+                }
+            }
+            Next::Again(wait) => {
+                kept.due = now() + wait;
+                kept.run.finished_at = None;
+                let is_retry = ack.run.state == RunState::Retrying;
+                kept.place = Place::Delayed(if is_retry { RunState::Retrying } else { RunState::Queued });
+            }
+        }
+        true
+    }
+
+    pub(crate) fn promote(&mut self) {
+        for kept in &mut self.runs {
+            match kept.place {
+                Place::Delayed(RunState::Scheduled) if kept.due <= now() && kept.alone => {
+                    kept.place = Place::Behind;
+                }
+                Place::Delayed(_) if kept.due <= now() => kept.place = Place::Ready,
+                _ => {}
+            }
+        }
+        self.release();
+    }
+
+    pub(crate) fn claim(&mut self, claim: &Claim) -> Stepped {
+        let mut ready: Vec<&mut Kept> =
+            self.runs.iter_mut().filter(|kept| kept.place == Place::Ready).collect();
+        // The sort keeps the order in which they came.
+        ready.sort_by_key(|kept| (Reverse(kept.priority), kept.due));
+        let mut stepped = Stepped { has_more: ready.len() > claim.limit as usize, ..Stepped::default() };
+        for kept in ready.into_iter().take(claim.limit as usize) {
+            self.deliveries += 1;
+            kept.run.attempt += 1;
+            kept.place = Place::Running;
+            kept.fence = self.deliveries;
+            kept.leased_until = now() + claim.lease;
+            kept.cancel = None;
+            let (run, fence, max_attempts) = (kept.shown(), kept.fence, kept.max_attempts);
+            stepped.claimed.push(Delivery { run, fence, max_attempts });
+        }
+        stepped
+    }
+
+    pub(crate) fn withdraw(&mut self, id: RunId, reason: &str) -> Cancel {
+        let Some(kept) = self.find(id) else { return Cancel::Unknown };
+        match kept.place {
+            Place::Ended => Cancel::TooLate,
+            Place::Running => {
+                kept.cancel = Some(reason.to_owned());
+                Cancel::Marked
+            }
+            Place::Delayed(_) | Place::Ready | Place::Behind => {
+                kept.end(RunState::Cancelled, Some(reason));
+                let run = kept.shown();
+                self.note_finish(&run.task, run.finished_at);
+                Cancel::Ended(Box::new(run))
+            }
+        }
+    }
+
+    pub(crate) fn standing(&self, task: &Name) -> Option<Standing> {
+        let Schedule { cursor, paused, .. } = self.schedules.get(task)?;
+        let of_task = || self.runs.iter().filter(|kept| kept.run.task == *task);
+        let running = of_task().filter(|kept| kept.is_live()).count();
+        let queued = of_task().filter(|kept| kept.place == Place::Behind).count();
+        let live = Live { running, queued };
+        Some(Standing { cursor: cursor.clone(), paused: paused.clone(), live })
+    }
+
+    pub(crate) fn replay(&mut self, letter: RunId, again: RunId) -> Replayed {
+        let Some(kept) = self.find(letter).filter(|kept| kept.died.is_some()) else {
+            return Replayed::Unknown;
+        };
+        if kept.hold.is_some() {
+            return Replayed::Held;
+        }
+        let mut run =
+            Run::queued(again, kept.run.task.clone(), name("queue"), Tier::Queue, kept.run.fire_time);
+        run.origin = RunOrigin::Manual;
+        run.params = kept.run.params.clone();
+        run.adhoc = kept.run.adhoc.clone();
+        run.replay_of = Some(letter);
+        let (priority, max_attempts, alone) = (kept.priority, kept.max_attempts, kept.alone);
+        let pushed = Pushed { run, due: now(), priority, max_attempts, alone };
+        if !self.insert(&pushed) {
+            return Replayed::Unknown;
+        }
+        self.find(letter).expect("it was there").died = None;
+        Replayed::As(again)
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
