@@ -77,6 +77,21 @@ async fn a_file_that_is_locked_keeps_the_connection_and_answers_that_it_is() {
     assert_eq!(bench.store.push(vec![pushed(3)]).await.unwrap(), [true]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_queue_that_many_make_at_the_same_moment_is_one() {
+    for _ in 0..20 {
+        let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let folder = std::sync::Arc::clone(&folder);
+            opening.spawn(async move { open(folder.path()).await.map(drop) });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_is_none_of_ours_is_refused_and_stays_as_it_is() {
     let cases: [(&str, Vec<u8>); 4] = [

@@ -9,8 +9,8 @@ use std::ffi::OsString;
 use scheduler_core::{ArgsError, Error, Result, RunContext};
 
 use crate::marks::Owner;
-use crate::pointer;
 use crate::text_or_secret::TextOrSecret;
+use crate::{params, pointer};
 
 /// What is passed on from the daemon's environment unless a task says otherwise.
 pub(crate) const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
@@ -82,7 +82,8 @@ impl Environment {
     /// All variables for one attempt, secrets read now.
     ///
     /// # Errors
-    /// A secret that cannot be read, or that no variable can hold; the message names its place.
+    /// A secret that cannot be read, or that no variable can hold; the message names its place. Parameters that
+    /// are too large.
     pub(crate) fn resolve(&self, ctx: &RunContext) -> Result<BTreeMap<String, OsString>> {
         let passed = self.passed.iter().filter_map(|name| Some((name.clone(), self.passed(name)?)));
         let mut variables: BTreeMap<String, OsString> = passed.collect();
@@ -95,6 +96,8 @@ impl Environment {
         }
         let run = run_variables(ctx).into_iter().map(|(name, value)| (name.to_owned(), value.into()));
         variables.extend(run);
+        variables
+            .extend(params::variables(ctx.params())?.into_iter().map(|(name, value)| (name, value.into())));
         Ok(variables)
     }
 
@@ -134,7 +137,8 @@ fn bad_name(name: &str) -> Option<String> {
     if let Some(bad) = name.chars().find(|c| matches!(c, '=' | '\0')) {
         return Some(format!("`{shown}` is no name of a variable: it holds {bad:?}"));
     }
-    RUN_VARIABLES.contains(&name).then(|| format!("`{shown}` is set by the run itself"))
+    let is_runs = RUN_VARIABLES.contains(&name) || name == params::PARAMS || name.starts_with(params::PARAM);
+    is_runs.then(|| format!("`{shown}` is set by the run itself"))
 }
 
 fn bad_value(name: &str, value: &TextOrSecret) -> Option<String> {
@@ -163,6 +167,7 @@ mod tests {
             ("A\0", json!("x"), Some(r"holds '\0'")),
             ("A", json!("x\0canary"), Some("`A` holds a NUL")),
             ("TRACEPARENT", json!("x"), Some("set by the run")),
+            ("SCHEDULER_PARAM_X", json!("x"), Some("set by the run")),
             ("PATH", json!({"env": "X"}), Some("cannot be a secret")),
         ];
         for (name, value, fault) in cases {

@@ -47,6 +47,7 @@ mod marks;
 #[path = "marks_off.rs"]
 mod marks;
 mod network;
+mod params;
 mod pointer;
 mod process;
 mod program;

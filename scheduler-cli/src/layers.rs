@@ -374,7 +374,12 @@ mod tests {
     #[test]
     fn the_variables_of_a_run_are_no_settings() {
         let mut environment: Vec<(&str, &str)> = NO_SETTINGS.iter().map(|name| (*name, "x")).collect();
-        environment.extend([("SCHEDULER_EXEC_ANYTHING", "x"), ("PATH", "x"), ("SCHEDULERS", "x")]);
+        environment.extend([
+            ("SCHEDULER_EXEC_ANYTHING", "x"),
+            ("SCHEDULER_PARAM_X", "x"),
+            ("PATH", "x"),
+            ("SCHEDULERS", "x"),
+        ]);
 
         assert_eq!(load("", &environment, &[]).unwrap().value(""), Some(&json!({})));
     }

@@ -10,19 +10,23 @@ use crate::suggest::suggestion;
 use crate::{pointer, toml_file};
 
 /// Set for the programs that we run, or read before there is a configuration: no settings.
-pub(crate) const NO_SETTINGS: [&str; 7] = [
+pub(crate) const NO_SETTINGS: [&str; 8] = [
     "SCHEDULER_TASK",
     "SCHEDULER_RUN_ID",
     "SCHEDULER_FIRE_TIME",
     "SCHEDULER_ATTEMPT",
     "SCHEDULER_FENCE",
     "SCHEDULER_IDEMPOTENCY_KEY",
+    "SCHEDULER_PARAMS",
     "SCHEDULER_CONFIG",
 ];
 
 /// What a variable of this name sets, if it is a setting.
 fn setting(name: &str) -> Option<&str> {
-    if NO_SETTINGS.contains(&name) || name.starts_with("SCHEDULER_EXEC_") {
+    if NO_SETTINGS.contains(&name)
+        || name.starts_with("SCHEDULER_EXEC_")
+        || name.starts_with("SCHEDULER_PARAM_")
+    {
         return None;
     }
     name.strip_prefix("SCHEDULER_")

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Daemon};
+use crate::bench::{Answer, Bench, Daemon};
 
 fn task(script: &str, more: &str) -> Bench {
     Bench::new(&format!(
@@ -100,4 +100,16 @@ fn it_runs_beside_a_daemon() {
     let answer = bench.run(&["exec", "one"]);
 
     assert_eq!(answer.code, 0, "{answer:?}");
+}
+
+#[test]
+fn the_program_sees_the_parameters_of_its_run() {
+    let bench = task("echo \"$SCHEDULER_PARAM_WHO $SCHEDULER_PARAMS\"; scheduler --version", "");
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_scheduler")).parent().unwrap();
+    let mut command = bench.command(&["exec", "one", "--param", "who=Ana", "--param", "n=1"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+
+    let answer = Answer::of(command);
+
+    assert!(answer.stdout.starts_with("Ana {\"n\":1,\"who\":\"Ana\"}\nscheduler "), "{answer:?}");
 }

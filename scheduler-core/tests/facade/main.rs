@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod orders;
 mod outage;
+mod outside;
 mod overlap;
 mod registry;
 mod routing;
