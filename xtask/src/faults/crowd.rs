@@ -110,6 +110,56 @@ pub(crate) fn three_daemons(trial: &mut Trial<'_>) -> Result<()> {
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }
 
+/// Runs that are due at one instant, all of them.
+pub(crate) fn due_at_once(trial: &mut Trial<'_>) -> Result<()> {
+    const RUNS: usize = 20_000;
+    trial.use_faulty_jobs();
+    let beat = Beat::soon(trial, "beat", 500, 24);
+    let tasks = [trial.task(beat.task, "", &beat.trigger()), trial.job("crowd", "blocks", "millis = 0", "")];
+    trial.configure("lease = \"5s\"\nconcurrency = 64", &tasks)?;
+    let mut daemon = trial.first_daemon("one", &beat)?;
+
+    let due = instant::now() + 4_000;
+    let line =
+        |index| format!("{{\"task\":\"crowd\",\"key\":\"k{index}\",\"at\":\"{}\"}}\n", instant::written(due));
+    std::fs::write(trial.path("crowd.jsonl"), (0..RUNS).map(line).collect::<String>())?;
+    let began = Instant::now();
+    let enqueued = trial.verb(&["enqueue", "--from", "crowd.jsonl", "-o", "json"])?;
+    let took = began.elapsed();
+    let early = trial.recorder.starts("crowd");
+    let is_in_time = instant::now() < due;
+    let slowly = |trial: &Trial<'_>| {
+        // Reading the recorder takes a moment by itself.
+        std::thread::sleep(Duration::from_millis(500));
+        trial.recorder.ends("crowd") >= RUNS
+    };
+    trial.until(PATIENCE, slowly);
+    let drained = instant::now().saturating_sub(due);
+    let count = trial.recorder.count("crowd");
+    trial.injected(format!(
+        "{RUNS} runs due at one instant; `enqueue` answers {} after {took:.1?}, {early} of them had started by then",
+        enqueued.code
+    ));
+    trial.expected("each is run once, none before its time, and a schedule beside them goes on");
+    trial.counted(format!(
+        "recorder, crowd: {} runs, {} starts, {} ends, {} doubled, the last {:.1} s after they were due",
+        count.runs().len(),
+        count.starts,
+        count.ends,
+        count.doubled.len(),
+        Duration::from_millis(drained).as_secs_f64()
+    ));
+    trial.must(enqueued.code == 0, || {
+        format!("`enqueue` answers {}: {}", enqueued.code, enqueued.stderr.trim())
+    });
+    trial.must(early == 0 || !is_in_time, || format!("{early} runs started before they were due"));
+    trial.must(count.runs().len() == RUNS && count.starts == RUNS && count.ends == RUNS, || {
+        format!("{} runs, {} starts and {} ends of {RUNS}", count.runs().len(), count.starts, count.ends)
+    });
+    settle(trial, &beat, Attempts::Counted)?;
+    ends_well(trial, &mut daemon)
+}
+
 /// Whoever of them is the first to know the schedule is enough.
 fn beat_is_known(trial: &Trial<'_>, beat: &Beat, daemons: &[Daemon]) -> Result<()> {
     trial.until(PATIENCE, |_| daemons.iter().any(Daemon::has_started));

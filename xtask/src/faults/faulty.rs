@@ -9,15 +9,6 @@ use crate::faults::trial::{PATIENCE, Trial};
 
 const WAYS: [&str; 6] = ["text", "message", "value", "drop", "thread", "later"];
 
-fn task(trial: &Trial<'_>, name: &str, job: &str, args: &str, more: &str) -> String {
-    let record = trial.recorder.path().display();
-    format!(
-        "[tasks.{name}]\njob = \"{job}\"\ncharacteristics = {{ durability = \"persistent\" }}\noverlap = \"allow\"\n\
-         misfire = {{ policy = \"all\", max = 10000 }}\ntimeout = \"5m\"\n{more}\n\
-         args = {{ record = \"{record}\", {args} }}\n"
-    )
-}
-
 /// Jobs panic in every way.
 pub(crate) fn panics(trial: &mut Trial<'_>) -> Result<()> {
     trial.use_faulty_jobs();
@@ -29,7 +20,7 @@ pub(crate) fn panics(trial: &mut Trial<'_>) -> Result<()> {
         .iter()
         .map(|beat| {
             let (args, more) = (format!("way = \"{}\"", beat.task), format!("{retry}\n{}", beat.trigger()));
-            task(trial, beat.task, "panics", &args, &more)
+            trial.job(beat.task, "panics", &args, &more)
         })
         .collect();
     tasks.push(trial.task(bystander.task, "sleep 0.05", &bystander.trigger()));
@@ -75,7 +66,7 @@ pub(crate) fn blocked_runtime(trial: &mut Trial<'_>) -> Result<()> {
     let bystander = Beat::soon(trial, "bystander", 500, 10);
     let blockers = bystander.beside("blocker", 10, 4 * rounds);
     let tasks = [
-        task(trial, blockers.task, "blocks", "millis = 3000", &blockers.trigger()),
+        trial.job(blockers.task, "blocks", "millis = 3000", &blockers.trigger()),
         trial.task(bystander.task, "sleep 0.05", &bystander.trigger()),
     ];
     trial.configure("lease = \"1s\"\nconcurrency = 4", &tasks)?;

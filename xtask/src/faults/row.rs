@@ -36,6 +36,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("stop-past-lease", BOTH, true, death::stop_past_lease),
     row("three-daemons", BOTH, true, crowd::three_daemons),
     row("many-daemons", BOTH, true, crowd::many_daemons),
+    row("due-at-once", BOTH, true, crowd::due_at_once),
     row("panics", BOTH, true, faulty::panics),
     row("blocked-runtime", BOTH, true, faulty::blocked_runtime),
     row("poison", BOTH, true, poison::payloads),

@@ -187,6 +187,16 @@ impl<'a> Trial<'a> {
         )
     }
 
+    /// A persistent task with a job of [`Self::use_faulty_jobs`].
+    pub(crate) fn job(&self, name: &str, job: &str, args: &str, more: &str) -> String {
+        let record = self.recorder.path().display();
+        format!(
+            "[tasks.{name}]\njob = \"{job}\"\ncharacteristics = {{ durability = \"persistent\" }}\n\
+             overlap = \"allow\"\nmisfire = {{ policy = \"all\", max = 10000 }}\ntimeout = \"5m\"\n{more}\n\
+             args = {{ record = \"{record}\", {args} }}\n"
+        )
+    }
+
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(self.scratch.path());
