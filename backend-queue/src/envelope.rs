@@ -94,6 +94,7 @@ pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<R
 }
 
 /// The run that is shown where an index does not say what it should.
+#[cfg(feature = "sqlite")]
 pub(crate) fn unreadable(indexed: Indexed, fault: &str, backend: &Name) -> Box<Run> {
     let Indexed { id, task, attempt, fire_time, finished, .. } = indexed;
     let mut run = Run::queued(id, task, backend.clone(), Tier::Queue, fire_time);

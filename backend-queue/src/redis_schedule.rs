@@ -101,6 +101,10 @@ pub(crate) async fn decide(
         if before.revision > revision {
             return Ok(Decided::Stale);
         }
+        if before.revision < revision {
+            // Redis has lost data, and somebody else was the first to register the task again.
+            return Ok(Decided::Unknown);
+        }
         let decision = decide(before.standing.clone(), before.now);
         let mut replaced = Replaced::default();
         if let Effect::Fire(_, Entry::CancelOthers) = &decision.effect {

@@ -232,10 +232,12 @@ async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
     let newer = store.register(&task, "newer", LONG_LEASE).await.unwrap();
 
     let stale = store.decide(&task, older, &fire_once).await.unwrap();
+    let lost = store.decide(&task, newer + 1, &fire_once).await.unwrap();
     let done = store.decide(&task, newer, &fire_once).await.unwrap();
 
     assert_eq!((same, newer), (older, older + 1));
-    assert!(matches!(stale, Decided::Stale) && matches!(done, Decided::Done { .. }), "{stale:?} {done:?}");
+    assert!(matches!(stale, Decided::Stale) && matches!(lost, Decided::Unknown), "{stale:?} {lost:?}");
+    assert!(matches!(done, Decided::Done { .. }), "{done:?}");
 }
 
 #[tokio::test]

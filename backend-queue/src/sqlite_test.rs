@@ -410,10 +410,12 @@ async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
     let newer = bench.store.register(&task, "newer", LONG_LEASE).await.unwrap();
 
     let stale = bench.store.decide(&task, older, &fire_once).await.unwrap();
+    let lost = bench.store.decide(&task, newer + 1, &fire_once).await.unwrap();
     let done = bench.store.decide(&task, newer, &fire_once).await.unwrap();
 
     assert_eq!((same, newer), (older, older + 1));
-    assert!(matches!(stale, Decided::Stale) && matches!(done, Decided::Done { .. }), "{stale:?} {done:?}");
+    assert!(matches!(stale, Decided::Stale) && matches!(lost, Decided::Unknown), "{stale:?} {lost:?}");
+    assert!(matches!(done, Decided::Done { .. }), "{done:?}");
     assert_eq!(bench.store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
 }
 
