@@ -1,14 +1,19 @@
 //! What a configuration's backends keep outside of the process that runs them: it is read and changed there,
 //! whether a daemon runs or not.
 
+use std::io::IsTerminal;
+
 use scheduler_core::{
-    DeadLetter, DeadLetterFilter, Error, Name, PageToken, Run, RunFilter, RunId, Scheduler, Tier,
+    DeadLetter, DeadLetterFilter, Error, Event, Name, PageToken, Run, RunFilter, RunId, Scheduler, Tier,
 };
 
 use crate::checked::Checked;
 use crate::data_dir;
+use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::origin::Origin;
+use crate::output;
 use crate::session::Session;
 use crate::verb_run::build;
 
@@ -36,9 +41,19 @@ pub(crate) fn open<T>(
     runtime.block_on(async {
         // Also those that nothing is placed on any more: what they keep is still there.
         let scheduler = build(&checked, &checked.members)?;
+        scheduler.events().listen(tell_who_is_down);
         let kept = scheduler.connect().await?;
         act(&Outside { checked, scheduler, kept }).await
     })
+}
+
+/// What such a backend keeps is missing from what is answered.
+fn tell_who_is_down(event: &Event<'_>) {
+    if let Event::BackendDown { backend, reason } = event {
+        let message = format!("backend `{backend}` does not answer: {reason}");
+        let warning = Diagnostic::warning("backend/down", message, Origin::None);
+        eprint!("{}", warning.render(output::has_colour(std::io::stderr().is_terminal())));
+    }
 }
 
 impl Outside {

@@ -12,6 +12,7 @@ impl Scheduler {
         // Behind the end of a page that has a next one, its backend may own more: nothing there is shown yet.
         let mut horizon: Option<PageToken> = None;
         for keeper in self.keepers() {
+            let keeper = keeper?;
             let page = keeper.letters(filter).await?;
             horizon = horizon.max(page.next);
             letters.extend(page.letters);
@@ -30,6 +31,7 @@ impl Scheduler {
     pub async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
         let mut answers = vec![Replayed::Unknown; runs.len()];
         for keeper in self.keepers() {
+            let keeper = keeper?;
             let (places, rest) = left(runs, &answers, |answer| *answer == Replayed::Unknown);
             for (place, answer) in places.into_iter().zip(keeper.replay(&rest).await?) {
                 answers[place] = answer;
@@ -45,6 +47,7 @@ impl Scheduler {
     /// Those of the first backend that does not answer.
     pub async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {
         for keeper in self.keepers() {
+            let keeper = keeper?;
             if keeper.hold(run, reason).await? {
                 return Ok(true);
             }
@@ -59,6 +62,7 @@ impl Scheduler {
     pub async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
         let mut answers = vec![false; runs.len()];
         for keeper in self.keepers() {
+            let keeper = keeper?;
             let (places, rest) = left(runs, &answers, |was_there| !was_there);
             for (place, answer) in places.into_iter().zip(keeper.discard(&rest).await?) {
                 answers[place] = answer;
@@ -67,8 +71,10 @@ impl Scheduler {
         Ok(answers)
     }
 
-    fn keepers(&self) -> impl Iterator<Item = &dyn DeadLetters> {
-        self.0.backends.iter().filter_map(|member| member.backend.dead_letters())
+    /// What keeps dead letters; an error for one that is known to be down.
+    fn keepers(&self) -> impl Iterator<Item = Result<&dyn DeadLetters>> {
+        let keeping = self.0.backends.iter().filter(|member| member.backend.dead_letters().is_some());
+        keeping.filter_map(|member| member.answering().map(|backend| backend.dead_letters()).transpose())
     }
 }
 

@@ -173,7 +173,11 @@ impl Inner {
                 }
                 Err(error) if error.code() == "backend/not_kept_outside" => {}
                 Err(error) if member.required => refused = refused.or(Some(error)),
-                Err(error) => member.standing().down = Some(error.to_string()),
+                Err(error) => {
+                    let (backend, reason) = (&member.info.name, error.to_string());
+                    self.events.emit(&Event::BackendDown { backend, reason: &reason });
+                    member.standing().down = Some(reason);
+                }
             }
         }
         refused.map_or(Ok(connected), Err)

@@ -118,7 +118,7 @@ impl Scheduler {
 
     /// Opens what the backends keep outside of this process, all at once, and starts nothing; answers which of
     /// them keep anything there. Then runs can be triggered, followed and cancelled, and dead letters looked after,
-    /// beside whoever runs them.
+    /// beside whoever runs them. One that is not required and does not answer is down, which is told as an event.
     ///
     /// # Errors
     /// Those of the first required backend that does not answer.
@@ -233,16 +233,20 @@ impl Scheduler {
         Err(unanswered.unwrap_or_else(unknown))
     }
 
-    /// The runs of every tier as one history, newest fire first.
+    /// The runs of every tier as one history, newest fire first. A backend that is known to be down and does not
+    /// answer is left out.
     ///
     /// # Errors
-    /// Those of the first backend that does not answer.
+    /// Those of the first other backend that does not answer.
     pub async fn history(&self, filter: &RunFilter) -> Result<Page> {
         let mut runs = Vec::new();
         // Behind the end of a page that has a next one, its backend may own more: nothing there is shown yet.
         let mut horizon: Option<PageToken> = None;
         for member in &self.0.backends {
-            let page = member.backend.runs(filter).await?;
+            let page = match member.backend.runs(filter).await {
+                Err(_) if member.down().is_some() => continue,
+                answer => answer?,
+            };
             horizon = horizon.max(page.next);
             runs.extend(page.runs);
         }

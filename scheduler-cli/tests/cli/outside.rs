@@ -187,3 +187,27 @@ fn a_run_under_way_in_another_process_hears_that_it_is_cancelled() {
     assert_eq!(daemon.end().0, 0);
     assert_eq!(json_of(&bench, &["show", &run])["run"]["state"], "cancelled");
 }
+
+#[test]
+fn what_does_not_answer_is_said_and_ends_what_needs_it() {
+    let away = "[backends.local]\n[backends.queue]\nurl = \"sqlite:queue.db\"\n";
+    let bench = Bench::new(&format!("{away}{}", durable("invoice", "true", "")));
+    std::fs::create_dir_all(bench.path("data")).unwrap();
+    bench.write("data/queue.db", "this is no queue\n");
+    let verbs: [&[&str]; 5] =
+        [&["history"], &["list"], &["dlq", "list"], &["trigger", "invoice"], &["enqueue", "invoice"]];
+    for verb in verbs {
+        let answer = bench.run(&[verb, &["-o", "json"]].concat());
+        assert_eq!(code(&answer), (2, "queue/corrupt".to_owned()), "{verb:?}");
+    }
+
+    let optional = "[backends.local]\n[backends.queue]\nrequired = false\n";
+    bench.write("scheduler.toml", &format!("{optional}{}", durable("invoice", "true", "")));
+    let history = bench.run(&["history", "-o", "json"]);
+    let letters = bench.run(&["dlq", "list", "-o", "json"]);
+
+    assert_eq!((history.code, &history.json()["runs"]), (0, &json!([])));
+    assert!(history.stderr.contains("warning[backend/down]: backend `queue` does not answer"), "{history:?}");
+    assert_eq!(code(&letters), (3, "backend/down".to_owned()));
+    assert_eq!(std::fs::read_to_string(bench.path("data/queue.db")).unwrap(), "this is no queue\n");
+}

@@ -141,6 +141,8 @@ async fn who_does_not_answer_is_an_error_where_it_is_required_and_down_where_it_
     let refused = scheduler.trigger(&name("t"), TriggerRequest::now()).await.unwrap_err();
     assert_eq!(refused.code(), "backend/down");
     assert!(refused.to_string().contains("it does not answer"), "{refused}");
+    let letters = scheduler.letters(&DeadLetterFilter::all()).await.unwrap_err();
+    assert_eq!(letters.code(), "backend/down", "the list would not be whole");
 }
 
 #[tokio::test]
