@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
-    DeadLetterFilter, DeadLetterPage, DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Pause,
-    Placed, Replayed, Result, RunFilter, RunId, RunRequest, ScheduleStatus, Schedules, Tier, Timestamp,
+    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Result, RunFilter, RunId, RunRequest,
+    Schedules, Tier,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -60,7 +60,7 @@ impl QueueBackend {
         }
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let commands = lock(&self.commands).clone().ok_or_else(|| self.stopped())?;
         let (reply, answer) = oneshot::channel();
         commands.send(command(reply)).map_err(|_| self.stopped())?;
@@ -137,7 +137,7 @@ impl QueueBackend {
     }
 
     /// The store; `None` while nobody has put anything into it, which is no reason to make one.
-    async fn found(&self) -> Result<Option<Arc<dyn Store>>> {
+    pub(crate) async fn found(&self) -> Result<Option<Arc<dyn Store>>> {
         let opened = lock(&self.store).clone();
         match (opened, self.outside()) {
             (Some(store), _) => Ok(Some(store)),
@@ -292,60 +292,5 @@ impl Backend for QueueBackend {
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         Some(self)
-    }
-}
-
-/// They are the store's, whether anything runs or not.
-#[async_trait]
-impl DeadLetters for QueueBackend {
-    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        match self.found().await? {
-            Some(store) => store.letters(filter).await,
-            None => Ok(DeadLetterPage::default()),
-        }
-    }
-
-    async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
-        let Some(store) = self.found().await? else { return Ok(vec![Replayed::Unknown; runs.len()]) };
-        let now = Timestamp::from(std::time::SystemTime::now());
-        let pairs: Vec<_> = runs.iter().map(|run| (*run, RunId::manual(now))).collect();
-        store.replay(&pairs).await
-    }
-
-    async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {
-        match self.found().await? {
-            Some(store) => store.hold(*run, reason).await,
-            None => Ok(false),
-        }
-    }
-
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
-        match self.found().await? {
-            Some(store) => store.discard(runs).await,
-            None => Ok(vec![false; runs.len()]),
-        }
-    }
-}
-
-#[async_trait]
-impl Schedules for QueueBackend {
-    async fn upsert(&self, task: Arc<Placed>) -> Result<()> {
-        self.ask(|reply| Command::Upsert(task, reply)).await?
-    }
-
-    async fn remove(&self, task: &Name) -> Result<bool> {
-        self.ask(|reply| Command::Remove(task.clone(), reply)).await
-    }
-
-    async fn statuses(&self) -> Result<Vec<ScheduleStatus>> {
-        self.ask(Command::Statuses).await?
-    }
-
-    async fn pause(&self, task: &Name, pause: Pause) -> Result<()> {
-        self.ask(|reply| Command::Pause(task.clone(), Some(pause), reply)).await?
-    }
-
-    async fn resume(&self, task: &Name) -> Result<()> {
-        self.ask(|reply| Command::Pause(task.clone(), None, reply)).await?
     }
 }

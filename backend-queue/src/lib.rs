@@ -16,6 +16,7 @@
     expect(dead_code, reason = "without a store there is nothing to drive")
 )]
 
+mod abilities;
 mod apalis;
 mod backend;
 mod config;
