@@ -29,10 +29,12 @@ mod instant;
 mod poison;
 mod proxy;
 mod recorder;
+mod refusal;
 mod replies;
 mod row;
 mod server;
 mod settled;
+mod setup;
 mod trial;
 
 use account::{CannotRun, TooSlow, Verdict};

@@ -59,23 +59,26 @@ pub(crate) fn panics(trial: &mut Trial<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Jobs block every thread that jobs have, for longer than the lease.
+/// Jobs block every thread that jobs have, for longer than the lease, on two daemons that would take over from another.
 pub(crate) fn blocked_runtime(trial: &mut Trial<'_>) -> Result<()> {
+    const SLOTS: usize = 4;
     trial.use_faulty_jobs();
     let rounds = trial.lab.size(2, 6);
     let bystander = Beat::soon(trial, "bystander", 500, 10);
-    let blockers = bystander.beside("blocker", 10, 4 * rounds);
+    let blockers = bystander.beside("blocker", 10, 2 * u64::try_from(SLOTS)? * rounds);
     let tasks = [
         trial.job(blockers.task, "blocks", "millis = 3000", &blockers.trigger()),
         trial.task(bystander.task, "sleep 0.05", &bystander.trigger()),
     ];
-    trial.configure("lease = \"1s\"\nconcurrency = 4", &tasks)?;
+    trial.configure(&format!("lease = \"1s\"\nconcurrency = {SLOTS}"), &tasks)?;
 
-    let mut daemon = trial.first_daemon("one", &bystander)?;
-    trial.await_that("all slots are blocked", |trial| trial.recorder.starts(blockers.task) >= 4)?;
-    let blocked = trial.recorder.starts(blockers.task) - trial.recorder.ends(blockers.task);
+    let mut daemons = [trial.first_daemon("one", &bystander)?, trial.daemon("two")?];
+    let blocked =
+        |trial: &Trial<'_>| trial.recorder.starts(blockers.task) - trial.recorder.ends(blockers.task);
+    trial.await_that("all slots are blocked", |trial| blocked(trial) >= 2 * SLOTS)?;
+    let blocked = blocked(trial);
     trial.injected(format!(
-        "jobs that block their threads for 3 s each, {blocked} at once in 4 slots, with a lease of 1 s"
+        "jobs that block their threads for 3 s each, {blocked} at once on two daemons of {SLOTS} slots, with a lease of 1 s"
     ));
     trial.expected("no lease is lost: one start for each; schedules are served, what waits runs afterwards");
     settle(trial, &blockers, Attempts::Counted)?;
@@ -84,5 +87,5 @@ pub(crate) fn blocked_runtime(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(count.starts == count.runs().len(), || {
         format!("{} starts of {} runs", count.starts, count.runs().len())
     });
-    ends_well(trial, &mut daemon)
+    daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::faults::trial::{Store, Trial};
-use crate::faults::{crowd, death, disk, faulty, file, poison, replies, server};
+use crate::faults::{crowd, death, disk, faulty, file, poison, refusal, replies, server};
 
 /// A kind of fault.
 pub(crate) struct Row {
@@ -52,9 +52,9 @@ pub(crate) const ROWS: &[Row] = &[
     row("redis-hung-5s", REDIS, false, server::hung_5s),
     row("redis-hung-60s", REDIS, false, server::hung_60s),
     row("replies-cut", REDIS, true, replies::cut),
-    row("wrong-password", REDIS, true, server::wrong_password),
-    row("read-only", REDIS, true, server::read_only),
-    row("out-of-memory", REDIS, true, server::out_of_memory),
-    row("scripts-flushed", REDIS, true, server::scripts_flushed),
-    row("wrong-type", REDIS, true, server::wrong_type),
+    row("wrong-password", REDIS, true, refusal::wrong_password),
+    row("read-only", REDIS, true, refusal::read_only),
+    row("out-of-memory", REDIS, true, refusal::out_of_memory),
+    row("scripts-flushed", REDIS, true, refusal::scripts_flushed),
+    row("wrong-type", REDIS, true, refusal::wrong_type),
 ];
