@@ -71,6 +71,8 @@ mod redis_store;
 mod redis_test;
 #[cfg(feature = "redis")]
 mod redis_wake;
+#[cfg(feature = "redis")]
+mod redis_wire;
 mod requests;
 #[cfg(test)]
 mod retry_test;

@@ -1,11 +1,13 @@
 //! The dead letters on Redis, and what is forgotten there.
 
-use scheduler_core::{Replayed, Result, Run, RunId, RunOrigin, Tier};
+use redis::{Arg, Cmd};
+use scheduler_core::{Replayed, Result, Run, RunId, RunOrigin, Tier, Timestamp};
 
 use crate::redis_link::Link;
-use crate::redis_row::{self, Row};
+use crate::redis_row::Row;
 use crate::redis_script;
 use crate::redis_store::{MOST, Peeked, RedisStore, millis};
+use crate::redis_wire;
 use crate::store::{Pushed, Retention};
 
 /// As [`Store::replay`](crate::store::Store::replay).
@@ -15,14 +17,21 @@ pub(crate) async fn replay(store: &RedisStore, letters: &[(RunId, RunId)]) -> Re
     // Some at a time: each is read and written, with its parameters.
     for some in letters.chunks(MOST / 10) {
         let ids: Vec<RunId> = some.iter().map(|(letter, _)| *letter).collect();
-        let (_, found) = store.peek(&ids).await?;
+        let (at, found) = store.peek(&ids).await?;
         let mut call = store.link.call(script);
         let (first, mut asked) = (answers.len(), Vec::new());
         for ((letter, again), found) in some.iter().zip(&found) {
-            match replayed(store, *letter, *again, found) {
+            match replayed(store, *letter, *again, found, at) {
                 Ok(pushed) => {
                     asked.push(answers.len());
-                    call.arg(letter.to_string()).arg(again.to_string()).arg(redis_row::pack(&pushed));
+                    let mut run = Cmd::new();
+                    redis_wire::add_runs(&mut run, &[&pushed]);
+                    call.arg(letter.to_string()).arg(run.args_iter().count());
+                    for word in run.args_iter() {
+                        if let Arg::Simple(word) = word {
+                            call.arg(word);
+                        }
+                    }
                 }
                 Err(answer) => {
                     answers.push(answer);
@@ -52,6 +61,7 @@ fn replayed(
     letter: RunId,
     again: RunId,
     found: &Peeked,
+    due: Timestamp,
 ) -> std::result::Result<Pushed, Replayed> {
     if !found.is_letter() {
         return Err(Replayed::Unknown);
@@ -67,8 +77,6 @@ fn replayed(
     replay.params = run.params;
     replay.adhoc = run.adhoc;
     replay.replay_of = Some(letter);
-    // The script makes it due now, by its own clock.
-    let due = row.due;
     Ok(Pushed {
         run: replay,
         due,

@@ -41,8 +41,7 @@ impl Unanswered {
         let acks = self.open.take().unwrap_or_default();
         let refused: HashSet<usize> = refused.iter().copied().collect();
         for (index, key) in acks.into_iter().enumerate() {
-            // Of two for one delivery the first one counts.
-            self.settled.entry(key).or_insert(refused.contains(&index));
+            self.settled.insert(key, refused.contains(&index));
         }
     }
 
@@ -56,9 +55,10 @@ impl Unanswered {
         self.open.as_ref().map(|_| self.number)
     }
 
-    /// The acknowledgements whose outcome is not known.
+    /// The acknowledgements whose outcome is not known; of two for one delivery the first one counts.
     pub(crate) fn unsettled<'a>(&self, acks: &'a [Ack]) -> Vec<&'a Ack> {
-        acks.iter().filter(|ack| !self.settled.contains_key(&key(ack))).collect()
+        let mut seen = HashSet::new();
+        acks.iter().filter(|ack| !self.settled.contains_key(&key(ack)) && seen.insert(key(ack))).collect()
     }
 
     pub(crate) fn deliver(&mut self, stepped: Stepped) {

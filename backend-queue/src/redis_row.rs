@@ -1,24 +1,20 @@
 //! A run as the Redis store packs it: what scripts read at fixed places, then the task and the envelope.
 
-use std::time::Duration;
-
 use scheduler_core::{Name, Run, RunId, RunState, Timestamp};
 
 use crate::envelope::{self, Indexed};
-use crate::store::{Ack, Next, Pushed};
+use crate::store::Pushed;
 
 /// How many bytes at the start of a packed run change as it moves on.
-pub(crate) const HEAD: usize = 29;
+pub(crate) const HEAD: usize = 36;
 /// How many bytes stand before the task.
-const FIXED: usize = 50;
+const FIXED: usize = 51;
 /// The finish of what has not finished.
 const NEVER: i64 = i64::MIN;
-/// The longest wait that a script can add to the time.
-const LONGEST_WAIT: u64 = 1 << 50;
 
 const SCHEDULED: u8 = 0;
-const RETRYING: u8 = 1;
-const SNOOZED: u8 = 2;
+pub(crate) const RETRYING: u8 = 1;
+pub(crate) const SNOOZED: u8 = 2;
 const READY: u8 = 3;
 pub(crate) const RUNNING: u8 = 4;
 const HELD: u8 = 5;
@@ -52,21 +48,21 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 impl<'a> Row<'a> {
     /// Reads a packed run; `None` when it is none.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let finished = i64::from_be_bytes(number(bytes, 21)?);
+        let finished = i64::from_be_bytes(number(bytes, 13)?);
         let mut seq = [0; 8];
-        seq[2..].copy_from_slice(bytes.get(29..35)?);
-        let envelope_at = FIXED + usize::from(*bytes.get(49)?);
+        seq[1..].copy_from_slice(bytes.get(21..28)?);
+        let envelope_at = FIXED + usize::from(*bytes.get(50)?);
         Some(Self {
             state: *bytes.first()?,
             attempt: u32::from_be_bytes(number(bytes, 1)?),
             fence: u64::from_be_bytes(number(bytes, 5)?),
-            due: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 13)?)),
             finished: (finished != NEVER).then(|| Timestamp::from_millis(finished)),
             seq: u64::from_be_bytes(seq),
-            priority: *bytes.get(35)?,
-            is_alone: bytes.get(36)? & 1 == 1,
-            max_attempts: u32::from_be_bytes(number(bytes, 37)?),
-            fire_time: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 41)?)),
+            due: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 28)?)),
+            priority: *bytes.get(36)?,
+            is_alone: bytes.get(37)? & 1 == 1,
+            max_attempts: u32::from_be_bytes(number(bytes, 38)?),
+            fire_time: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 42)?)),
             task: bytes.get(FIXED..envelope_at)?,
             envelope: bytes.get(envelope_at..)?,
         })
@@ -102,71 +98,33 @@ impl<'a> Row<'a> {
 
     /// What it begins with once it was cancelled.
     pub(crate) fn head_cancelled(&self, at: Timestamp) -> Vec<u8> {
-        head(CANCELLED, self.attempt, self.fence, self.due, Some(at))
+        head(CANCELLED, self.attempt, self.fence, Some(at))
     }
 }
 
-fn head(state: u8, attempt: u32, fence: u64, due: Timestamp, finished: Option<Timestamp>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD);
+/// What a packed run begins with.
+pub(crate) fn head(state: u8, attempt: u32, fence: u64, finished: Option<Timestamp>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(21);
     bytes.push(state);
     bytes.extend(attempt.to_be_bytes());
     bytes.extend(fence.to_be_bytes());
-    bytes.extend(due.as_millis().to_be_bytes());
     bytes.extend(finished.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
     bytes
 }
 
-/// A run to be added, packed; whether it is due and its place in the order are for the script to say.
-pub(crate) fn pack(pushed: &Pushed) -> Vec<u8> {
+/// What stands in a packed run from the last part of its place in the order on, up to the envelope.
+pub(crate) fn tail(pushed: &Pushed, place: u16, is_big: bool) -> Vec<u8> {
     let Pushed { run, due, priority, max_attempts, alone } = pushed;
-    let state = if run.state.is_end() { stored(run.state) } else { SCHEDULED };
-    let mut bytes = head(state, 0, 0, *due, run.finished_at);
-    bytes.extend([0; 6]);
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend(place.to_be_bytes());
+    bytes.extend(due.as_millis().to_be_bytes());
     bytes.push(*priority);
-    bytes.push(u8::from(*alone));
+    bytes.push(u8::from(*alone) | u8::from(is_big) << 1);
     bytes.extend(max_attempts.to_be_bytes());
     bytes.extend(run.fire_time.as_millis().to_be_bytes());
     // A name has at most 64 characters.
     bytes.push(u8::try_from(run.task.as_str().len()).unwrap_or(u8::MAX));
     bytes.extend(run.task.as_str().bytes());
-    bytes.extend(envelope::seal(run).bytes());
-    bytes
-}
-
-/// How an attempt ended, for a script.
-pub(crate) fn note(ack: &Ack) -> Vec<u8> {
-    let (state, wait) = match ack.next {
-        Next::End => (stored(ack.run.state), Duration::ZERO),
-        Next::Again(wait) if ack.run.state == RunState::Retrying => (RETRYING, wait),
-        Next::Again(wait) => (SNOOZED, wait),
-    };
-    let mut bytes = note_of(ack.fence, state, wait, &ack.run, ack.is_followed);
-    bytes.push(0);
-    bytes.extend(envelope::seal(&ack.run).bytes());
-    bytes
-}
-
-/// What becomes of a run whose delivery is over without an acknowledgement; its envelope stays where it cannot
-/// be read.
-pub(crate) fn verdict(run: &Run, fence: u64, is_readable: bool) -> Vec<u8> {
-    // A trigger that follows the finish goes on from here: nobody else tells it.
-    let mut bytes = note_of(fence, stored(run.state), Duration::ZERO, run, run.state.is_end());
-    bytes.push(u8::from(!is_readable));
-    if is_readable {
-        bytes.extend(envelope::seal(run).bytes());
-    }
-    bytes
-}
-
-fn note_of(fence: u64, state: u8, wait: Duration, run: &Run, is_followed: bool) -> Vec<u8> {
-    let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(LONGEST_WAIT);
-    let mut bytes = Vec::with_capacity(256);
-    bytes.extend(fence.to_be_bytes());
-    bytes.push(state);
-    bytes.extend(wait.to_be_bytes());
-    bytes.extend(run.attempt.to_be_bytes());
-    bytes.extend(run.finished_at.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
-    bytes.push(u8::from(is_followed));
     bytes
 }
 
@@ -177,7 +135,7 @@ pub(crate) fn lease_member(fence: u64, run: RunId) -> Vec<u8> {
     bytes
 }
 
-fn stored(state: RunState) -> u8 {
+pub(crate) fn stored(state: RunState) -> u8 {
     match state {
         RunState::Scheduled => SCHEDULED,
         RunState::Retrying => RETRYING,
@@ -224,20 +182,23 @@ mod tests {
         run.params.insert("k".into(), "日".into());
         let pushed = Pushed { run: run.clone(), due: at, priority: 9, max_attempts: 3, alone: true };
 
-        let packed = pack(&pushed);
+        let mut packed = head(SCHEDULED, 0, 0, None);
+        packed.extend([0, 0, 0, 0, 1]);
+        packed.extend(tail(&pushed, 2, false));
+        packed.extend(envelope::seal(&pushed.run).bytes());
         let row = Row::parse(&packed).unwrap();
 
         assert_eq!(row.open(id, &name("queue")).unwrap(), run);
         assert_eq!((row.due, row.finished, row.fire_time), (at, None, at));
-        assert_eq!((row.priority, row.is_alone, row.max_attempts, row.seq), (9, true, 3, 0));
+        assert_eq!((row.priority, row.is_alone, row.max_attempts, row.seq), (9, true, 3, 0x1_0002));
     }
 
     #[test]
     fn what_is_no_run_is_not_taken_for_one() {
-        for bytes in [&b""[..], b"x", &[0; 49], &[255; 60]] {
+        for bytes in [&b""[..], b"x", &[0; 50], &[255; 60]] {
             assert!(Row::parse(bytes).is_none(), "{bytes:?}");
         }
-        let mut odd = vec![0; 50];
+        let mut odd = vec![0; 51];
         odd.extend(b"\xff\xfe");
         let row = Row::parse(&odd).unwrap();
         let id = RunId::manual(Timestamp::from_millis(1));

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use scheduler_core::{CancelReason, Cursor, Entry, Live, Name, Pause, Result, Run, RunId, Timestamp};
 
-use crate::envelope;
 use crate::redis_link::Link;
-use crate::redis_row::{self, HEAD, RUNNING, Row};
+use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST_TRIES, RedisStore, id_of, millis, restless};
+use crate::redis_wire;
 use crate::store::{Cancel, Decide, Decided, Decision, Effect, Pushed, Standing, Store};
 
 /// How many runs of a task are replaced by one script.
@@ -210,12 +210,9 @@ impl Step<'_> {
         }
         call.arg(replaced.ended.len());
         for (id, packed, run) in &replaced.ended {
-            let row = Row::parse(packed);
-            let head = row.map(|row| row.head_cancelled(run.finished_at.unwrap_or(self.before.now)));
-            call.arg(id.to_string())
-                .arg(&packed[..HEAD])
-                .arg(head.unwrap_or_default())
-                .arg(envelope::seal(run));
+            let at = run.finished_at.unwrap_or(self.before.now);
+            let after = Row::parse(packed).map(|row| row.head_cancelled(at)).unwrap_or_default();
+            redis_wire::add_withdrawn(&mut call, *id, &packed[..HEAD], &after, run);
         }
         let skipped;
         let added = match &self.decision.effect {
@@ -228,7 +225,7 @@ impl Step<'_> {
             Effect::Nothing => None,
         };
         if let Some(pushed) = added {
-            call.arg(pushed.run.id.to_string()).arg(redis_row::pack(pushed));
+            redis_wire::add_runs(&mut call, &[pushed]);
         }
         Ok(store.link.send::<u64>(script, &call).await? == 1)
     }

@@ -12,6 +12,7 @@ use crate::redis_recall::Unanswered;
 use crate::redis_row::{self, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST, RedisStore, id_of, millis};
+use crate::redis_wire::{self, End};
 use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped};
 
 /// What is known of deliveries besides what Redis keeps.
@@ -124,11 +125,12 @@ impl RedisStore {
         lease: Duration,
     ) -> Result<Step> {
         let mut call = self.link.call(script);
-        call.arg(millis(lease)).arg(limit.min(MOST)).arg(acks.len()).arg(&self.deliveries.who).arg(number);
-        for ack in acks {
-            call.arg(ack.run.id.to_string()).arg(redis_row::note(ack));
-        }
-        self.link.send(script, &call).await
+        call.arg(millis(lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
+        let ends: Vec<End<'_>> = acks.iter().map(|ack| End::of(ack)).collect();
+        let places = redis_wire::add_ends(&mut call, &ends);
+        let mut step: Step = self.link.send(script, &call).await?;
+        step.0.iter_mut().for_each(|refused| *refused = places.get(*refused).copied().unwrap_or(*refused));
+        Ok(step)
     }
 
     /// What was claimed, sorted into what can be read and what cannot; the latter fails.
@@ -141,26 +143,27 @@ impl RedisStore {
                 Ok(run) => stepped.claimed.push(Delivery { run, fence, max_attempts }),
                 Err(mut run) => {
                     run.finished_at = Some(at);
-                    buried.push((id, redis_row::verdict(&run, fence, false)));
-                    stepped.undecodable.push(*run);
+                    buried.push((*run, fence));
                 }
             }
         }
         if !buried.is_empty() {
-            self.settle(false, &buried).await?;
+            let ends: Vec<End<'_>> =
+                buried.iter().map(|(run, fence)| End::without_word(run, *fence, false)).collect();
+            self.settle(false, &ends).await?;
         }
+        stepped.undecodable = buried.into_iter().map(|(run, _)| run).collect();
         Ok(stepped)
     }
 
     /// Writes what becomes of deliveries; says which were none any more.
-    async fn settle(&self, is_reaping: bool, verdicts: &[(RunId, Vec<u8>)]) -> Result<Vec<usize>> {
+    async fn settle(&self, is_reaping: bool, ends: &[End<'_>]) -> Result<Vec<usize>> {
         let script = &redis_script::SETTLE;
         let mut call = self.link.call(script);
         call.arg(u8::from(is_reaping));
-        for (run, verdict) in verdicts {
-            call.arg(run.to_string()).arg(verdict);
-        }
-        self.link.send(script, &call).await
+        let places = redis_wire::add_ends(&mut call, ends);
+        let spared: Vec<usize> = self.link.send(script, &call).await?;
+        Ok(spared.into_iter().filter_map(|index| places.get(index).copied()).collect())
     }
 
     pub(crate) async fn renew_leases(&self, held: &[Held], lease: Duration) -> Result<Renewed> {
@@ -190,16 +193,19 @@ impl RedisStore {
         if expired.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut runs, mut verdicts) = (Vec::new(), Vec::new());
+        let mut reaped = Vec::new();
         for (id, fence, packed, told) in expired {
             let (Some(id), Ok(fence)) = (id_of(&id), fence.as_slice().try_into()) else { continue };
             let (run, is_readable) = self.reaped(id, &packed, told, Timestamp::from_millis(at));
-            verdicts.push((id, redis_row::verdict(&run, u64::from_be_bytes(fence), is_readable)));
-            runs.push(run);
+            reaped.push((run, u64::from_be_bytes(fence), is_readable));
         }
-        let spared = self.settle(true, &verdicts).await?;
-        let is_reaped = |(index, _): &(usize, Run)| !spared.contains(index);
-        Ok(runs.into_iter().enumerate().filter(is_reaped).map(|(_, run)| run).collect())
+        let ends: Vec<End<'_>> = reaped
+            .iter()
+            .map(|(run, fence, is_readable)| End::without_word(run, *fence, *is_readable))
+            .collect();
+        let spared = self.settle(true, &ends).await?;
+        let is_reaped = |(index, _): &(usize, (Run, u64, bool))| !spared.contains(index);
+        Ok(reaped.into_iter().enumerate().filter(is_reaped).map(|(_, (run, ..))| run).collect())
     }
 
     /// What a run is whose lease has expired, and whether it could be read.

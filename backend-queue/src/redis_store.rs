@@ -4,6 +4,7 @@
 //! expire and which are shown. What must look into an envelope is done here: it is read, computed, and written
 //! by a script that does nothing when the run has changed meanwhile.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,13 +15,13 @@ use scheduler_core::{
 
 use crate::QueueConfig;
 use crate::redis_link::Link;
-use crate::redis_row::{self, HEAD, RUNNING, Row};
+use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_step::Deliveries;
 use crate::redis_wake::Listener;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
-use crate::{envelope, redis_letters, redis_open, redis_page, redis_schedule, redis_script};
+use crate::{redis_letters, redis_open, redis_page, redis_schedule, redis_script, redis_wire};
 
 /// How many runs a script adds, acknowledges or claims, so that none takes long.
 pub(crate) const MOST: usize = 1_000;
@@ -121,6 +122,18 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(1 << 50)
 }
 
+/// How many of these runs one script is given.
+fn as_many_as_fit(runs: &[Pushed], indexes: &[usize]) -> usize {
+    let mut bytes = 0;
+    let fit = indexes.iter().take(MOST).take_while(|index| {
+        let is_room = bytes < LARGEST;
+        // The parameters are all that is large in a run that waits.
+        bytes += serde_json::to_string(&runs[**index].run.params).map_or(0, |text| text.len());
+        is_room
+    });
+    fit.count()
+}
+
 /// The error of what changes faster than it can be read.
 pub(crate) fn restless(what: &str) -> Error {
     Error::unavailable("queue/unavailable", format!("{what} changes faster than it can be read"))
@@ -130,20 +143,21 @@ pub(crate) fn restless(what: &str) -> Error {
 impl Store for RedisStore {
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
         let script = &redis_script::PUSH;
-        let mut answers = Vec::with_capacity(runs.len());
-        let mut runs = runs.iter().peekable();
-        while runs.peek().is_some() {
-            let (mut call, mut count, mut bytes) = (self.link.call(script), 0, 0);
-            while count < MOST
-                && bytes < LARGEST
-                && let Some(pushed) = runs.next()
-            {
-                let packed = redis_row::pack(pushed);
-                (count, bytes) = (count + 1, bytes + packed.len());
-                call.arg(pushed.run.id.to_string()).arg(packed);
-            }
+        let mut answers = vec![false; runs.len()];
+        let mut seen = HashSet::new();
+        // Of two of one id the first one counts.
+        let new: Vec<usize> = (0..runs.len()).filter(|index| seen.insert(runs[*index].run.id)).collect();
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(as_many_as_fit(&runs, rest));
+            let pushed: Vec<&Pushed> = some.iter().map(|index| &runs[*index]).collect();
+            let mut call = self.link.call(script);
+            let places = redis_wire::add_runs(&mut call, &pushed);
             let added: Vec<u64> = self.link.send(script, &call).await?;
-            answers.extend(added.into_iter().map(|is_new| is_new == 1));
+            for (place, is_new) in places.into_iter().zip(added) {
+                answers[some[place]] = is_new == 1;
+            }
+            rest = others;
         }
         Ok(answers)
     }
@@ -167,15 +181,15 @@ impl Store for RedisStore {
             let packed = found.first().map(|found| found.packed.as_slice()).unwrap_or_default();
             let Some(row) = Row::parse(packed) else { return Ok(Cancel::Unknown) };
             let mut call = self.link.call(script);
-            call.arg(run.to_string()).arg(&packed[..HEAD]);
+            let before = &packed[..HEAD];
             let answer = if row.state == RUNNING {
-                call.arg(reason);
+                call.arg(run.to_string()).arg(before).arg(reason);
                 Cancel::Marked
             } else if row.has_ended() {
                 return Ok(Cancel::TooLate);
             } else {
                 let ended = self.cancelled(run, packed, reason, at);
-                call.arg(row.head_cancelled(at)).arg(envelope::seal(&ended));
+                redis_wire::add_withdrawn(&mut call, run, before, &row.head_cancelled(at), &ended);
                 Cancel::Ended(Box::new(ended))
             };
             if self.link.send::<u8>(script, &call).await? == 1 {

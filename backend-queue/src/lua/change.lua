@@ -1,4 +1,12 @@
--- Writing: commands are collected and sent many values at once.
+-- Writing: commands are sent with many values at once.
+local function send(command, key, values, count)
+  if count <= CHUNK and count > 0 then return call(command, key, unpack(values, 1, count)) end
+  for from = 1, count, CHUNK do
+    call(command, key, unpack(values, from, math.min(from + CHUNK - 1, count)))
+  end
+end
+
+-- Those that come one by one are collected.
 local todo = {}
 
 local function later(command, key, value, other)
@@ -23,23 +31,18 @@ end
 
 local function flush()
   for command, of in pairs(todo) do
-    for key, values in pairs(of) do
-      for from = 1, values.n, CHUNK do
-        call(command, key, unpack(values, from, math.min(from + CHUNK - 1, values.n)))
-      end
-    end
+    for key, values in pairs(of) do send(command, key, values, values.n) end
   end
   todo = {}
 end
 
--- Keeps a run: `head` is all of it before the envelope.
-local function put(id, head, envelope)
-  local flags = byte(head, 37)
-  local is_big = #envelope > INLINE
+-- Keeps a run: `head` is all of it before the envelope, which is large or not.
+local function put(id, head, envelope, is_big)
+  local flags = byte(head, 38)
   if is_big then later('HSET', BIG, id, envelope) end
   if is_big ~= (flags >= 2) then
     if not is_big then later('HDEL', BIG, id) end
-    head = sub(head, 1, 36) .. char(flags % 2 + (is_big and 2 or 0)) .. sub(head, 38)
+    head = sub(head, 1, 37) .. char(flags % 2 + (is_big and 2 or 0)) .. sub(head, 39)
   end
   later('HSET', RUN, id, is_big and head or head .. envelope)
 end
@@ -52,9 +55,9 @@ local turns = {}
 
 -- Higher priorities first, then what is due earlier: both in one number below 2^53.
 local function make_ready(id, run)
-  local due = math.max(-2 ^ 48, math.min(2 ^ 48 - 1, (parse('>i8', run, 14))))
-  local rank = 15 - math.min(15, byte(run, 36))
-  later('ZADD', READY, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 30, 35) .. id)
+  local due = math.max(-2 ^ 48, math.min(2 ^ 48 - 1, (parse('>i8', run, 29))))
+  local rank = 15 - math.min(15, byte(run, 37))
+  later('ZADD', READY, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 22, 28) .. id)
   became_ready = true
 end
 
@@ -62,31 +65,29 @@ local function make_live(id, run)
   later('SADD', LIVE .. task_of(run), id)
 end
 
-local function hold(id, run)
-  local task = task_of(run)
-  later('ZADD', HELD .. task, parse('>I6', run, 30), sub(run, 30, 35) .. id)
+-- Lets a run wait for its turn, in the order of insertion.
+local function hold(member, task)
+  later('ZADD', HELD .. task, 0, member)
   turns[task] = true
 end
 
 -- A run that has ended is kept by when it finished, one that failed as a dead letter.
 local function archive(id, run)
-  local member = sub(run, 30, 35) .. id
+  local member = sub(run, 22, 28) .. id
   if byte(run, 1) == S_FAILED then
-    local fire = parse('>i8', run, 42)
+    local fire = parse('>i8', run, 43)
     later('ZADD', LETTERS, fire, id)
     later('ZADD', LETTERS .. ':' .. task_of(run), fire, id)
     later('ZADD', DIED, now, member)
-  elseif sub(run, 22, 29) == NEVER then
+  elseif sub(run, 14, 21) == NEVER then
     later('ZADD', ENDED, '+inf', member)
   else
-    later('ZADD', ENDED, parse('>i8', run, 22), member)
+    later('ZADD', ENDED, parse('>i8', run, 14), member)
   end
 end
 
 -- Notes when a run of a task finished, for a trigger that follows it.
-local function note_finish(task, finished)
-  if finished == NEVER then return end
-  local at = parse('>i8', finished)
+local function note_finish(task, at)
   local known = call('HMGET', TASK .. task, 'revision', 'finished')
   if known[1] and at > (tonumber(known[2]) or -math.huge) then
     call('HSET', TASK .. task, 'finished', at)
@@ -100,7 +101,7 @@ local function release()
   for task in pairs(turns) do
     if call('SCARD', LIVE .. task) == 0 then
       local first = call('ZPOPMIN', HELD .. task)[1]
-      local id = first and sub(first, 7)
+      local id = first and sub(first, 8)
       local run = id and call('HGET', RUN, id)
       if run then
         run = char(S_READY) .. sub(run, 2)

@@ -1,8 +1,8 @@
 -- Takes a step of a schedule, unless it stands elsewhere than when the step was decided; says whether it did.
 -- Arguments: the task; the six fields of where it stood and how many of its runs lived and waited, where that
 -- matters; the five fields of where it stands then; how many runs to mark and why, and of each its id and what it
--- began with; how many to end, and of each its id, what it began with, what it begins with now and its envelope;
--- then what to add, an id and a run.
+-- began with; how many to end, and of each its id, what it began with, what it begins with now, its envelope and
+-- whether that is large; then what to add.
 local task, at = ARGV[1], standing(ARGV[1])
 for i = 1, 6 do
   if (at[i] or '') ~= ARGV[1 + i] then return 0 end
@@ -24,15 +24,16 @@ end
 local count = tonumber(ARGV[next])
 next = next + 1
 for i = 1, count do
-  ends[i] = stands(ARGV[next + 4 * i - 4], ARGV[next + 4 * i - 3])
+  ends[i] = stands(ARGV[next + 5 * i - 5], ARGV[next + 5 * i - 4])
   if not ends[i] then return 0 end
 end
 for i = 1, count do
-  withdraw(ARGV[next + 4 * i - 4], ends[i], ARGV[next + 4 * i - 2], ARGV[next + 4 * i - 1])
+  local at = next + 5 * i - 5
+  withdraw(ARGV[at], ends[i], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
 end
-next = next + 4 * count
+next = next + 5 * count
 flush()
-if #ARGV > next then insert(next, (#ARGV - next + 1) / 2) end
+if #ARGV > next then insert(next, #ARGV) end
 release()
 local names = { 'decided', 'served_since', 'runs', 'finished', 'paused' }
 for i = 1, 5 do

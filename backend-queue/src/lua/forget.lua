@@ -11,7 +11,7 @@ local limit = math.min(tonumber(ARGV[5]), CHUNK)
 local function oldest(key, count)
   local members = count > 0 and call('ZRANGE', key, 0, count - 1) or {}
   local ids = {}
-  for i = 1, #members do ids[i] = sub(members[i], 7) end
+  for i = 1, #members do ids[i] = sub(members[i], 8) end
   return ids, runs_of(ids), members
 end
 
@@ -29,7 +29,7 @@ for i = 1, #old do
   if run then
     later('ZREM', SHOWN .. ':' .. task_of(run), id)
     later('HDEL', RUN, id)
-    if byte(run, 37) >= 2 then later('HDEL', BIG, id) end
+    if byte(run, 38) >= 2 then later('HDEL', BIG, id) end
   end
 end
 if #old > 0 then call('ZREMRANGEBYRANK', ENDED, 0, #old - 1) end

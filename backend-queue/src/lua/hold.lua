@@ -3,7 +3,7 @@
 local id = ARGV[1]
 if not call('ZSCORE', LETTERS, id) then return 0 end
 local run = runs_of({ id })[1]
-local member = sub(run, 30, 35) .. id
+local member = sub(run, 22, 28) .. id
 local held = call('HGET', HOLD, id)
 local died = held and string.match(held, '^%-?%d+') or call('ZSCORE', DIED, member) or '0'
 if ARGV[2] then

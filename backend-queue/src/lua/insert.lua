@@ -1,45 +1,76 @@
--- Adds `count` runs that are not there yet, each an id and a packed run from `first` on in the arguments.
-local function insert(first, count)
-  local ids, answers, seen = {}, {}, {}
-  for i = 1, count do ids[i] = ARGV[first + 2 * i - 2] end
-  local there = fields(RUN, ids)
-  local seq = call('INCRBY', SEQ, count) - count
+-- Adds runs that are not there yet; says 1 or 0 of each.
+--
+-- They stand in the arguments from `first` to `last` in groups: a task, its kind, how many, and of each run its
+-- place in the call and its id in one, its fire time, its rank among what is ready, and what comes behind its
+-- state with the place in the call first. The kind is 1 for runs that take turns, 2 for runs that have ended, of
+-- which the state comes in place of the rank, 4 for large envelopes, which come last, or a sum.
+local NEW = { [S_SCHEDULED] = '\0', [S_READY] = '\3', [S_HELD] = '\5' }
+for state, start in pairs(NEW) do NEW[state] = start .. string.rep('\0', 12) .. NEVER end
+
+local function insert(first, last)
+  local answers, answered = {}, 0
+  local batch = pack('>I5', call('INCR', SEQ))
   local earliest = math.huge
-  for i = 1, count do
-    local id = ids[i]
-    if there[i] or seen[id] then
-      answers[i] = 0
-    else
-      answers[i] = 1
-      seen[id] = true
-      local run = ARGV[first + 2 * i - 1]
-      local state, due, flags = byte(run, 1), parse('>i8', run, 14), byte(run, 37)
-      if state < 10 then
-        state = due > now and S_SCHEDULED or flags % 2 == 1 and S_HELD or S_READY
-      end
-      local head = 50 + byte(run, 50)
-      run = char(state) .. sub(run, 2, 29) .. pack('>I6', seq + i) .. sub(run, 36)
-      put(id, sub(run, 1, head), sub(run, head + 1))
-      local task, fire = task_of(run), parse('>i8', run, 42)
-      later('ZADD', SHOWN, fire, id)
-      later('ZADD', SHOWN .. ':' .. task, fire, id)
-      if state == S_READY then
-        make_ready(id, run)
-        make_live(id, run)
-      elseif state == S_HELD then
-        hold(id, run)
-      elseif state == S_SCHEDULED then
-        later('ZADD', DELAYED, due, sub(run, 30, 35) .. id)
-        earliest = math.min(earliest, due)
+  local next = first
+  while next <= last do
+    local task, kind, count = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
+    local takes_turns, has_ended, is_big = kind % 2 == 1, kind % 4 >= 2, kind >= 4
+    local stride = is_big and 5 or 4
+    next = next + 3
+    local ids = {}
+    for i = 1, count do ids[i] = sub(ARGV[next + (i - 1) * stride], 3) end
+    local there = fields(RUN, ids)
+    local values, shown, added = {}, {}, 0
+    local ready, live, made_ready = {}, {}, 0
+    for i = 1, count do
+      answered = answered + 1
+      if there[i] then
+        answers[answered] = 0
       else
-        archive(id, run)
+        answers[answered] = 1
+        local at, id = next + (i - 1) * stride, ids[i]
+        local place, rank, rest = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+        values[added + 1] = id
+        shown[added + 1] = ARGV[at + 1]
+        shown[added + 2] = id
+        if is_big then later('HSET', BIG, id, ARGV[at + 4]) end
+        if has_ended then
+          values[added + 2] = rank .. batch .. rest
+          archive(id, values[added + 2])
+        else
+          local due, state = parse('>i8', rest, 3), S_READY
+          if due > now then
+            state = S_SCHEDULED
+            later('ZADD', DELAYED, due, batch .. place)
+            earliest = math.min(earliest, due)
+          elseif takes_turns then
+            state = S_HELD
+            hold(batch .. place, task)
+          else
+            ready[made_ready * 2 + 1] = rank
+            ready[made_ready * 2 + 2] = batch .. place
+            made_ready = made_ready + 1
+            live[made_ready] = id
+          end
+          values[added + 2] = NEW[state] .. batch .. rest
+        end
+        added = added + 2
       end
+    end
+    next = next + count * stride
+    send('HSET', RUN, values, added)
+    send('ZADD', SHOWN, shown, added)
+    send('ZADD', SHOWN .. ':' .. task, shown, added)
+    if made_ready > 0 then
+      send('ZADD', READY, ready, made_ready * 2)
+      send('SADD', LIVE .. task, live, made_ready)
+      became_ready = true
     end
   end
   -- Whoever sleeps until the next run is due must hear of an earlier one.
   if earliest < math.huge then
-    local next = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-    if not next[2] or tonumber(next[2]) > earliest then call('PUBLISH', WAKE, '') end
+    local first_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+    if not first_due or tonumber(first_due) > earliest then call('PUBLISH', WAKE, '') end
   end
   return answers
 end

@@ -2,8 +2,8 @@
 local function take_letter(id, run)
   if not run or call('ZREM', LETTERS, id) == 0 then return false end
   later('ZREM', LETTERS .. ':' .. task_of(run), id)
-  later('ZREM', DIED, sub(run, 30, 35) .. id)
+  later('ZREM', DIED, sub(run, 22, 28) .. id)
   later('HDEL', HOLD, id)
-  later('ZADD', ENDED, parse('>i8', run, 22), sub(run, 30, 35) .. id)
+  later('ZADD', ENDED, parse('>i8', run, 14), sub(run, 22, 28) .. id)
   return true
 end

@@ -1,8 +1,8 @@
--- Arguments: for each run its id and itself, packed.
+-- Adds runs; they are the arguments.
 call('ZCARD', DELAYED)
 call('ZCARD', SHOWN)
 call('HLEN', RUN)
-local answers = insert(1, #ARGV / 2)
+local answers = insert(1, #ARGV)
 release()
 wake()
 return answers

@@ -9,9 +9,9 @@ local function mark(id, reason)
   later('HSET', CANCEL, id, reason)
 end
 
--- Ends a run that waits; `head` is what it begins with now.
-local function withdraw(id, run, head, envelope)
-  local task, member = task_of(run), sub(run, 30, 35) .. id
+-- Ends a run that waits; `head` is what it begins with now, and its envelope may be large.
+local function withdraw(id, run, head, envelope, is_big)
+  local task, member = task_of(run), sub(run, 22, 28) .. id
   local state = byte(run, 1)
   if state == S_HELD then
     later('ZREM', HELD .. task, member)
@@ -19,9 +19,9 @@ local function withdraw(id, run, head, envelope)
     later('ZREM', state == S_READY and READY or DELAYED, member)
     later('SREM', LIVE .. task, id)
   end
-  run = head .. sub(run, 30, 50 + #task)
-  put(id, run, envelope)
+  run = head .. sub(run, 22, 51 + #task)
+  put(id, run, envelope, is_big == '1')
   archive(id, run)
   turns[task] = true
-  note_finish(task, sub(run, 22, 29))
+  note_finish(task, parse('>i8', run, 14))
 end

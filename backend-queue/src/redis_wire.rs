@@ -1,0 +1,158 @@
+//! What scripts are told of runs: in groups that have the task and the kind in common, so that a script does for a
+//! group at once what it would do for each.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::Cmd;
+use scheduler_core::{Run, RunId, RunState, Timestamp};
+
+use crate::envelope;
+use crate::redis_row::{RETRYING, SNOOZED, head, lease_member, stored, tail};
+use crate::redis_store::millis;
+use crate::store::{Ack, Next, Pushed};
+
+/// A longer envelope lies in a hash of its own.
+const INLINE: usize = 4_096;
+
+/// What the kind of a group is the sum of.
+const TAKES_TURNS: u8 = 1;
+const HAS_ENDED: u8 = 2;
+const IS_FOLLOWED: u8 = 1;
+const STAYS: u8 = 2;
+const IS_BIG: u8 = 4;
+
+/// What the members of a group have in common: the task and the kind.
+type Common<'a> = (&'a str, u8);
+
+/// Members of groups, each with its place in the call.
+struct Groups<'a, T> {
+    indexes: HashMap<Common<'a>, usize>,
+    groups: Vec<(Common<'a>, Vec<(usize, T)>)>,
+}
+
+impl<'a, T> Groups<'a, T> {
+    fn new() -> Self {
+        Self { indexes: HashMap::new(), groups: Vec::new() }
+    }
+
+    fn add(&mut self, task: &'a str, kind: u8, place: usize, member: T) {
+        let group = *self.indexes.entry((task, kind)).or_insert_with(|| {
+            self.groups.push(((task, kind), Vec::new()));
+            self.groups.len() - 1
+        });
+        self.groups[group].1.push((place, member));
+    }
+
+    /// Writes the groups; answers the places in the order in which they were written.
+    fn write(self, call: &mut Cmd, mut write: impl FnMut(&mut Cmd, T)) -> Vec<usize> {
+        let mut places = Vec::new();
+        for ((task, kind), members) in self.groups {
+            call.arg(task).arg(kind).arg(members.len());
+            for (place, member) in members {
+                places.push(place);
+                write(call, member);
+            }
+        }
+        places
+    }
+}
+
+/// Adds runs to the arguments; answers their places in the order of the answers.
+pub(crate) fn add_runs(call: &mut Cmd, runs: &[&Pushed]) -> Vec<usize> {
+    let mut groups = Groups::new();
+    for (place, pushed) in runs.iter().enumerate() {
+        let envelope = envelope::seal(&pushed.run);
+        let mut kind = if pushed.alone { TAKES_TURNS } else { 0 };
+        kind |= if pushed.run.state.is_end() { HAS_ENDED } else { 0 };
+        kind |= if envelope.len() > INLINE { IS_BIG } else { 0 };
+        groups.add(pushed.run.task.as_str(), kind, place, (place, *pushed, envelope));
+    }
+    groups.write(call, |call, (place, pushed, envelope)| {
+        let run = &pushed.run;
+        let is_big = envelope.len() > INLINE;
+        // A call adds at most a thousand.
+        let place = u16::try_from(place).unwrap_or(u16::MAX);
+        let mut member = place.to_be_bytes().to_vec();
+        member.extend(run.id.to_string().bytes());
+        call.arg(member).arg(run.fire_time.as_millis());
+        match run.state.is_end() {
+            true => call.arg(head(stored(run.state), 0, 0, run.finished_at)),
+            false => call.arg(rank(pushed.priority, pushed.due)),
+        };
+        let mut rest = tail(pushed, place, is_big);
+        if is_big {
+            call.arg(rest).arg(envelope);
+        } else {
+            rest.extend(envelope.bytes());
+            call.arg(rest);
+        }
+    })
+}
+
+/// The order among what is ready: higher priorities first, then what is due earlier. Redis keeps it as a double,
+/// so it stays below 2^53.
+fn rank(priority: u8, due: Timestamp) -> i64 {
+    const LATEST: i64 = 1 << 48;
+    let rank = 15 - i64::from(priority.min(15));
+    (rank << 49) + due.as_millis().clamp(-LATEST, LATEST - 1) + LATEST
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End<'a> {
+    run: &'a Run,
+    fence: u64,
+    state: u8,
+    wait: Option<Duration>,
+    is_followed: bool,
+    /// Whether the envelope stays as it is, because it could not be read.
+    stays: bool,
+}
+
+impl<'a> End<'a> {
+    /// As it was acknowledged.
+    pub(crate) fn of(ack: &'a Ack) -> Self {
+        let (state, wait) = match ack.next {
+            Next::End => (stored(ack.run.state), None),
+            Next::Again(wait) if ack.run.state == RunState::Retrying => (RETRYING, Some(wait)),
+            Next::Again(wait) => (SNOOZED, Some(wait)),
+        };
+        Self { run: &ack.run, fence: ack.fence, state, wait, is_followed: ack.is_followed, stays: false }
+    }
+
+    /// Without an acknowledgement. A trigger that follows the finish goes on from there: nobody else tells it.
+    pub(crate) fn without_word(run: &'a Run, fence: u64, is_readable: bool) -> Self {
+        let (state, is_followed) = (stored(run.state), run.state.is_end());
+        Self { run, fence, state, wait: None, is_followed, stays: !is_readable }
+    }
+}
+
+/// Adds ends to the arguments; answers their places in the order in which a script counts them.
+pub(crate) fn add_ends(call: &mut Cmd, ends: &[End<'_>]) -> Vec<usize> {
+    let mut groups = Groups::new();
+    for (place, end) in ends.iter().enumerate() {
+        let envelope = if end.stays { String::new() } else { envelope::seal(end.run) };
+        let mut kind = if end.is_followed { IS_FOLLOWED } else { 0 };
+        kind |= if end.stays { STAYS } else { 0 };
+        kind |= if envelope.len() > INLINE { IS_BIG } else { 0 };
+        groups.add(end.run.task.as_str(), kind, place, (end, envelope));
+    }
+    groups.write(call, |call, (end, envelope)| {
+        let End { run, fence, state, wait, .. } = *end;
+        call.arg(lease_member(fence, run.id)).arg(head(state, run.attempt, fence, run.finished_at));
+        match (wait, run.finished_at) {
+            (Some(wait), _) => call.arg(millis(wait)),
+            (None, Some(at)) => call.arg(at.as_millis()),
+            (None, None) => call.arg(""),
+        };
+        call.arg(envelope);
+    })
+}
+
+/// Adds how a run ended that waited, to the arguments of a script.
+pub(crate) fn add_withdrawn(call: &mut Cmd, id: RunId, before: &[u8], after: &[u8], run: &Run) {
+    let envelope = envelope::seal(run);
+    let is_big = u8::from(envelope.len() > INLINE);
+    call.arg(id.to_string()).arg(before).arg(after).arg(envelope).arg(is_big);
+}
