@@ -16,6 +16,10 @@
     expect(dead_code, reason = "without a store there is nothing to drive")
 )]
 
+mod ahead;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod ahead_test;
 mod apalis;
 mod backend;
 mod config;
