@@ -3,30 +3,92 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::{CancelReason, Event, Run, RunContext, RunIdentity, RunState, Tier, Verdict, verdict};
+use scheduler_core::{
+    CancelReason, Event, Result, Run, RunContext, RunId, RunIdentity, RunState, Tier, Verdict, verdict,
+};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use crate::ahead::prevented;
 use crate::drain::Drain;
 use crate::driver::{Driver, SAFETY_POLL};
 use crate::flight::Flight;
-use crate::store::{Ack, Claim, Delivery, Next};
+use crate::store::{Ack, Claim, Delivery, Next, Stepped};
 use crate::timetable::is_followed;
 use crate::work::{Ended, Work};
 
+/// How many ends are written without waiting for more.
+const MANY: usize = 64;
+/// How long ends wait at most for others to be written with.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// What a step was given to write, and what became of it.
+pub(crate) type Answer = (Vec<Ack>, Result<Stepped>);
+
+/// A step beside the loop, so that jobs end and begin while the store is at work.
+#[derive(Debug)]
+pub(crate) struct Stepping(JoinHandle<Answer>);
+
+impl Stepping {
+    /// Resolves when it was taken. May be asked again when nobody waited to the end.
+    pub(crate) async fn done(&mut self) -> Answer {
+        match (&mut self.0).await {
+            Ok(answer) => answer,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // It ends early only with the runtime, which is ours.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
 impl Driver {
-    /// Writes the ends and takes what is due; answers how long nothing more is to be done.
-    pub(crate) async fn step(&mut self, may_claim: bool) -> Duration {
-        let free = self.config.concurrency.get().saturating_sub(self.flights.len());
-        let limit = if may_claim { u32::try_from(free).unwrap_or(u32::MAX) } else { 0 };
+    /// Begins to write the ends and to take what is due, beside the loop; `None` when there is nothing to do.
+    pub(crate) fn step(&mut self, may_claim: bool) -> Option<Stepping> {
+        let places = self.free() + self.ahead.room(Instant::now());
+        let limit = if may_claim { u32::try_from(places).unwrap_or(u32::MAX) } else { 0 };
         if limit == 0 && self.acks.is_empty() {
-            return SAFETY_POLL;
+            return None;
         }
         let claim = Claim { limit, lease: self.config.lease };
-        let stepped = match self.store.step(&self.acks, &claim).await {
+        let (store, acks) = (Arc::clone(&self.store), std::mem::take(&mut self.acks));
+        Some(Stepping(tokio::spawn(async move {
+            let stepped = store.step(&acks, &claim).await;
+            (acks, stepped)
+        })))
+    }
+
+    /// Waits for the step under way and for one more, so that what had ended is written if the store answers.
+    pub(crate) async fn settle(&mut self, may_claim: bool) {
+        if let Some(mut under_way) = self.stepping.take() {
+            let answer = under_way.done().await;
+            self.stepped(answer, may_claim);
+        }
+        if let Some(mut last) = self.step(may_claim) {
+            let answer = last.done().await;
+            self.stepped(answer, may_claim);
+        }
+    }
+
+    /// How many more may run.
+    fn free(&self) -> usize {
+        self.config.concurrency.get().saturating_sub(self.flights.len())
+    }
+
+    /// Goes on with what a step answered; answers how long nothing more is to be done.
+    pub(crate) fn stepped(&mut self, (mut acks, stepped): Answer, may_begin: bool) -> Duration {
+        let told = std::mem::take(&mut self.told);
+        let stepped = match stepped {
             Ok(stepped) => stepped,
-            Err(error) => return self.in_trouble(&error),
+            Err(error) => {
+                acks.append(&mut self.acks);
+                self.acks = acks;
+                return self.in_trouble(&error);
+            }
         };
         self.recovered();
-        for (index, ack) in std::mem::take(&mut self.acks).into_iter().enumerate() {
+        for (index, ack) in acks.into_iter().enumerate() {
             if stepped.refused.contains(&index) {
                 let (task, run_id, fence) = (&ack.run.task, ack.run.id, ack.fence);
                 tracing::warn!(%task, %run_id, fence, "its end came too late: the lease was lost");
@@ -40,13 +102,51 @@ impl Driver {
         for run in &stepped.undecodable {
             self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
         }
+        let now = Instant::now();
         for delivery in stepped.claimed {
-            self.begin(delivery);
+            match told.iter().find(|(id, _)| *id == delivery.run.id) {
+                Some((_, reason)) => self.acks.push(prevented(delivery, *reason, self.ctx.clock.now())),
+                None if may_begin => self.ahead.push(now, delivery),
+                None => self.acks.push(given_back(delivery.run, delivery.fence)),
+            }
         }
-        if !self.acks.is_empty() || stepped.has_more && self.flights.len() < self.config.concurrency.get() {
+        self.begin_all();
+        if !self.acks.is_empty() || stepped.has_more && self.free() > 0 {
             return Duration::ZERO;
         }
         stepped.next_due.map_or(SAFETY_POLL, |due| due.min(SAFETY_POLL))
+    }
+
+    /// Begins what was taken, as far as there are places.
+    pub(crate) fn begin_all(&mut self) {
+        while self.free() > 0
+            && let Some(delivery) = self.ahead.pop()
+        {
+            self.begin(delivery);
+        }
+    }
+
+    /// How long an end may wait for others, so that they are written together: not at all when a place is free for
+    /// what the step will take.
+    pub(crate) fn gather(&mut self) -> Duration {
+        let has_enough = self.ahead.is_plenty(Instant::now()) && self.acks.len() < MANY;
+        if has_enough { GATHER } else { Duration::ZERO }
+    }
+
+    /// Gives back what was taken and has not begun.
+    pub(crate) fn give_ahead_back(&mut self) {
+        self.acks.extend(self.ahead.take_all().map(|delivery| given_back(delivery.run, delivery.fence)));
+    }
+
+    /// Tells a run that it is cancelled, wherever it is; one that a step may be taking just now hears it then.
+    pub(crate) fn tell_cancelled(&mut self, run: RunId, reason: CancelReason) {
+        if let Some(flight) = self.flights.get(run) {
+            flight.ctx.cancel(reason);
+        } else if let Some(delivery) = self.ahead.take(run) {
+            self.acks.push(prevented(delivery, reason, self.ctx.clock.now()));
+        } else if self.stepping.is_some() {
+            self.told.push((run, reason));
+        }
     }
 
     fn tell(&self, ack: &Ack) {
@@ -107,6 +207,7 @@ impl Driver {
             }
         }
         self.acks.push(ack);
+        self.ahead.note_end(Instant::now());
     }
 
     fn concluded(&self, flight: Flight, ended: Ended) -> Ack {

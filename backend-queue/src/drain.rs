@@ -42,7 +42,7 @@ impl Driver {
         // A store that does not answer now hears of the rest when the leases expire.
         let _ = self.store.serve(&self.timetable.names(), Duration::ZERO).await;
         self.timetable.clear();
-        self.step(false).await;
+        self.settle(false).await;
         drain.report.given_back =
             self.store.waiting().await.unwrap_or(0).saturating_sub(drain.report.abandoned.len());
         let _ = drain.reply.send(drain.report);

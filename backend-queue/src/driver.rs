@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::{BackendContext, Error, Event, Name};
+use scheduler_core::{BackendContext, CancelReason, Error, Event, Name, RunId};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::QueueConfig;
+use crate::ahead::Ahead;
+use crate::deliveries::{Answer, Stepping};
 use crate::drain::Drain;
 use crate::flight::Flights;
 use crate::requests::Command;
@@ -25,6 +27,8 @@ pub(crate) const SAFETY_POLL: Duration = Duration::from_millis(250);
 /// The first and the longest wait after a store did not answer.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// As good as never: whoever wants a step while one is under way says so.
+const UNTIL_ASKED: Duration = Duration::from_secs(86_400);
 /// How many old runs are forgotten in one go.
 const FORGOTTEN: u32 = 1_000;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -40,6 +44,12 @@ pub(crate) struct Driver {
     pub(crate) timetable: Timetable,
     /// Ends that are to be written.
     pub(crate) acks: Vec<Ack>,
+    /// What was taken and has not begun.
+    pub(crate) ahead: Ahead,
+    /// The step under way. There is one at most, so that each takes along what came up during the one before.
+    pub(crate) stepping: Option<Stepping>,
+    /// Runs that were cancelled during it, while it may be taking them.
+    pub(crate) told: Vec<(RunId, CancelReason)>,
     pub(crate) backoff: Duration,
     /// What the store said when it last did not do as it was told.
     pub(crate) trouble: Option<String>,
@@ -68,6 +78,29 @@ impl Drop for Changes {
     }
 }
 
+/// When what is to be done again.
+struct Times {
+    step: Instant,
+    renew: Instant,
+    reap: Instant,
+    forget: Instant,
+}
+
+impl Times {
+    fn new(lease: Duration) -> Self {
+        let now = Instant::now();
+        Self { step: now, renew: now + lease / 3, reap: now, forget: now }
+    }
+}
+
+/// What the step under way answers; never while there is none.
+async fn taken(stepping: &mut Option<Stepping>) -> Answer {
+    match stepping {
+        Some(stepping) => stepping.done().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         name: Name,
@@ -86,6 +119,9 @@ impl Driver {
             flights: Flights::default(),
             timetable: Timetable::default(),
             acks: Vec::new(),
+            ahead: Ahead::new(Instant::now()),
+            stepping: None,
+            told: Vec::new(),
             backoff: Duration::ZERO,
             trouble: None,
         }
@@ -97,70 +133,87 @@ impl Driver {
         mut ended: UnboundedReceiver<Ended>,
     ) {
         let mut drain: Option<Drain> = None;
-        let mut step_at = Instant::now();
-        let mut renew_at = Instant::now() + self.config.lease / 3;
-        let mut reap_at = Instant::now();
-        let mut forget_at = Instant::now();
+        let mut times = Times::new(self.config.lease);
         let (tell, mut changes) = mpsc::channel(1);
         let _changes = Changes::listen(Arc::clone(&self.store), tell);
         loop {
             self.steadiness.begin_turn(Instant::now());
             if self.steadiness.take_renewal() {
-                renew_at = Instant::now();
+                times.renew = Instant::now();
             }
-            let mut is_reaping = false;
-            let drain_at = drain.as_ref().map(|drain| drain.deadline);
+            let wake_at = self.wake_at(&times, drain.as_ref());
             tokio::select! {
                 biased;
-                () = sleep_until(renew_at) => {
-                    renew_at = self.renew().await;
+                answer = taken(&mut self.stepping) => {
+                    self.stepping = None;
+                    let again = Instant::now() + self.stepped(answer, drain.is_none());
+                    times.step = if self.trouble.is_some() { again } else { times.step.min(again) };
                 }
                 command = commands.recv() => {
                     let Some(first) = command else { return };
                     self.commands(first, &mut commands, &mut drain).await;
-                    step_at = Instant::now();
+                    times.step = Instant::now();
                 }
                 Some(end) = ended.recv() => {
                     self.ended(end, drain.as_mut());
                     while let Ok(end) = ended.try_recv() {
                         self.ended(end, drain.as_mut());
                     }
-                    step_at = Instant::now();
+                    self.begin_all();
+                    times.step = times.step.min(Instant::now() + self.gather());
                 }
-                () = sleep_until(step_at) => {}
-                Some(()) = changes.recv() => step_at = Instant::now(),
-                () = sleep(self.look_in().unwrap_or(SAFETY_POLL)), if drain.is_none() => {}
-                () = sleep_until(reap_at) => {
-                    reap_at = Instant::now() + (self.config.lease / 4).min(Duration::from_secs(5));
-                    // Behind a renewal and a step of this turn: what meets a store that has just begun to hang
-                    // harms nobody then.
-                    renew_at = self.renew().await;
-                    step_at = Instant::now();
-                    is_reaping = true;
-                }
-                () = sleep_until(forget_at) => {
-                    let more = self.forget().await;
-                    forget_at = Instant::now() + if more { Duration::ZERO } else { FORGET_EVERY };
-                }
-                () = sleep_until(drain_at.unwrap_or(renew_at)), if drain_at.is_some() => {}
+                Some(()) = changes.recv() => times.step = Instant::now(),
+                () = sleep_until(wake_at) => {}
             }
-            if drain.is_none() && self.look_in() == Some(Duration::ZERO) {
-                self.look_at_due().await;
-                step_at = Instant::now();
-            }
-            if step_at <= Instant::now() {
-                step_at = Instant::now() + self.step(drain.is_none()).await;
-            }
-            if is_reaping && self.steadiness.may_reap(Instant::now()) {
-                self.reap().await;
-                step_at = Instant::now();
-            }
+            self.do_what_is_due(&mut times, drain.is_none()).await;
             if let Some(under_way) = drain.take() {
                 match self.drain(under_way).await {
                     Some(still) => drain = Some(still),
                     None => return,
                 }
             }
+        }
+    }
+
+    /// When there is something to do at the latest.
+    fn wake_at(&self, times: &Times, drain: Option<&Drain>) -> Instant {
+        let step = self.stepping.is_none().then_some(times.step);
+        let look = drain.is_none().then(|| Instant::now() + self.look_in().unwrap_or(SAFETY_POLL));
+        let others = [step, look, self.ahead.until(), drain.map(|drain| drain.deadline)];
+        others.into_iter().flatten().fold(times.renew.min(times.reap).min(times.forget), Instant::min)
+    }
+
+    async fn do_what_is_due(&mut self, times: &mut Times, may_claim: bool) {
+        if times.renew <= Instant::now() {
+            times.renew = self.renew().await;
+        }
+        if self.ahead.until().is_some_and(|until| until <= Instant::now()) {
+            self.give_ahead_back();
+            times.step = Instant::now();
+        }
+        if times.forget <= Instant::now() {
+            let more = self.forget().await;
+            times.forget = Instant::now() + if more { Duration::ZERO } else { FORGET_EVERY };
+        }
+        if may_claim && self.look_in() == Some(Duration::ZERO) {
+            self.look_at_due().await;
+            times.step = Instant::now();
+        }
+        if times.reap <= Instant::now() {
+            times.reap = Instant::now() + (self.config.lease / 4).min(Duration::from_secs(5));
+            // Behind a renewal and a step of this turn: what meets a store that has just begun to hang harms
+            // nobody then, and no lease of ours is taken away whose end is not written yet.
+            times.renew = self.renew().await;
+            self.settle(may_claim).await;
+            if self.steadiness.may_reap(Instant::now()) {
+                self.reap().await;
+            }
+            times.step = Instant::now();
+        }
+        if self.stepping.is_none() && times.step <= Instant::now() {
+            self.stepping = self.step(may_claim);
+            let again = if self.stepping.is_some() { UNTIL_ASKED } else { SAFETY_POLL };
+            times.step = Instant::now() + again;
         }
     }
 

@@ -27,7 +27,7 @@ impl Driver {
             self.in_trouble(&error);
             return false;
         }
-        let held: Vec<Held> = self.flights.iter().map(Flight::held).collect();
+        let held: Vec<Held> = self.flights.iter().map(Flight::held).chain(self.ahead.held()).collect();
         if held.is_empty() {
             return true;
         }
@@ -37,10 +37,13 @@ impl Driver {
                 for (id, reason) in renewed.cancelled {
                     let is_replaced = reason == CancelReason::Replaced.as_str();
                     let reason = if is_replaced { CancelReason::Replaced } else { CancelReason::Requested };
-                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(reason));
+                    self.tell_cancelled(id, reason);
                 }
                 for id in renewed.lost {
-                    let Some(flight) = self.flights.remove(id) else { continue };
+                    let Some(flight) = self.flights.remove(id) else {
+                        self.ahead.take(id);
+                        continue;
+                    };
                     tracing::warn!(task = %flight.run.task, run_id = %id, "its lease was lost");
                     flight.ctx.cancel(CancelReason::LeaseLost);
                 }

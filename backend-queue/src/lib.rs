@@ -17,6 +17,10 @@
 )]
 
 mod abilities;
+mod ahead;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod ahead_test;
 mod apalis;
 mod backend;
 mod config;

@@ -68,6 +68,7 @@ impl Driver {
                     let over = drain.take();
                     let report = over.as_ref().map(|over| over.report.clone()).unwrap_or_default();
                     let deadline = Instant::now() + grace.unwrap_or_default();
+                    self.give_ahead_back();
                     *drain = Some(Drain { reply, report, deadline, is_over: grace.is_none() });
                     if grace.is_none() {
                         self.give_up(drain.as_mut());
@@ -106,9 +107,7 @@ impl Driver {
     }
 
     async fn cancel(&mut self, id: RunId) -> Result<Cancelled> {
-        if let Some(flight) = self.flights.get(id) {
-            flight.ctx.cancel(CancelReason::Requested);
-        }
+        self.tell_cancelled(id, CancelReason::Requested);
         let answer = self.store.cancel(id, CancelReason::Requested.as_str()).await?;
         if let Cancel::Ended(run) = &answer {
             self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });

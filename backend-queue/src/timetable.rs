@@ -205,7 +205,7 @@ impl Driver {
                     self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
                 }
                 for id in marked {
-                    self.flights.get(id).inspect(|flight| flight.ctx.cancel(CancelReason::Replaced));
+                    self.tell_cancelled(id, CancelReason::Replaced);
                 }
                 Ok(planned.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
             }
