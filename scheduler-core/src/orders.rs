@@ -79,7 +79,10 @@ impl Inner {
                     let message = format!("backend `{}` runs no job without a task", placement.backend);
                     return Err(Error::unsupported("backend/no_adhoc", message));
                 }
-                let run = self.requested(task.name, request);
+                let mut run = self.requested(task.name, request);
+                if let Some(key) = &request.key {
+                    run.run_id = RunId::keyed_job(&self.namespace, &adhoc.job, key);
+                }
                 (placement.backend, RunRequest { adhoc: Some(adhoc.clone()), ..run })
             }
         };
@@ -99,7 +102,7 @@ impl Inner {
         Err(Error::unexpected("backend/no_answer", message))
     }
 
-    /// The run of a task, or of the job of that name, that a request asks for.
+    /// The run of a task that a request asks for.
     pub(crate) fn requested(&self, task: Name, request: &TriggerRequest) -> RunRequest {
         let now = self.clock.now();
         let run_id = match &request.key {

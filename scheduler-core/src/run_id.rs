@@ -32,6 +32,12 @@ impl RunId {
         Self::hashed(namespace, task, format!("key/{key}").as_bytes())
     }
 
+    /// The id of a run of a job without a task that was asked for with a key. A task of that name and key is
+    /// another run.
+    pub fn keyed_job(namespace: &Name, job: &Name, key: &str) -> Self {
+        Self::hashed(namespace, job, format!("job/{key}").as_bytes())
+    }
+
     fn hashed(namespace: &Name, task: &Name, rest: &[u8]) -> Self {
         let mut hash = Sha256::new();
         for name in [namespace, task] {
@@ -144,6 +150,20 @@ mod tests {
             RunId::scheduled(&name("a"), &name("bc"), fire),
             RunId::scheduled(&name("ab"), &name("c"), fire)
         );
+    }
+
+    #[test]
+    fn a_key_means_another_run_for_each_task_and_for_a_job_of_that_name() {
+        let (default, backup) = (name("default"), name("backup"));
+        let keyed = RunId::keyed(&default, &backup, "a");
+        assert_eq!(keyed, RunId::keyed(&default, &backup, "a"));
+        let others = [
+            RunId::keyed(&name("other"), &backup, "a"),
+            RunId::keyed(&default, &name("exec"), "a"),
+            RunId::keyed(&default, &backup, "b"),
+            RunId::keyed_job(&default, &backup, "a"),
+        ];
+        assert!(others.iter().all(|other| *other != keyed));
     }
 
     #[test]

@@ -146,3 +146,29 @@ fn a_file_that_is_no_queue_is_refused_and_left_as_it_is() {
     let kept = std::fs::read_to_string(bench.path("data/queue.db")).unwrap();
     assert!(kept.starts_with("this is no database"));
 }
+
+#[test]
+fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
+    let bench = Bench::new("");
+    let at = scheduler_cli::scheduler_core::Timestamp::from(std::time::SystemTime::now())
+        + std::time::Duration::from_millis(1_500);
+    bench.write(
+        "scheduler.toml",
+        &format!(
+            "[tasks.once]\njob = \"exec\"\ntimeout = \"60s\"\ntrigger = {{ at = \"{at}\" }}\n\
+             characteristics.durability = \"persistent\"\n\
+             args = {{ program = \"echo x >> attempts\", shell = true }}\n"
+        ),
+    );
+
+    bench.run(&["run", "--for", "500ms"]);
+    while std::time::SystemTime::now()
+        < std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.as_millis().unsigned_abs() + 100)
+    {
+        std::thread::yield_now();
+    }
+    bench.run(&["run", "--for", "2s"]);
+    bench.run(&["run", "--for", "1s"]);
+
+    assert_eq!(lines_of(&bench.path("attempts")), 1);
+}
