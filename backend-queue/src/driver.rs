@@ -218,7 +218,7 @@ impl Driver {
     }
 
     /// How long until the next task is to be looked at.
-    fn look_in(&self) -> Option<Duration> {
+    pub(crate) fn look_in(&self) -> Option<Duration> {
         Some(self.timetable.next_look()?.since(self.ctx.clock.now()))
     }
 
@@ -244,6 +244,7 @@ impl Driver {
         if self.trouble.take().is_some() {
             self.ctx.events.emit(&Event::BackendUp { backend: &self.name });
         }
+        self.look_at_put_off();
     }
 }
 

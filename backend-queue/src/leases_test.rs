@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use scheduler_core::{
     BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, Error, JobDescriptor, JobError, Name,
     Page, Pause, Placed, Replayed, Result, Run, RunContext, RunFilter, RunId, RunState, Site, SystemClock,
-    Task, Tier, Timestamp, place,
+    Task, Tier, Timestamp, Trigger, place,
 };
 use serde_json::Value;
 use tokio::sync::mpsc::unbounded_channel;
@@ -191,6 +191,35 @@ async fn after_the_store_hung_leases_are_renewed_before_any_is_taken_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_store_refused_leases_are_renewed_before_any_is_taken_away() {
     after_a_silence(Mood::Refuses).await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_was_put_off_is_looked_at_once_the_store_answers() {
+    let (name, ctx) = context(|_| async { Ok(Value::Null) });
+    let placed = ctx.tasks.find(&name).unwrap();
+    let mut task = placed.task.clone();
+    task.trigger = Some(Trigger::every(Duration::from_secs(3_600)).unwrap());
+    let placed = Placed { task, job: Arc::clone(&placed.job), placement: placed.placement.clone() };
+    let store = Arc::new(Moody {
+        mood: watch::Sender::new(Mood::Answers),
+        answered: Mutex::default(),
+        waiting: Mutex::default(),
+    });
+    let (work, _taken) = unbounded_channel();
+    let shared = Arc::clone(&store) as Arc<dyn Store>;
+    let mut driver = Driver::new(name, QueueConfig::default(), ctx, shared, work);
+    driver.upsert(Arc::new(placed)).await.unwrap();
+
+    store.mood.send_replace(Mood::Refuses);
+    for _ in 0..20 {
+        driver.in_trouble(&Error::unavailable("queue/unavailable", "not now"));
+    }
+    driver.look_at_due().await;
+    let put_off = driver.look_in();
+    driver.recovered();
+
+    assert!(put_off.is_some_and(|wait| wait > Duration::from_secs(1)), "{put_off:?}");
+    assert_eq!(driver.look_in(), Some(Duration::ZERO));
 }
 
 #[cfg(feature = "sqlite")]

@@ -1,6 +1,6 @@
 //! The tasks that this daemon fires: when each is looked at next, and what is decided then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const ONE_LOSS: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Timetable {
     tasks: HashMap<Name, Scheduled>,
+    /// Those that are looked at later because the store did not answer.
+    put_off: HashSet<Name>,
     /// When it was last found that the store has lost its schedules.
     lost: Option<Timestamp>,
 }
@@ -142,6 +144,13 @@ impl Driver {
         }
     }
 
+    /// The store answers again: what was put off is looked at now, however long its wait was to be.
+    pub(crate) fn look_at_put_off(&mut self) {
+        for name in std::mem::take(&mut self.timetable.put_off) {
+            self.look_soon(&name);
+        }
+    }
+
     async fn look(&mut self, name: &Name) {
         for _ in 0..MOST_STEPS {
             match self.take_step(name).await {
@@ -159,6 +168,7 @@ impl Driver {
                     if let Some(task) = self.timetable.tasks.get_mut(name) {
                         task.look_at = task.look_at.map(|_| again);
                     }
+                    self.timetable.put_off.insert(name.clone());
                     return;
                 }
             }
