@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// The version of envelopes that are written.
 const VERSION: u32 = 1;
 
+/// How many levels of arrays and objects a value may have: whoever reads an envelope stops at 128.
+pub(crate) const DEEPEST: usize = 100;
+
 /// What an index needs not know of a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Envelope {
@@ -52,13 +55,28 @@ pub(crate) fn seal(run: &Run) -> String {
         origin: Some(run.origin),
         started: run.started_at.map(Timestamp::as_millis),
         reason: run.reason.clone(),
-        output: run.output.clone(),
+        output: readable(&run.output),
         failures: run.failures.clone(),
         params: run.params.clone(),
         adhoc: run.adhoc.clone(),
         replay_of: run.replay_of,
     };
     serde_json::to_string(&envelope).expect("an envelope has text keys only")
+}
+
+/// The value, or its text where it is nested too deep to be read again.
+fn readable(value: &Value) -> Value {
+    if is_deeper(value, DEEPEST) { Value::String(value.to_string()) } else { value.clone() }
+}
+
+/// Whether a value has more levels of arrays and objects than that.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(values) => values.iter().any(|value| is_deeper(value, below)),
+        Value::Object(values) => values.values().any(|value| is_deeper(value, below)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// The run that an index and an envelope make.
@@ -137,6 +155,21 @@ mod tests {
         run.replay_of = Some(RunId::manual(Timestamp::from_millis(7)));
         let again = open(Indexed { id: run.id, ..indexed() }, &seal(&run), &backend).unwrap();
         assert_eq!(again, run);
+    }
+
+    #[test]
+    fn an_output_that_is_nested_too_deep_is_kept_as_its_text() {
+        let backend = Name::new("queue").unwrap();
+        let nested = |levels| (0..levels).fold(Value::Null, |value, _| Value::Array(vec![value]));
+        let mut run = open(indexed(), r#"{"v":1}"#, &backend).unwrap();
+
+        for levels in [DEEPEST, DEEPEST + 1, 500] {
+            run.output = nested(levels);
+            let again = open(Indexed { id: run.id, ..indexed() }, &seal(&run), &backend).unwrap();
+            let expected =
+                if levels > DEEPEST { Value::String(run.output.to_string()) } else { nested(levels) };
+            assert_eq!(again.output, expected, "{levels}");
+        }
     }
 
     #[test]

@@ -82,6 +82,9 @@ mod requests;
 mod retry_test;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_backend_test;
 #[cfg(feature = "sqlite")]
 mod sqlite_change;
 #[cfg(test)]
@@ -111,6 +114,9 @@ mod sqlite_push;
 mod sqlite_row;
 #[cfg(feature = "sqlite")]
 mod sqlite_schedule;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_schedule_test;
 #[cfg(feature = "sqlite")]
 mod sqlite_schema;
 #[cfg(test)]

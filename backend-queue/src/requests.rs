@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::drain::Drain;
 use crate::driver::{Driver, describe};
+use crate::envelope::{self, DEEPEST};
 use crate::store::{Cancel, Pushed, Store};
 
 /// The largest parameters and args that a run may carry, in bytes of JSON.
@@ -177,6 +178,12 @@ pub(crate) fn refusal(request: &RunRequest) -> Option<Error> {
     let params = serde_json::to_string(&request.params).map_or(0, |text| text.len());
     let adhoc = serde_json::to_string(&request.adhoc).map_or(0, |text| text.len());
     let size = params + if request.adhoc.is_some() { adhoc } else { 0 };
+    let args = request.adhoc.iter().map(|adhoc| &adhoc.args);
+    if request.params.values().chain(args).any(|value| envelope::is_deeper(value, DEEPEST)) {
+        let message =
+            format!("the parameters of a run of `{}` are nested more than {DEEPEST} deep", request.task);
+        return Some(Error::invalid("queue/params_too_deep", message));
+    }
     (size > LARGEST_PARAMS).then(|| {
         let message = format!(
             "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \

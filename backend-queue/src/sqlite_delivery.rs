@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use scheduler_core::{Name, RunId, RunState, Timestamp};
-use sqlx::Row;
+use sqlx::Row as _;
 
 use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
-use crate::sqlite_push::{BATCH, json};
+use crate::sqlite_push::{batches, ids, json};
 use crate::sqlite_row::{HELD, RETRYING, SNOOZED, columns, integer, lossy, read, stored, text};
 use crate::store::{Ack, Claim, Delivery, Held, Next, Renewed, Stepped};
 
@@ -57,10 +57,12 @@ impl Change<'_> {
         acks: &[Ack],
         refused: &mut Vec<usize>,
     ) -> sqlx::Result<BTreeSet<Name>> {
+        let at = now();
+        let rows: Vec<_> = acks.iter().map(|ack| row(ack, at)).collect();
         let mut accepted = Vec::with_capacity(acks.len());
-        for batch in distinct(acks) {
-            let taken = self.acknowledge(batch).await?;
-            accepted.extend(batch.iter().map(|ack| taken.contains(&ack.run.id.to_string())));
+        for batch in batches(&rows, |row| (row.0, row.6.len())) {
+            let taken = self.acknowledge(batch, at).await?;
+            accepted.extend(batch.iter().map(|row| taken.contains(&row.0)));
         }
         let (mut ended, mut finished) = (BTreeSet::new(), BTreeMap::new());
         for (index, (ack, is_accepted)) in acks.iter().zip(accepted).enumerate() {
@@ -81,22 +83,7 @@ impl Change<'_> {
     }
 
     /// Writes the ends of distinct runs; answers the ids of those whose delivery it still was.
-    async fn acknowledge(&mut self, acks: &[Ack]) -> sqlx::Result<HashSet<String>> {
-        let at = now();
-        let rows: Vec<_> = acks
-            .iter()
-            .map(|Ack { run, fence, next, .. }| {
-                let (state, due, finished) = match next {
-                    Next::End => (stored(run.state), None, Some(run.finished_at.unwrap_or(at).as_millis())),
-                    Next::Again(wait) => {
-                        let state = if run.state == RunState::Retrying { RETRYING } else { SNOOZED };
-                        (state, Some((at + *wait).as_millis()), None)
-                    }
-                };
-                let fence = i64::try_from(*fence).unwrap_or(i64::MAX);
-                (run.id, fence, state, due, run.attempt, finished, envelope::seal(run))
-            })
-            .collect();
+    async fn acknowledge(&mut self, rows: &[Row], at: Timestamp) -> sqlx::Result<HashSet<RunId>> {
         let written = sqlx::query(
             "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
              due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
@@ -107,7 +94,7 @@ impl Change<'_> {
         .bind(at.as_millis())
         .fetch_all(&mut self.connection)
         .await?;
-        written.iter().map(|row| row.try_get(0)).collect()
+        ids(&written)
     }
 
     /// Makes runs ready whose time has come; answers the tasks of those that wait for their turn now.
@@ -183,13 +170,13 @@ impl Change<'_> {
     pub(crate) async fn renew(&mut self, held: &[Held], lease: Duration) -> sqlx::Result<Renewed> {
         let until = since_boot().saturating_add(millis(lease));
         let mut kept: HashMap<(String, u64), Option<String>> = HashMap::with_capacity(held.len());
-        for batch in held.chunks(BATCH) {
-            let rows: Vec<_> = batch.iter().map(|held| (held.run, held.fence)).collect();
+        let rows: Vec<_> = held.iter().map(|held| (held.run, held.fence)).collect();
+        for batch in batches(&rows, |row| (*row, 0)) {
             let renewed = sqlx::query(
                 "UPDATE run SET lease_until = ?2 FROM json_each(?1) AS held WHERE run.id = held.value ->> 0 \
                  AND run.fence = held.value ->> 1 AND run.state = 4 RETURNING id, fence, cancel",
             )
-            .bind(json(&rows)?)
+            .bind(json(&batch)?)
             .bind(until)
             .fetch_all(&mut self.connection)
             .await?;
@@ -209,16 +196,18 @@ impl Change<'_> {
     }
 }
 
-/// The acknowledgements in batches that name no run twice.
-fn distinct(acks: &[Ack]) -> impl Iterator<Item = &[Ack]> {
-    let mut rest = acks;
-    std::iter::from_fn(move || {
-        let mut seen: HashSet<RunId> = HashSet::new();
-        let length = rest.iter().take(BATCH).take_while(|ack| seen.insert(ack.run.id)).count();
-        let (batch, after) = rest.split_at(length);
-        rest = after;
-        (length > 0).then_some(batch)
-    })
+type Row = (RunId, i64, i64, Option<i64>, u32, Option<i64>, String);
+
+fn row(Ack { run, fence, next, .. }: &Ack, at: Timestamp) -> Row {
+    let (state, due, finished) = match next {
+        Next::End => (stored(run.state), None, Some(run.finished_at.unwrap_or(at).as_millis())),
+        Next::Again(wait) => {
+            let state = if run.state == RunState::Retrying { RETRYING } else { SNOOZED };
+            (state, Some((at + *wait).as_millis()), None)
+        }
+    };
+    let fence = i64::try_from(*fence).unwrap_or(i64::MAX);
+    (run.id, fence, state, due, run.attempt, finished, envelope::seal(run))
 }
 
 fn millis(duration: Duration) -> i64 {

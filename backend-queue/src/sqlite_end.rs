@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
-use crate::sqlite_push::{BATCH, json};
+use crate::sqlite_push::{batches, json};
 use crate::sqlite_row::{HELD, RUNNING, columns, integer, lossy, read, stored};
 use crate::store::Cancel;
 
@@ -123,20 +123,18 @@ impl Change<'_> {
 
     /// Writes the state, the end and the envelope of runs that nobody has.
     async fn rewrite(&mut self, runs: &[(i64, Run)]) -> sqlx::Result<()> {
-        for batch in runs.chunks(BATCH) {
-            let rows: Vec<_> = batch
-                .iter()
-                .map(|(seq, run)| {
-                    let finished = run.finished_at.map(Timestamp::as_millis);
-                    (seq, stored(run.state), finished, envelope::seal(run))
-                })
-                .collect();
+        let row = |(seq, run): &(i64, Run)| {
+            let finished = run.finished_at.map(Timestamp::as_millis);
+            (*seq, stored(run.state), finished, envelope::seal(run))
+        };
+        let rows: Vec<_> = runs.iter().map(row).collect();
+        for batch in batches(&rows, |row| (row.0, row.3.len())) {
             sqlx::query(
                 "UPDATE run SET state = new.value ->> 1, died = CASE new.value ->> 1 WHEN 11 THEN ?2 END, \
                  lease_until = 0, finished = new.value ->> 2, envelope = new.value ->> 3 \
                  FROM json_each(?1) AS new WHERE run.seq = new.value ->> 0",
             )
-            .bind(json(&rows)?)
+            .bind(json(&batch)?)
             .bind(now().as_millis())
             .execute(&mut self.connection)
             .await?;

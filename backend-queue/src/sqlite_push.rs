@@ -1,9 +1,11 @@
 //! How runs come into the SQLite store, and when those that wait for their turn have it.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 
-use scheduler_core::{Name, Timestamp};
-use sqlx::Row;
+use scheduler_core::{Name, RunId, Timestamp};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use crate::envelope;
 use crate::sqlite_change::Change;
@@ -11,8 +13,9 @@ use crate::sqlite_clock::now;
 use crate::sqlite_row::{HELD, READY, SCHEDULED, stored};
 use crate::store::Pushed;
 
-/// How many rows one statement writes at most.
-pub(crate) const BATCH: usize = 500;
+/// How many rows one statement writes at most, and how many bytes of envelopes besides the last.
+const BATCH: usize = 500;
+const LARGEST: usize = 8 * 1024 * 1024;
 
 /// How many tasks are looked through for one whose turn was not passed on.
 const TASKS: i64 = 10_000;
@@ -32,9 +35,8 @@ impl Change<'_> {
     pub(crate) async fn insert(&mut self, runs: &[Pushed]) -> sqlx::Result<Vec<bool>> {
         let at = now();
         let mut answers = Vec::with_capacity(runs.len());
-        let mut turns = BTreeSet::new();
-        for batch in runs.chunks(BATCH) {
-            let rows: Vec<_> = batch.iter().map(|pushed| row(pushed, at)).collect();
+        let rows: Vec<_> = runs.iter().map(|pushed| row(pushed, at)).collect();
+        for batch in batches(&rows, |row| (row.0, row.9.len())) {
             let inserted = sqlx::query(
                 "INSERT INTO run (id, namespace, task, state, died, priority, due, fire_time, attempt, \
                  max_attempts, alone, finished, envelope) SELECT value ->> 0, ?2, value ->> 1, value ->> 2, \
@@ -42,17 +44,16 @@ impl Change<'_> {
                  value ->> 7, value ->> 8, value ->> 9 FROM json_each(?1) WHERE true \
                  ON CONFLICT (id) DO NOTHING RETURNING id",
             )
-            .bind(json(&rows)?)
+            .bind(json(&batch)?)
             .bind(self.namespace())
             .bind(at.as_millis())
             .fetch_all(&mut self.connection)
             .await?;
-            let mut new: HashSet<String> =
-                inserted.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
-            // Of two with the same id the first is new.
-            answers.extend(rows.iter().map(|row| new.remove(&row.0)));
-            turns.extend(batch.iter().filter(|pushed| pushed.alone).map(|pushed| pushed.run.task.clone()));
+            let new = ids(&inserted)?;
+            answers.extend(batch.iter().map(|row| new.contains(&row.0)));
         }
+        let alone = runs.iter().filter(|pushed| pushed.alone);
+        let turns = alone.map(|pushed| pushed.run.task.clone()).collect();
         self.release(&turns).await?;
         Ok(answers)
     }
@@ -87,9 +88,9 @@ impl Change<'_> {
     }
 }
 
-type Row10<'a> = (String, &'a str, i64, u8, i64, i64, u32, bool, Option<i64>, String);
+type Row<'a> = (RunId, &'a str, i64, u8, i64, i64, u32, bool, Option<i64>, String);
 
-fn row(pushed: &Pushed, at: Timestamp) -> Row10<'_> {
+fn row(pushed: &Pushed, at: Timestamp) -> Row<'_> {
     let Pushed { run, due, priority, max_attempts, alone } = pushed;
     let state = match (run.state.is_end(), *due <= at, alone) {
         (true, ..) => stored(run.state),
@@ -99,22 +100,55 @@ fn row(pushed: &Pushed, at: Timestamp) -> Row10<'_> {
     };
     let finished = run.finished_at.map(Timestamp::as_millis);
     let (due, fire_time) = (due.as_millis(), run.fire_time.as_millis());
-    let id = run.id.to_string();
-    (
-        id,
-        run.task.as_str(),
-        state,
-        *priority,
-        due,
-        fire_time,
-        *max_attempts,
-        *alone,
-        finished,
-        envelope::seal(run),
-    )
+    let (task, envelope) = (run.task.as_str(), envelope::seal(run));
+    (run.id, task, state, *priority, due, fire_time, *max_attempts, *alone, finished, envelope)
 }
 
 /// Rows as one argument, so that a statement has one text for any number of them.
 pub(crate) fn json(rows: &impl serde::Serialize) -> sqlx::Result<String> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// Rows in their order, as many at a time as one statement takes; none of them twice, by `key`, which comes with
+/// the size.
+pub(crate) fn batches<T, K: Eq + Hash>(
+    rows: &[T],
+    key: impl Fn(&T) -> (K, usize),
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let (mut seen, mut bytes) = (HashSet::new(), 0);
+        let fits = |row: &&T| {
+            let (key, size) = key(row);
+            let fits = bytes < LARGEST && seen.insert(key);
+            bytes += size;
+            fits
+        };
+        let (batch, after) = rest.split_at(rest.iter().take(BATCH).take_while(fits).count());
+        rest = after;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// The ids in the first column.
+pub(crate) fn ids(rows: &[SqliteRow]) -> sqlx::Result<HashSet<RunId>> {
+    let id = |row: &SqliteRow| row.try_get::<&str, _>(0).map(|id| id.parse().ok());
+    rows.iter().filter_map(|row| id(row).transpose()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_bounded_in_rows_and_bytes_and_names_nothing_twice() {
+        let lengths =
+            |rows: &[(u32, usize)]| -> Vec<usize> { batches(rows, |row| *row).map(<[_]>::len).collect() };
+        let many: Vec<(u32, usize)> = (0..1_001).map(|key| (key, 1)).collect();
+
+        assert_eq!(lengths(&many), [500, 500, 1]);
+        assert_eq!(lengths(&[(1, LARGEST - 1), (2, LARGEST), (3, 1)]), [2, 1]);
+        assert_eq!(lengths(&[(1, 1), (2, 1), (1, 1), (1, 1)]), [2, 1, 1]);
+        assert_eq!(lengths(&[]), [0; 0]);
+    }
 }

@@ -1,24 +1,17 @@
 //! What the SQLite store promises by itself.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use scheduler_core::{
-    Backend, BackendContext, Enqueued, Entry, HealthStatus, JobDescriptor, Name, Placed, Run, RunFilter,
-    RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp, place,
-};
+use scheduler_core::{Name, Run, RunFilter, RunId, RunState, Tier};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::Synchronous;
 use crate::sqlite::SqliteStore;
 use crate::sqlite_clock::now;
-use crate::store::{
-    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing, Store,
-};
-use crate::{QueueBackend, QueueConfig, Synchronous};
+use crate::store::{Ack, Cancel, Claim, Delivery, Held, Next, Pushed, Retention, Store};
 
 pub(crate) const NO_LEASE: Duration = Duration::ZERO;
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(3_600);
@@ -243,199 +236,4 @@ async fn a_waiting_run_is_cancelled_for_good_and_a_running_one_is_marked() {
     assert_eq!(bench.store.cancel(waiting, "asked").await.unwrap(), Cancel::TooLate);
     assert_eq!(bench.store.cancel(RunId::manual(now()), "asked").await.unwrap(), Cancel::Unknown);
     assert!(bench.claim(1, LONG_LEASE).await.is_empty());
-}
-
-/// A backend that runs, and one task of a job that succeeds.
-async fn running(folder: &Path) -> (QueueBackend, RunRequest) {
-    let job = JobDescriptor::function("nothing", "does nothing", |_| async { Ok("done".into()) });
-    running_with(folder, &job, QueueConfig::default()).await
-}
-
-async fn running_with(folder: &Path, job: &JobDescriptor, config: QueueConfig) -> (QueueBackend, RunRequest) {
-    let backend = QueueBackend::new(Name::new("queue").unwrap(), config);
-    let mut ctx = BackendContext::standalone(Name::new("default").unwrap(), Arc::new(SystemClock::new()));
-    ctx.data_dir = Some(folder.to_owned());
-    let mut task = Task::new(Name::new("t").unwrap(), job.name().clone());
-    task.tier = Some(Tier::Queue);
-    let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
-    let placement = place(&task, job, &[site]).unwrap();
-    let job = job.build(&serde_json::Value::Null).unwrap();
-    ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
-    backend.start(ctx).await.unwrap();
-    let request = RunRequest::manual(RunId::manual(now()), Name::new("t").unwrap(), now());
-    (backend, request)
-}
-
-async fn ended(backend: &QueueBackend, id: RunId) -> RunState {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        let page = backend.runs(&RunFilter::all()).await.unwrap();
-        let state = page.runs.iter().find(|run| run.id == id).map(|run| run.state);
-        if let Some(state) = state.filter(|state| state.is_end()) {
-            return state;
-        }
-        assert!(std::time::Instant::now() < deadline, "run {id} does not end: {state:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-#[tokio::test]
-async fn a_queue_that_is_locked_for_a_while_refuses_and_then_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let (backend, request) = running(folder.path()).await;
-    let file = folder.path().join("queue.db");
-    let mut other = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-
-    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
-    let refused = backend.enqueue(request.clone()).await.unwrap_err();
-    let health = backend.health().await;
-    sqlx::query("COMMIT").execute(&mut other).await.unwrap();
-    let taken = backend.enqueue(request.clone()).await.unwrap();
-
-    assert_eq!((refused.code(), refused.is_transient()), ("queue/locked", true));
-    assert_eq!(health.status, HealthStatus::Degraded);
-    assert_eq!(taken, Enqueued::Inserted(request.run_id));
-    assert_eq!(ended(&backend, request.run_id).await, RunState::Succeeded);
-    assert_eq!(backend.health().await.status, HealthStatus::Up);
-}
-
-#[tokio::test]
-async fn parameters_beyond_a_mebibyte_are_refused_before_they_are_stored() {
-    let folder = tempfile::tempdir().unwrap();
-    let (backend, mut request) = running(folder.path()).await;
-    request.params.insert("x".to_owned(), "y".repeat(1024 * 1024).into());
-
-    let refused = backend.enqueue(request).await.unwrap_err();
-
-    assert_eq!(refused.code(), "queue/params_too_large");
-    assert!(backend.runs(&RunFilter::all()).await.unwrap().runs.is_empty());
-}
-
-#[tokio::test]
-async fn a_run_of_a_task_that_this_process_does_not_know_fails_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let other = open(folder.path()).await.unwrap();
-    let mut stranger = pushed(3);
-    stranger.run.task = Name::new("stranger").unwrap();
-    let id = stranger.run.id;
-    other.push(vec![stranger]).await.unwrap();
-
-    let (backend, _) = running(folder.path()).await;
-
-    assert_eq!(ended(&backend, id).await, RunState::Failed);
-    let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
-    assert!(run.reason.is_some_and(|reason| reason.contains("no task `stranger`")));
-}
-
-#[tokio::test]
-async fn a_run_that_takes_longer_than_its_lease_keeps_it_and_runs_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let begun = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&begun);
-    let job = JobDescriptor::function("slow", "takes three leases", move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        async {
-            tokio::time::sleep(Duration::from_millis(1_000)).await;
-            Ok("done".into())
-        }
-    });
-    let config = QueueConfig { lease: Duration::from_millis(300), ..QueueConfig::default() };
-    let (backend, request) = running_with(folder.path(), &job, config).await;
-
-    backend.enqueue(request.clone()).await.unwrap();
-
-    assert_eq!(ended(&backend, request.run_id).await, RunState::Succeeded);
-    assert_eq!(begun.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test]
-async fn a_drain_hands_back_what_it_cuts_off_and_its_attempt() {
-    let folder = tempfile::tempdir().unwrap();
-    let (began, begun) = tokio::sync::mpsc::unbounded_channel();
-    let mut begun = begun;
-    let job = JobDescriptor::function("long", "ends when it is told to", move |ctx| {
-        let _ = began.send(());
-        async move {
-            ctx.cancelled().await;
-            Err(scheduler_core::JobError::retry("told to stop"))
-        }
-    });
-    let (backend, request) = running_with(folder.path(), &job, QueueConfig::default()).await;
-    backend.enqueue(request.clone()).await.unwrap();
-    begun.recv().await.unwrap();
-
-    let drained = backend.stop(Duration::ZERO).await.unwrap();
-
-    assert_eq!(drained.abandoned, [request.run_id]);
-    let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
-    assert_eq!((run.state, run.attempt), (RunState::Queued, 0));
-}
-
-/// Fires once, whatever stands in the cursor's way; the run has an id of its own each time, so that nothing but
-/// the cursor keeps it from being added twice.
-fn fire_once(standing: Standing, at: Timestamp) -> Decision {
-    let Standing { mut cursor, paused, .. } = standing;
-    if cursor.runs > 0 {
-        return Decision { cursor, paused, effect: Effect::Nothing };
-    }
-    cursor.runs += 1;
-    cursor.decided = at;
-    Decision { cursor, paused, effect: Effect::Fire(Box::new(pushed(3)), Entry::Start) }
-}
-
-#[tokio::test]
-async fn a_fire_that_many_decide_at_once_is_enqueued_once() {
-    let bench = Bench::new().await;
-    let task = Name::new("t").unwrap();
-    let mut deciding = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        let store = open(bench.folder.path()).await.unwrap();
-        let revision = store.register(&task, "same", LONG_LEASE).await.unwrap();
-        let task = task.clone();
-        deciding.spawn(async move { store.decide(&task, revision, &fire_once).await.unwrap() });
-    }
-
-    let decided = deciding.join_all().await;
-
-    assert!(decided.iter().all(|decided| matches!(decided, Decided::Done { .. })), "{decided:?}");
-    assert_eq!(bench.store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
-}
-
-#[tokio::test]
-async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
-    let bench = Bench::new().await;
-    let task = Name::new("t").unwrap();
-    let older = bench.store.register(&task, "older", LONG_LEASE).await.unwrap();
-    let same = bench.store.register(&task, "older", LONG_LEASE).await.unwrap();
-    let newer = bench.store.register(&task, "newer", LONG_LEASE).await.unwrap();
-
-    let stale = bench.store.decide(&task, older, &fire_once).await.unwrap();
-    let lost = bench.store.decide(&task, newer + 1, &fire_once).await.unwrap();
-    let done = bench.store.decide(&task, newer, &fire_once).await.unwrap();
-
-    assert_eq!((same, newer), (older, older + 1));
-    assert!(matches!(stale, Decided::Stale) && matches!(lost, Decided::Unknown), "{stale:?} {lost:?}");
-    assert!(matches!(done, Decided::Done { .. }), "{done:?}");
-    assert_eq!(bench.store.runs(&RunFilter::all()).await.unwrap().runs.len(), 1);
-}
-
-#[tokio::test]
-async fn fires_count_as_missed_only_since_the_last_who_served_them_is_gone() {
-    let bench = Bench::new().await;
-    let task = Name::new("t").unwrap();
-    let served_since = async || bench.store.standing(&task).await.unwrap().unwrap().cursor.served_since;
-
-    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
-    let first = served_since().await;
-    while now() <= first + Duration::from_millis(2) {
-        tokio::task::yield_now().await;
-    }
-    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
-    let beside = served_since().await;
-    bench.store.serve(std::slice::from_ref(&task), Duration::ZERO).await.unwrap();
-    bench.store.register(&task, "same", LONG_LEASE).await.unwrap();
-    let after = served_since().await;
-
-    assert_eq!(first, beside, "another daemon serves them still");
-    assert!(after > first, "nobody served them in between");
 }
