@@ -150,8 +150,8 @@ fn a_file_that_is_no_queue_is_refused_and_left_as_it_is() {
 #[test]
 fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
     let bench = Bench::new("");
-    let at = scheduler_cli::scheduler_core::Timestamp::from(std::time::SystemTime::now())
-        + std::time::Duration::from_millis(1_500);
+    let at = Timestamp::from(std::time::SystemTime::now())
+        + Duration::from_millis(1_500);
     bench.write(
         "scheduler.toml",
         &format!(
@@ -163,7 +163,7 @@ fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
 
     bench.run(&["run", "--for", "500ms"]);
     while std::time::SystemTime::now()
-        < std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.as_millis().unsigned_abs() + 100)
+        < std::time::UNIX_EPOCH + Duration::from_millis(at.as_millis().unsigned_abs() + 100)
     {
         std::thread::yield_now();
     }
