@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use scheduler_core::Timestamp;
@@ -89,7 +89,7 @@ fn a_run_cut_off_by_kill_9_is_finished_as_attempt_2_and_nothing_of_attempt_1_rem
 
 #[test]
 fn a_run_that_outlives_its_trigger_is_finished_by_the_next_daemon() {
-    let soon = Timestamp::from(std::time::SystemTime::now()) + Duration::from_millis(800);
+    let soon = Timestamp::from(SystemTime::now()) + Duration::from_millis(800);
     let script = "echo $$ > pid.$SCHEDULER_ATTEMPT\n[ $SCHEDULER_ATTEMPT = 2 ] || exec sleep 600";
     let config = persistent("1s", script, "sqlite:queue.db");
     let config = config.replace("every = \"1s\"", &format!("at = \"{soon}\""));
@@ -150,8 +150,7 @@ fn a_file_that_is_no_queue_is_refused_and_left_as_it_is() {
 #[test]
 fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
     let bench = Bench::new("");
-    let at = scheduler_cli::scheduler_core::Timestamp::from(std::time::SystemTime::now())
-        + std::time::Duration::from_millis(1_500);
+    let at = Timestamp::from(SystemTime::now()) + Duration::from_millis(1_500);
     bench.write(
         "scheduler.toml",
         &format!(
@@ -162,9 +161,7 @@ fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
     );
 
     bench.run(&["run", "--for", "500ms"]);
-    while std::time::SystemTime::now()
-        < std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.as_millis().unsigned_abs() + 100)
-    {
+    while SystemTime::now() < UNIX_EPOCH + Duration::from_millis(at.as_millis().unsigned_abs() + 100) {
         std::thread::yield_now();
     }
     bench.run(&["run", "--for", "2s"]);
