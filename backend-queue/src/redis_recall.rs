@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use scheduler_core::{Run, RunId, RunState};
 
+use crate::redis_wire::Middle;
 use crate::store::{Ack, Delivery, Next, Stepped};
 
 /// A delivery, by its run and its fence.
@@ -26,7 +27,12 @@ pub(crate) struct Unanswered {
     claimed: Vec<Delivery>,
     /// What could not be read, and has not been told.
     undecodable: Vec<Run>,
+    /// What an acknowledgement can repeat of a run, so that Redis need not look it up.
+    middles: HashMap<Key, Middle>,
 }
+
+/// A delivery that is never acknowledged leaves something behind; it all goes when there is more than this.
+const MOST_MIDDLES: usize = 1 << 16;
 
 impl Unanswered {
     /// The number of a step that is about to be taken, with these acknowledgements.
@@ -41,6 +47,7 @@ impl Unanswered {
         let acks = self.open.take().unwrap_or_default();
         let refused: HashSet<usize> = refused.iter().copied().collect();
         for (index, key) in acks.into_iter().enumerate() {
+            self.middles.remove(&key);
             self.settled.insert(key, refused.contains(&index));
         }
     }
@@ -64,6 +71,18 @@ impl Unanswered {
     pub(crate) fn deliver(&mut self, stepped: Stepped) {
         self.claimed.extend(stepped.claimed);
         self.undecodable.extend(stepped.undecodable);
+    }
+
+    /// Keeps what is known of a delivery.
+    pub(crate) fn remember(&mut self, run: RunId, fence: u64, packed: &[u8]) {
+        if self.middles.len() >= MOST_MIDDLES {
+            self.middles.clear();
+        }
+        self.middles.extend(Middle::of(packed).map(|middle| ((run, fence), middle)));
+    }
+
+    pub(crate) fn middle(&self, ack: &Ack) -> Option<&Middle> {
+        self.middles.get(&key(ack))
     }
 
     /// How many deliveries wait for somebody who takes them.

@@ -7,8 +7,12 @@ use crate::store::Pushed;
 
 /// How many bytes at the start of a packed run change as it moves on.
 pub(crate) const HEAD: usize = 36;
-/// How many bytes stand before the task.
-const FIXED: usize = 51;
+/// How many bytes of those are written anew when an attempt begins or ends.
+pub(crate) const CHANGING: usize = 21;
+/// How many bytes stand before the task, the last of them its length.
+pub(crate) const FIXED: usize = 51;
+/// Where the flags stand.
+pub(crate) const FLAGS: usize = 37;
 /// The finish of what has not finished.
 const NEVER: i64 = i64::MIN;
 

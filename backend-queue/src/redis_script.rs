@@ -25,10 +25,10 @@ script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
-script!(PUSH, "", "change", "insert", "push");
+script!(PUSH, "", "change", "wake", "insert", "push");
 script!(STEP, "", "change", "remember", "acknowledge", "step");
-script!(DECIDE, "", "change", "insert", "withdraw", "cursor", "decide");
-script!(REPLAY, "", "change", "insert", "letters", "replay");
+script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
+script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.
@@ -36,11 +36,11 @@ script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "acknowledge", "s
 script!(PROBE, " flags=allow-oom", "probe");
 script!(RECALL, " flags=allow-oom", "remember", "recall");
 script!(EXPIRED, " flags=allow-oom", "expired");
-script!(SETTLE, " flags=allow-oom", "change", "acknowledge", "settle");
+script!(SETTLE, " flags=allow-oom", "change", "wake", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
 script!(SERVE, " flags=allow-oom", "serve");
 script!(PAUSE, " flags=allow-oom", "pause");
-script!(CANCEL, " flags=allow-oom", "change", "withdraw", "cancel");
+script!(CANCEL, " flags=allow-oom", "change", "wake", "withdraw", "cancel");
 script!(HOLD, " flags=allow-oom", "hold");
 script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");
 script!(FORGET, " flags=allow-oom", "change", "letters", "forget");

@@ -59,7 +59,8 @@ impl RedisStore {
             let some = &open[first..open.len().min(first + MOST)];
             let limit = if first == last { wanted - unanswered.undelivered() } else { 0 };
             let number = unanswered.begin(some);
-            let step = self.step_or_acknowledge(number, some, limit, claim.lease).await;
+            let ends: Vec<End<'_>> = some.iter().map(|ack| End::of(ack, unanswered.middle(ack))).collect();
+            let step = self.step_or_acknowledge(number, &ends, limit, claim.lease).await;
             let (refused, claimed, wait, are_more, at) = step.inspect_err(|error| {
                 if !is_unanswered(error) {
                     unanswered.call_off();
@@ -68,7 +69,7 @@ impl RedisStore {
             unanswered.end(&refused);
             next_due = u64::try_from(wait).ok().map(Duration::from_millis);
             has_more |= are_more == 1;
-            let read = self.read_claimed(&claimed, Timestamp::from_millis(at)).await;
+            let read = self.read_claimed(&claimed, Timestamp::from_millis(at), &mut unanswered).await;
             unanswered.deliver(read?);
         }
         Ok(Stepped { next_due, has_more, ..unanswered.answer(acks) })
@@ -83,7 +84,7 @@ impl RedisStore {
         let (was_done, refused, held, at): (u8, Vec<usize>, Vec<Vec<u8>>, i64) =
             self.link.send(script, &call).await?;
         if was_done == 1 {
-            let read = self.read_claimed(&held, Timestamp::from_millis(at)).await?;
+            let read = self.read_claimed(&held, Timestamp::from_millis(at), unanswered).await?;
             unanswered.deliver(read);
             unanswered.end(&refused);
         } else {
@@ -96,11 +97,11 @@ impl RedisStore {
     async fn step_or_acknowledge(
         &self,
         number: u64,
-        acks: &[&Ack],
+        ends: &[End<'_>],
         limit: usize,
         lease: Duration,
     ) -> Result<Step> {
-        let step = self.step_by(&redis_script::STEP, number, acks, limit, lease).await;
+        let step = self.step_by(&redis_script::STEP, number, ends, limit, lease).await;
         if !step.as_ref().is_err_and(is_out_of_memory) {
             if step.is_ok() && self.deliveries.is_short.swap(false, Ordering::Relaxed) {
                 tracing::info!("Redis at {} has memory again", self.link.place);
@@ -113,34 +114,41 @@ impl RedisStore {
                 "Redis at {place} has no memory left: what ends is written down, and nothing is taken"
             );
         }
-        self.step_by(&redis_script::ACKNOWLEDGE, number, acks, 0, lease).await
+        self.step_by(&redis_script::ACKNOWLEDGE, number, ends, 0, lease).await
     }
 
     async fn step_by(
         &self,
         script: &Script,
         number: u64,
-        acks: &[&Ack],
+        ends: &[End<'_>],
         limit: usize,
         lease: Duration,
     ) -> Result<Step> {
         let mut call = self.link.call(script);
         call.arg(millis(lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
-        let ends: Vec<End<'_>> = acks.iter().map(|ack| End::of(ack)).collect();
-        let places = redis_wire::add_ends(&mut call, &ends);
+        let places = redis_wire::add_ends(&mut call, ends);
         let mut step: Step = self.link.send(script, &call).await?;
         step.0.iter_mut().for_each(|refused| *refused = places.get(*refused).copied().unwrap_or(*refused));
         Ok(step)
     }
 
     /// What was claimed, sorted into what can be read and what cannot; the latter fails.
-    async fn read_claimed(&self, claimed: &[Vec<u8>], at: Timestamp) -> Result<Stepped> {
+    async fn read_claimed(
+        &self,
+        claimed: &[Vec<u8>],
+        at: Timestamp,
+        unanswered: &mut Unanswered,
+    ) -> Result<Stepped> {
         let (mut stepped, mut buried) = (Stepped::default(), Vec::new());
         for pair in claimed.chunks_exact(2) {
             let (Some(id), Some(row)) = (id_of(&pair[0]), Row::parse(&pair[1])) else { continue };
             let Row { fence, max_attempts, .. } = row;
             match row.open(id, &self.backend) {
-                Ok(run) => stepped.claimed.push(Delivery { run, fence, max_attempts }),
+                Ok(run) => {
+                    unanswered.remember(id, fence, &pair[1]);
+                    stepped.claimed.push(Delivery { run, fence, max_attempts });
+                }
                 Err(mut run) => {
                     run.finished_at = Some(at);
                     buried.push((*run, fence));

@@ -8,7 +8,7 @@ use redis::Cmd;
 use scheduler_core::{Run, RunId, RunState, Timestamp};
 
 use crate::envelope;
-use crate::redis_row::{RETRYING, SNOOZED, head, lease_member, stored, tail};
+use crate::redis_row::{CHANGING, FIXED, FLAGS, RETRYING, SNOOZED, head, lease_member, stored, tail};
 use crate::redis_store::millis;
 use crate::store::{Ack, Next, Pushed};
 
@@ -21,6 +21,8 @@ const HAS_ENDED: u8 = 2;
 const IS_FOLLOWED: u8 = 1;
 const STAYS: u8 = 2;
 const IS_BIG: u8 = 4;
+const IS_WHOLE: u8 = 8;
+const TOOK_TURNS: u8 = 16;
 
 /// What the members of a group have in common: the task and the kind.
 type Common<'a> = (&'a str, u8);
@@ -108,23 +110,61 @@ pub(crate) struct End<'a> {
     is_followed: bool,
     /// Whether the envelope stays as it is, because it could not be read.
     stays: bool,
+    /// What stands between what changes and the envelope, if that is known.
+    middle: Option<&'a Middle>,
+}
+
+/// What stands in a packed run between what changes and the envelope, and stays as it is from the claim to the end.
+#[derive(Debug)]
+pub(crate) struct Middle(Box<[u8]>);
+
+impl Middle {
+    /// That of a run with a small envelope.
+    pub(crate) fn of(packed: &[u8]) -> Option<Self> {
+        let end = FIXED + usize::from(*packed.get(FIXED - 1)?);
+        let is_small = packed.get(FLAGS)? < &2;
+        packed.get(CHANGING..end).filter(|_| is_small).map(|middle| Self(middle.into()))
+    }
+
+    fn takes_turns(&self) -> bool {
+        self.0.get(FLAGS - CHANGING).is_some_and(|flags| flags & 1 == 1)
+    }
+
+    /// Its place in the order of insertion.
+    fn place(&self) -> &[u8] {
+        &self.0[..7]
+    }
 }
 
 impl<'a> End<'a> {
     /// As it was acknowledged.
-    pub(crate) fn of(ack: &'a Ack) -> Self {
+    pub(crate) fn of(ack: &'a Ack, middle: Option<&'a Middle>) -> Self {
         let (state, wait) = match ack.next {
             Next::End => (stored(ack.run.state), None),
             Next::Again(wait) if ack.run.state == RunState::Retrying => (RETRYING, Some(wait)),
             Next::Again(wait) => (SNOOZED, Some(wait)),
         };
-        Self { run: &ack.run, fence: ack.fence, state, wait, is_followed: ack.is_followed, stays: false }
+        Self {
+            run: &ack.run,
+            fence: ack.fence,
+            state,
+            wait,
+            is_followed: ack.is_followed,
+            stays: false,
+            middle,
+        }
     }
 
     /// Without an acknowledgement. A trigger that follows the finish goes on from there: nobody else tells it.
     pub(crate) fn without_word(run: &'a Run, fence: u64, is_readable: bool) -> Self {
         let (state, is_followed) = (stored(run.state), run.state.is_end());
-        Self { run, fence, state, wait: None, is_followed, stays: !is_readable }
+        Self { run, fence, state, wait: None, is_followed, stays: !is_readable, middle: None }
+    }
+
+    /// Whether the script need not look at the run, and what it needs besides then.
+    fn whole(&self, envelope: &str) -> Option<(&'a Middle, Timestamp)> {
+        let is_plain = self.wait.is_none() && self.run.state != RunState::Failed && envelope.len() <= INLINE;
+        self.middle.zip(self.run.finished_at).filter(|_| is_plain)
     }
 }
 
@@ -136,11 +176,24 @@ pub(crate) fn add_ends(call: &mut Cmd, ends: &[End<'_>]) -> Vec<usize> {
         let mut kind = if end.is_followed { IS_FOLLOWED } else { 0 };
         kind |= if end.stays { STAYS } else { 0 };
         kind |= if envelope.len() > INLINE { IS_BIG } else { 0 };
+        if let Some((middle, _)) = end.whole(&envelope) {
+            kind |= IS_WHOLE | if middle.takes_turns() { TOOK_TURNS } else { 0 };
+        }
         groups.add(end.run.task.as_str(), kind, place, (end, envelope));
     }
     groups.write(call, |call, (end, envelope)| {
         let End { run, fence, state, wait, .. } = *end;
-        call.arg(lease_member(fence, run.id)).arg(head(state, run.attempt, fence, run.finished_at));
+        let mut begin = head(state, run.attempt, fence, run.finished_at);
+        call.arg(lease_member(fence, run.id));
+        if let Some((middle, at)) = end.whole(&envelope) {
+            begin.extend(&middle.0);
+            begin.extend(envelope.bytes());
+            let mut member = middle.place().to_vec();
+            member.extend(run.id.to_string().bytes());
+            call.arg(begin).arg(at.as_millis()).arg(member);
+            return;
+        }
+        call.arg(begin);
         match (wait, run.finished_at) {
             (Some(wait), _) => call.arg(millis(wait)),
             (None, Some(at)) => call.arg(at.as_millis()),

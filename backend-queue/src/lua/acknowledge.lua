@@ -3,77 +3,108 @@
 -- They stand in the arguments from `first` on in groups: a task, its kind, how many, and of each its fence and id
 -- in one, what its run begins with then, when it finished or how long the next attempt waits, and the envelope.
 -- The kind is 1 where the task follows its finish, 2 where the envelope stays, 4 for large envelopes, or a sum.
-local function acknowledge(first, is_reaping)
-  local refused, seen = {}, 0
-  local next = first
-  while next <= #ARGV do
-    local task, kind, count = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
-    local is_followed, stays, is_big = kind % 2 == 1, kind % 4 >= 2, kind >= 4
-    next = next + 3
-    local ids = {}
-    for i = 1, count do ids[i] = sub(ARGV[next + 4 * i - 4], 9) end
-    local runs = fields(RUN, ids)
-    local values, kept, leases, freed = {}, 0, {}, 0
-    local over, gone, ended, latest = {}, {}, 0, -math.huge
-    for i = 1, count do
-      local at, id, run = next + 4 * i - 4, ids[i], runs[i]
-      local delivery, head, when = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-      local is_held = run and #run > 51 and byte(run, 1) == S_RUNNING
-        and sub(run, 6, 13) == sub(delivery, 1, 8)
-      local is_due = true
-      if is_reaping then
-        local lease = call('ZSCORE', LEASE, delivery)
-        is_due = lease and tonumber(lease) < now
-        -- A lease of a delivery that is none any more would be found for ever.
-        if is_due and not is_held then later('ZREM', LEASE, delivery) end
-      end
-      if is_held and is_due then
-        local state, length = byte(head, 1), 51 + byte(run, 51)
-        freed = freed + 1
-        leases[freed] = delivery
-        if state < S_READY then
-          local due = now + when
-          later('ZADD', DELAYED, due, sub(run, 22, 28) .. id)
-          head = head .. sub(run, 22, 28) .. pack('>i8', due) .. sub(run, 37, length)
-        else
-          head = head .. sub(run, 22, length)
-        end
-        if stays then
-          later('HSET', RUN, id, head .. sub(run, length + 1))
-        elseif is_big or byte(run, 38) >= 2 then
-          put(id, head, ARGV[at + 3], is_big)
-        else
-          values[kept + 1] = id
-          values[kept + 2] = head .. ARGV[at + 3]
-          kept = kept + 2
-        end
-        if state == S_READY then
-          make_ready(id, head)
-        elseif state > S_READY then
-          ended = ended + 1
-          gone[ended] = id
-          if state == S_FAILED or when == '' then
-            archive(id, head)
-          else
-            over[#over + 1] = when
-            over[#over + 1] = sub(run, 22, 28) .. id
-          end
-          if is_followed and when ~= '' then latest = math.max(latest, tonumber(when)) end
-          if is_any_cancelled then later('HDEL', CANCEL, id) end
-        end
-      else
-        refused[#refused + 1] = seen + i - 1
-      end
-    end
-    next, seen = next + 4 * count, seen + count
-    send('HSET', RUN, values, kept)
-    send('ZREM', LEASE, leases, freed)
-    send('ZADD', ENDED, over, #over)
-    if ended > 0 then
-      send('SREM', LIVE .. task, gone, ended)
-      if is_reaping then later('SADD', FREE, task) else turns[task] = true end
-      if latest > -math.huge then note_finish(task, latest) end
+-- With 8, all have ended without failing, the second argument is the whole run, and the last its place in the order
+-- and its id in one; with 16 such runs take turns.
+local refused, counted = {}, 0
+
+local function is_delivery(run, delivery)
+  return run and #run > 51 and byte(run, 1) == S_RUNNING and sub(run, 6, 13) == sub(delivery, 1, 8)
+end
+
+local function end_whole(next, members, task, kind)
+  local deliveries, ids = {}, {}
+  for i = 1, members do
+    local delivery = ARGV[next + 4 * i - 4]
+    deliveries[i] = delivery
+    ids[i] = sub(delivery, 9)
+  end
+  -- Who holds a lease holds the delivery; where one does not, the runs say which.
+  local is_all = call('ZREM', LEASE, unpack(deliveries)) == members
+  local runs = is_all or fields(RUN, ids)
+  local values, over, gone, kept = {}, {}, {}, 0
+  local latest = -math.huge
+  for i = 1, members do
+    local at, id = next + 4 * i - 4, ids[i]
+    if is_all or is_delivery(runs[i], deliveries[i]) then
+      local to = kept * 2
+      kept = kept + 1
+      values[to + 1] = id
+      values[to + 2] = ARGV[at + 1]
+      over[to + 1] = ARGV[at + 2]
+      over[to + 2] = ARGV[at + 3]
+      gone[kept] = id
+    else
+      refused[#refused + 1] = counted + i - 1
     end
   end
-  return refused
+  send('ZADD', ENDED, over, kept * 2)
+  send('HSET', RUN, values, kept * 2)
+  if kept == 0 then return end
+  turns[task] = true
+  if kind >= 16 then send('SREM', LIVE .. task, gone, kept) else count(task, -kept) end
+  if is_any_odd then
+    for i = 1, kept do later('HDEL', ODD, 'c' .. gone[i]) end
+  end
+  if kind % 2 == 1 then
+    for i = 1, kept * 2, 2 do latest = math.max(latest, tonumber(over[i])) end
+    note_finish(task, latest)
+  end
+end
+
+local function end_one(at, run, task, kind)
+  local delivery, head, when = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local id, state, length = sub(delivery, 9), byte(head, 1), 51 + byte(run, 51)
+  local is_big = kind >= 4
+  later('ZREM', LEASE, delivery)
+  if state < S_READY then
+    local due = now + when
+    later('ZADD', DELAYED, due, sub(run, 22, 28) .. id)
+    head = head .. sub(run, 22, 28) .. pack('>i8', due) .. sub(run, 37, length)
+  else
+    head = head .. sub(run, 22, length)
+  end
+  if kind % 4 >= 2 then
+    later('HSET', RUN, id, head .. sub(run, length + 1))
+  else
+    put(id, head, ARGV[at + 3], is_big)
+  end
+  if state == S_READY then
+    make_ready(id, head)
+  elseif state > S_READY then
+    unlive(id, run, task)
+    archive(id, head)
+    if kind % 2 == 1 and when ~= '' then note_finish(task, tonumber(when)) end
+    if is_any_odd then later('HDEL', ODD, 'c' .. id) end
+  end
+end
+
+local function acknowledge(first, is_reaping)
+  local next = first
+  while next <= #ARGV do
+    local task, kind, members = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
+    next = next + 3
+    if kind >= 8 then
+      end_whole(next, members, task, kind)
+    else
+      local ids = {}
+      for i = 1, members do ids[i] = sub(ARGV[next + 4 * i - 4], 9) end
+      local runs = fields(RUN, ids)
+      for i = 1, members do
+        local at = next + 4 * i - 4
+        local is_held, is_due = is_delivery(runs[i], ARGV[at]), true
+        if is_reaping then
+          local lease = call('ZSCORE', LEASE, ARGV[at])
+          is_due = lease and tonumber(lease) < now
+          -- A lease of a delivery that is none any more would be found for ever.
+          if is_due and not is_held then later('ZREM', LEASE, ARGV[at]) end
+        end
+        if is_held and is_due then
+          end_one(at, runs[i], task, kind)
+        else
+          refused[#refused + 1] = counted + i - 1
+        end
+      end
+    end
+    next, counted = next + 4 * members, counted + members
+  end
 end

@@ -7,7 +7,7 @@ local function send(command, key, values, count)
 end
 
 -- Those that come one by one are collected.
-local todo = {}
+local todo, counts = {}, {}
 
 local function later(command, key, value, other)
   local of = todo[command]
@@ -29,11 +29,19 @@ local function later(command, key, value, other)
   values.n = n
 end
 
+-- Counts runs of a task that take no turns and live from now on, or no longer.
+local function count(task, more)
+  counts[task] = (counts[task] or 0) + more
+end
+
 local function flush()
   for command, of in pairs(todo) do
     for key, values in pairs(of) do send(command, key, values, values.n) end
   end
-  todo = {}
+  for task, more in pairs(counts) do
+    if more ~= 0 and call('HINCRBY', COUNT, task, more) <= 0 then call('HDEL', COUNT, task) end
+  end
+  todo, counts = {}, {}
 end
 
 -- Keeps a run: `head` is all of it before the envelope, which is large or not.
@@ -47,8 +55,7 @@ local function put(id, head, envelope, is_big)
   later('HSET', RUN, id, is_big and head or head .. envelope)
 end
 
-local is_idle = call('ZCARD', READY) == 0
-local is_any_cancelled = call('HLEN', CANCEL) > 0
+local is_any_odd = call('HLEN', ODD) > 0
 local became_ready = false
 -- The tasks of which something has ended or waits for its turn.
 local turns = {}
@@ -61,8 +68,10 @@ local function make_ready(id, run)
   became_ready = true
 end
 
-local function make_live(id, run)
-  later('SADD', LIVE .. task_of(run), id)
+-- A run lives no longer.
+local function unlive(id, run, task)
+  if byte(run, 38) % 2 == 1 then later('SREM', LIVE .. task, id) else count(task, -1) end
+  turns[task] = true
 end
 
 -- Lets a run wait for its turn, in the order of insertion.
@@ -94,30 +103,37 @@ local function note_finish(task, at)
   end
 end
 
+-- How many runs of a task live, but for what is for later and what waits for its turn.
+local function living(task)
+  return call('SCARD', LIVE .. task) + (call('HGET', COUNT, task) or 0)
+end
+
 -- Lets the first of the runs that wait for their turn go on, of each task of which nothing else lives.
 local function release()
-  for _, task in ipairs(call('SPOP', FREE, CHUNK)) do turns[task] = true end
+  if is_any_odd then
+    for _, field in ipairs(call('HKEYS', ODD)) do
+      if byte(field, 1) == 116 then
+        turns[sub(field, 2)] = true
+        call('HDEL', ODD, field)
+      end
+    end
+  end
   flush()
   for task in pairs(turns) do
-    if call('SCARD', LIVE .. task) == 0 then
+    if call('EXISTS', HELD .. task) == 1 and living(task) == 0 then
       local first = call('ZPOPMIN', HELD .. task)[1]
-      local id = first and sub(first, 8)
-      local run = id and call('HGET', RUN, id)
+      local id = sub(first, 8)
+      local run = call('HGET', RUN, id)
       if run then
         run = char(S_READY) .. sub(run, 2)
         later('HSET', RUN, id, run)
         later('SADD', LIVE .. task, id)
         make_ready(id, run)
-      elseif first then
-        later('SADD', FREE, task)
+      else
+        later('HSET', ODD, 't' .. task, '')
       end
     end
   end
   turns = {}
   flush()
-end
-
--- Tells those who wait for work, when there was none before.
-local function wake()
-  if is_idle and became_ready and call('ZCARD', READY) > 0 then call('PUBLISH', WAKE, '') end
 end

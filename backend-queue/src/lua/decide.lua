@@ -7,7 +7,7 @@ local task, at = ARGV[1], standing(ARGV[1])
 for i = 1, 6 do
   if (at[i] or '') ~= ARGV[1 + i] then return 0 end
 end
-if ARGV[8] ~= '' and (call('SCARD', LIVE .. task) ~= tonumber(ARGV[8])
+if ARGV[8] ~= '' and (living(task) ~= tonumber(ARGV[8])
     or call('ZCARD', HELD .. task) ~= tonumber(ARGV[9])) then
   return 0
 end

@@ -12,7 +12,9 @@ local members = call('ZRANGE', LEASE, '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0,
 local found, ids = {}, {}
 for i = 1, #members do ids[i] = sub(members[i], 9) end
 if #ids == 0 then return { now, found } end
-local runs, reasons = runs_of(ids), fields(CANCEL, ids)
+local odd = {}
+for i = 1, #ids do odd[i] = 'c' .. ids[i] end
+local runs, reasons = runs_of(ids), fields(ODD, odd)
 local bytes = 0
 for i = 1, #ids do
   local fence = sub(members[i], 1, 8)

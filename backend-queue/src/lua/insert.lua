@@ -13,16 +13,16 @@ local function insert(first, last)
   local earliest = math.huge
   local next = first
   while next <= last do
-    local task, kind, count = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
+    local task, kind, members = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
     local takes_turns, has_ended, is_big = kind % 2 == 1, kind % 4 >= 2, kind >= 4
     local stride = is_big and 5 or 4
     next = next + 3
     local ids = {}
-    for i = 1, count do ids[i] = sub(ARGV[next + (i - 1) * stride], 3) end
+    for i = 1, members do ids[i] = sub(ARGV[next + (i - 1) * stride], 3) end
     local there = fields(RUN, ids)
     local values, shown, added = {}, {}, 0
-    local ready, live, made_ready = {}, {}, 0
-    for i = 1, count do
+    local ready, made_ready = {}, 0
+    for i = 1, members do
       answered = answered + 1
       if there[i] then
         answers[answered] = 0
@@ -50,27 +50,28 @@ local function insert(first, last)
             ready[made_ready * 2 + 1] = rank
             ready[made_ready * 2 + 2] = batch .. place
             made_ready = made_ready + 1
-            live[made_ready] = id
           end
           values[added + 2] = NEW[state] .. batch .. rest
         end
         added = added + 2
       end
     end
-    next = next + count * stride
-    send('HSET', RUN, values, added)
+    next = next + members * stride
     send('ZADD', SHOWN, shown, added)
     send('ZADD', SHOWN .. ':' .. task, shown, added)
     if made_ready > 0 then
       send('ZADD', READY, ready, made_ready * 2)
-      send('SADD', LIVE .. task, live, made_ready)
+      count(task, made_ready)
       became_ready = true
     end
+    -- Last, because a run that is there counts as added.
+    flush()
+    send('HSET', RUN, values, added)
   end
   -- Whoever sleeps until the next run is due must hear of an earlier one.
   if earliest < math.huge then
     local first_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-    if not first_due or tonumber(first_due) > earliest then call('PUBLISH', WAKE, '') end
+    if not first_due or tonumber(first_due) >= earliest then call('PUBLISH', WAKE, '') end
   end
   return answers
 end

@@ -1,15 +1,34 @@
 -- Some of the runs of a task that have not ended and are not for later.
 -- Arguments: the task, and how many at most of those that live and of those that wait for their turn.
-local ids = call('SRANDMEMBER', LIVE .. ARGV[1], ARGV[2])
-for _, member in ipairs(call('ZRANGE', HELD .. ARGV[1], 0, ARGV[2] - 1)) do ids[#ids + 1] = sub(member, 8) end
+local task, most = ARGV[1], tonumber(ARGV[2])
+local ids = call('SRANDMEMBER', LIVE .. task, most)
+for _, member in ipairs(call('ZRANGE', HELD .. task, 0, most - 1)) do ids[#ids + 1] = sub(member, 8) end
 local found, bytes = {}, 0
+
+local function add(id, run)
+  run = whole(id, run)
+  found[#found + 1] = { id, run }
+  bytes = bytes + #run
+end
+
 local runs = runs_of(ids)
 for i = 1, #ids do
-  if runs[i] then
-    local run = whole(ids[i], runs[i])
-    found[#found + 1] = { ids[i], run }
-    bytes = bytes + #run
-    if bytes > LARGEST then break end
+  if runs[i] and bytes < LARGEST then add(ids[i], runs[i]) end
+end
+-- Those that take no turns are counted only, because where others give way there are none, unless the task was
+-- another one before. They are looked for among the latest.
+local others, looked = tonumber(call('HGET', COUNT, task) or 0), 0
+while others > 0 and looked < 5 * most and bytes < LARGEST do
+  local some = call('ZRANGE', SHOWN .. ':' .. task, looked, looked + most - 1, 'REV')
+  if #some == 0 then break end
+  runs = runs_of(some)
+  for i = 1, #some do
+    local run = runs[i]
+    if run and byte(run, 38) % 2 == 0 and byte(run, 1) > S_SCHEDULED and byte(run, 1) < S_HELD then
+      add(some[i], run)
+      others = others - 1
+    end
   end
+  looked = looked + #some
 end
 return found

@@ -8,8 +8,13 @@ local call, pack, parse = redis.call, struct.pack, struct.unpack
 local sub, byte, char = string.sub, string.byte, string.char
 local base = KEYS[1]
 local RUN, BIG, READY, DELAYED = base .. 'run', base .. 'big', base .. 'ready', base .. 'delayed'
-local LEASE, CANCEL, FREE, WAKE = base .. 'lease', base .. 'cancel', base .. 'free', base .. 'wake'
-local SHOWN, ENDED, LIVE, HELD = base .. 'shown', base .. 'ended', base .. 'live:', base .. 'held:'
+local LEASE, ENDED, SHOWN, WAKE = base .. 'lease', base .. 'ended', base .. 'shown', base .. 'wake'
+-- What lives of a task, but for what is for later: the ids of runs that take turns, how many others, and what waits
+-- for its turn.
+local LIVE, COUNT, HELD = base .. 'live:', base .. 'count', base .. 'held:'
+-- What is rare, so that one look says that there is none: why runs shall be cancelled (`c` and the id), and the
+-- tasks of which something ended so that another run may have its turn (`t` and the task).
+local ODD = base .. 'odd'
 local LETTERS, DIED, HOLD, TASK = base .. 'letters', base .. 'died', base .. 'hold', base .. 'task:'
 local SEQ, FENCE, BEAT, TOLD = base .. 'seq', base .. 'fence', base .. 'beat', base .. 'told:'
 -- States, numbered so that what waits for its time is below `S_READY` and what has ended is from 10 on.

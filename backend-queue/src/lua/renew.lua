@@ -1,7 +1,7 @@
 -- Prolongs leases. Arguments: the lease, and for each delivery its fence and its run's id in one.
 -- Answers which were lost, by their place, and which shall be cancelled, with the reason.
 local lost, cancelled = {}, {}
-local is_any_cancelled = call('HLEN', CANCEL) > 0
+local is_any_cancelled = call('HLEN', ODD) > 0
 for from = 2, #ARGV, CHUNK do
   local to = math.min(from + CHUNK - 1, #ARGV)
   local leases = call('ZMSCORE', LEASE, unpack(ARGV, from, to))
@@ -19,7 +19,9 @@ for from = 2, #ARGV, CHUNK do
   if #kept > 0 then
     call('ZADD', LEASE, 'XX', unpack(kept))
     if is_any_cancelled then
-      local reasons = fields(CANCEL, ids)
+      local odd = {}
+      for i = 1, #ids do odd[i] = 'c' .. ids[i] end
+      local reasons = fields(ODD, odd)
       for i = 1, #ids do
         if reasons[i] then
           cancelled[#cancelled + 1] = ids[i]

@@ -5,14 +5,10 @@ local told, number = TOLD .. ARGV[3], tonumber(ARGV[4])
 local before = call('GETRANGE', told, 0, 7)
 -- It was given up while it was on its way: whoever sent it has asked about it since.
 if #before == 8 and parse('>I8', before) >= number then return { {}, {}, -1, 0, now } end
--- What may be of a wrong type shows here, before anything is written.
-call('ZCARD', DELAYED)
-call('ZCARD', LEASE)
-call('ZCARD', ENDED)
-call('ZCARD', DIED)
-local refused = {}
 if #ARGV > 4 then
-  refused = acknowledge(5, false)
+  -- A key of a wrong type shows here, before anything is written.
+  call('ZCARD', ENDED)
+  acknowledge(5, false)
   flush()
 end
 
@@ -22,8 +18,13 @@ local function split(members)
   return ids, runs_of(ids)
 end
 
-local due = call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, CHUNK)
-if #due > 0 then
+local function next_due()
+  return tonumber(call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2])
+end
+
+local due_at = next_due()
+if due_at and due_at <= now then
+  local due = call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, CHUNK)
   local ids, runs = split(due)
   for i = 1, #due do
     local id, run = ids[i], runs[i]
@@ -37,18 +38,24 @@ if #due > 0 then
         hold(due[i], task_of(run))
       else
         make_ready(id, run)
-        if is_new then make_live(id, run) end
+        if is_new then count(task_of(run), 1) end
       end
     end
   end
+  flush()
+  due_at = next_due()
 end
 release()
 
-local claimed, count, has_more = {}, 0, 0
+local claimed, found, has_more = {}, 0, 0
 local leases = {}
 if limit > 0 then
-  local ready = call('ZRANGE', READY, 0, limit - 1)
-  local taken = #ready
+  local ready = call('ZRANGE', READY, 0, limit)
+  local taken = math.min(#ready, limit)
+  if #ready > limit then
+    has_more = 1
+    ready[#ready] = nil
+  end
   if taken > 0 then
     local ids, runs = split(ready)
     local fence = call('INCRBY', FENCE, taken) - taken
@@ -59,36 +66,33 @@ if limit > 0 then
       if run then
         local delivery = pack('>I8', fence + i)
         run = pack('>BI4', S_RUNNING, parse('>I4', run, 2) + 1) .. delivery .. sub(run, 14)
-        values[count + 1] = id
-        values[count + 2] = run
-        leases[count + 1] = expiry
-        leases[count + 2] = delivery .. id
-        if is_any_cancelled then later('HDEL', CANCEL, id) end
+        values[found + 1] = id
+        values[found + 2] = run
+        leases[found + 1] = expiry
+        leases[found + 2] = delivery .. id
+        if is_any_odd then later('HDEL', ODD, 'c' .. id) end
         run = whole(id, run)
-        claimed[count + 1] = id
-        claimed[count + 2] = run
-        count = count + 2
+        claimed[found + 1] = id
+        claimed[found + 2] = run
+        found = found + 2
         bytes = bytes + #run
         if bytes > LARGEST then
-          taken = i
+          taken, has_more = i, 1
           break
         end
       end
     end
+    send('ZADD', LEASE, leases, found)
+    send('HSET', RUN, values, found)
     call('ZREMRANGEBYRANK', READY, 0, taken - 1)
-    send('HSET', RUN, values, count)
-    send('ZADD', LEASE, leases, count)
     flush()
-    if call('ZCARD', READY) > 0 then has_more = 1 end
   end
 end
-wake()
+if became_ready and (has_more == 1 or limit == 0) then call('PUBLISH', WAKE, '') end
 -- The answer may be lost on its way; it can be asked for again.
-if #ARGV > 4 or count > 0 then
+if #ARGV > 4 or found > 0 then
   local members = {}
-  for i = 2, count, 2 do members[i / 2] = leases[i] end
+  for i = 2, found, 2 do members[i / 2] = leases[i] end
   call('SET', told, pack('>I8', number) .. cmsgpack.pack({ refused, members }), 'PX', REMEMBERED)
 end
-local next_due = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-local wait = next_due and math.max(0, tonumber(next_due) - now) or -1
-return { refused, claimed, wait, has_more, now }
+return { refused, claimed, due_at and math.max(0, due_at - now) or -1, has_more, now }

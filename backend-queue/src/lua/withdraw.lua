@@ -6,7 +6,7 @@ end
 
 -- Marks a run that is under way, so that its owner ends it.
 local function mark(id, reason)
-  later('HSET', CANCEL, id, reason)
+  later('HSET', ODD, 'c' .. id, reason)
 end
 
 -- Ends a run that waits; `head` is what it begins with now, and its envelope may be large.
@@ -17,11 +17,11 @@ local function withdraw(id, run, head, envelope, is_big)
     later('ZREM', HELD .. task, member)
   else
     later('ZREM', state == S_READY and READY or DELAYED, member)
-    later('SREM', LIVE .. task, id)
+    if state ~= S_SCHEDULED then unlive(id, run, task) end
   end
+  turns[task] = true
   run = head .. sub(run, 22, 51 + #task)
   put(id, run, envelope, is_big == '1')
   archive(id, run)
-  turns[task] = true
   note_finish(task, parse('>i8', run, 14))
 end
