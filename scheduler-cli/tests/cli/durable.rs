@@ -150,8 +150,7 @@ fn a_file_that_is_no_queue_is_refused_and_left_as_it_is() {
 #[test]
 fn a_one_off_whose_time_passed_while_no_daemon_ran_is_run_by_the_next() {
     let bench = Bench::new("");
-    let at = Timestamp::from(std::time::SystemTime::now())
-        + Duration::from_millis(1_500);
+    let at = Timestamp::from(std::time::SystemTime::now()) + Duration::from_millis(1_500);
     bench.write(
         "scheduler.toml",
         &format!(
