@@ -28,7 +28,7 @@ impl SqliteStore {
         let mut writer = self.writer.lock().await;
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => sqlite_schema::connect(&self.file, self.synchronous).await?,
+            None => self.reconnect().await?,
         };
         match sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
             Ok(_) => Ok(Change { store: self, connection, writer }),
@@ -39,6 +39,17 @@ impl SqliteStore {
                 Err(self.failed(error))
             }
         }
+    }
+}
+
+impl SqliteStore {
+    /// A connection in place of one that was given up, maybe because the disk is full. What was committed may take
+    /// up the last of it, in the log beside the file; once it is in the file that room is written over.
+    async fn reconnect(&self) -> Result<SqliteConnection> {
+        let mut connection = sqlite_schema::connect(&self.file, self.synchronous).await?;
+        // Where this is not possible either, the change says why.
+        let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await;
+        Ok(connection)
     }
 }
 

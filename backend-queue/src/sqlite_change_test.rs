@@ -46,6 +46,21 @@ async fn a_full_disk_fails_a_change_as_a_whole_and_the_next_one_holds() {
 }
 
 #[tokio::test]
+async fn after_a_full_disk_the_log_beside_the_file_takes_no_more_room() {
+    let bench = Bench::new().await;
+    bench.push(200, 3).await;
+    let log = bench.folder.path().join("queue.db-wal");
+    let before = log.metadata().unwrap().len();
+
+    fill(&bench).await;
+    bench.store.push(vec![large()]).await.unwrap_err();
+    bench.store.push(vec![pushed(3)]).await.unwrap();
+
+    assert!(before > 0);
+    assert_eq!(log.metadata().unwrap().len(), before);
+}
+
+#[tokio::test]
 async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody() {
     let bench = Bench::new().await;
     let other = open(bench.folder.path()).await.unwrap();

@@ -36,13 +36,13 @@ impl fmt::Display for CannotRun {
 
 impl std::error::Error for CannotRun {}
 
-/// The daemon had not started when its first fire was due, so the row says nothing yet.
+/// What was prepared came due before it was ready, so the row says nothing yet.
 #[derive(Debug)]
 pub(crate) struct TooSlow;
 
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the machine is too busy: a daemon had not started when its first fire was due")
+        f.write_str("the machine is too busy: what a row prepares came due before it was ready")
     }
 }
 
