@@ -187,7 +187,8 @@ fn repacked(stored: &[u8], poison: &Poison) -> Option<Vec<u8>> {
 fn states(trial: &Trial<'_>, runs: &[String]) -> Result<(usize, usize)> {
     let states: Vec<i64> = match trial.store {
         Store::Sqlite => {
-            let told = sql(&trial.file(), &format!("SELECT state FROM run WHERE seq IN ({});", runs.join(", ")))?;
+            let told =
+                sql(&trial.file(), &format!("SELECT state FROM run WHERE seq IN ({});", runs.join(", ")))?;
             told.lines().map(str::parse).collect::<std::result::Result<_, _>>()?
         }
         Store::Redis => {
