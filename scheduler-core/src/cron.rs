@@ -25,6 +25,7 @@ pub struct Cron(Arc<Parts>);
 
 struct Parts {
     expression: String,
+    plain: String,
     zone: String,
     parsed: croner::Cron,
     /// Whether none of the second, minute and hour fields starts with `*` or `?`.
@@ -51,9 +52,10 @@ impl Cron {
             .map_err(|error| bad(expression, &error.to_string()))?;
         let fixed = field::is_fixed(&plain);
         // One space between fields, whatever stood there, so that it can be printed anywhere.
-        let expression = expression.split_whitespace().collect::<Vec<_>>().join(" ");
+        let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (expression, plain) = (spaced(expression), spaced(&plain));
         let zone = zone.to_owned();
-        let cron = Self(Arc::new(Parts { expression, zone, parsed, fixed, mean_period: OnceLock::new() }));
+        let cron = Self(Arc::new(Parts { expression, plain, zone, parsed, fixed, mean_period: OnceLock::new() }));
         // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
         match cron.next_after(Timestamp::from_millis(0)) {
             Some(_) => Ok(cron),
@@ -67,6 +69,11 @@ impl Cron {
     /// The expression as it was written, with one space between its fields.
     pub fn expression(&self) -> &str {
         &self.0.expression
+    }
+
+    /// The expression with the value of each `H` in its place.
+    pub fn plain(&self) -> &str {
+        &self.0.plain
     }
 
     /// The name of the zone.
@@ -522,6 +529,10 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = (0..40).map(|i| minute(&format!("task_{i}"))).collect();
         assert!(distinct.len() > 15, "{distinct:?}");
         assert!(Cron::parse("H(0-29)/10 H/6 * * *", "UTC", "x").is_ok());
+        let hashed = Cron::parse("H  H * * THU", "UTC", "x").unwrap();
+        assert_eq!(hashed.expression(), "H H * * THU");
+        assert!(hashed.plain().ends_with(" * * THU") && !hashed.plain().starts_with('H'));
+        assert_eq!(hashed.plain().parse::<Cron>().unwrap().mean_period(), hashed.mean_period());
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Cron {
         match self.0 {}
     }
 
+    /// The expression with the value of each `H` in its place.
+    pub fn plain(&self) -> &str {
+        match self.0 {}
+    }
+
     /// The name of the zone.
     pub fn zone(&self) -> &str {
         match self.0 {}

@@ -1,0 +1,257 @@
+//! The deployment by which Prefect runs a task of ours on its workers.
+//!
+//! It is created once and only patched afterwards, and it is ours by a label that it got when it was created: one
+//! without it belongs to somebody else and is left alone.
+
+use scheduler_core::{Error, Overlap, Result};
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Hosted, Hosting, WorkflowName};
+use crate::prefect::PrefectEngine;
+use crate::prefect_http::Call;
+use crate::prefect_wire::{Deployment, Flow};
+use crate::prefect_workflows::check_name;
+
+/// The flow that we ship.
+pub(crate) const FLOW: &str = "hybrid_scheduler";
+
+/// Where the flow stands in its folder.
+const ENTRYPOINT: &str = "scheduler_flow.py:run_task";
+
+/// The label of what is ours.
+const LABEL: (&str, &str) = ("managed-by", "hybrid-scheduler");
+
+/// Whether the deployment was made here.
+pub(crate) fn is_hosted(deployment: &Deployment) -> bool {
+    let label = deployment.labels.as_ref().and_then(|labels| labels.get(LABEL.0));
+    label.and_then(Value::as_str) == Some(LABEL.1)
+}
+
+impl PrefectEngine {
+    pub(crate) async fn host_task(&self, hosting: &Hosting, dry_run: bool) -> Result<Hosted> {
+        check_name("work pool", &hosting.pool)?;
+        let wanted = wanted(hosting)?;
+        let name = WorkflowName { flow: FLOW.to_owned(), deployment: hosting.deployment.clone() };
+        let found = self.deployment_named(&name).await?;
+        let mut changes = self.provide_pool(&hosting.pool, dry_run).await?;
+        let Some(found) = found else {
+            changes.push(format!("create deployment `{FLOW}/{}`", hosting.deployment));
+            let created = if dry_run { None } else { Some(self.create(&name, wanted).await?) };
+            return Ok(Hosted { workflow: created.map(|made| self.workflow_of(made, FLOW)), changes });
+        };
+        if !is_hosted(&found) {
+            return Err(foreign(&name));
+        }
+        let differing = differing(&found, &wanted);
+        let subject = format!("deployment `{FLOW}/{}`", hosting.deployment);
+        changes.extend(differing.iter().map(|(key, _)| format!("update `{key}` of {subject}")));
+        if !differing.is_empty() && !dry_run {
+            let patch: Map<String, Value> = differing.into_iter().collect();
+            self.client
+                .call(&Call::patch(&["deployments", &found.id], Value::Object(patch)))
+                .await?
+                .done()?;
+        }
+        Ok(Hosted { workflow: Some(self.workflow_of(found, FLOW)), changes })
+    }
+
+    async fn provide_pool(&self, pool: &str, dry_run: bool) -> Result<Vec<String>> {
+        let reply = self.client.call(&Call::get(&["work_pools", pool])).await?;
+        if !reply.is_missing() {
+            return reply.done().map(|()| Vec::new());
+        }
+        if !dry_run {
+            let body = json!({ "name": pool, "type": "process" });
+            let reply = self.client.call(&Call::post(&["work_pools", ""], body)).await?;
+            // Somebody else may have made it meanwhile.
+            if reply.status != 409 {
+                reply.done()?;
+            }
+        }
+        Ok(vec![format!("create work pool `{pool}` of type `process`")])
+    }
+
+    async fn create(&self, name: &WorkflowName, mut wanted: Map<String, Value>) -> Result<Deployment> {
+        let call = Call::post(&["flows", ""], json!({ "name": FLOW }));
+        let flow: Flow = self.client.call(&call).await?.read()?;
+        wanted.insert("name".to_owned(), json!(name.deployment));
+        wanted.insert("flow_id".to_owned(), json!(flow.id));
+        wanted.insert("labels".to_owned(), json!({ LABEL.0: LABEL.1 }));
+        // Posted again it would lose the schedules that it got meanwhile.
+        let call = Call::post(&["deployments", ""], Value::Object(wanted)).once();
+        match self.client.call(&call).await {
+            Ok(reply) => reply.read(),
+            Err(error) if error.is_transient() => match self.deployment_named(name).await {
+                Ok(Some(made)) if is_hosted(&made) => Ok(made),
+                Ok(Some(_)) => Err(foreign(name)),
+                Ok(None) | Err(_) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn foreign(name: &WorkflowName) -> Error {
+    let message = format!(
+        "deployment `{}/{}` was not made by the hybrid scheduler, so it is left alone; rename or delete it",
+        name.flow, name.deployment
+    );
+    Error::conflict("engine/foreign_workflow", message)
+}
+
+/// The deployment as it should be, in the words of a patch.
+fn wanted(hosting: &Hosting) -> Result<Map<String, Value>> {
+    let (limit, collision) = match hosting.overlap {
+        Overlap::Skip => (json!(1), json!({ "collision_strategy": "CANCEL_NEW" })),
+        Overlap::Queue => (json!(1), json!({ "collision_strategy": "ENQUEUE" })),
+        Overlap::Allow => (Value::Null, Value::Null),
+        Overlap::CancelOther => {
+            let message =
+                "Prefect has no `overlap = \"cancel_other\"`; choose another, or `fired_by = \"scheduler\"`";
+            return Err(Error::invalid("engine/overlap_not_sayable", message));
+        }
+    };
+    let namespace = hosting.deployment.strip_suffix(&format!(".{}", hosting.task)).unwrap_or_default();
+    let wanted = json!({
+        "entrypoint": ENTRYPOINT,
+        "path": hosting.flow_folder,
+        "pull_steps": [
+            { "prefect.deployments.steps.set_working_directory": { "directory": hosting.flow_folder } }
+        ],
+        "work_pool_name": hosting.pool,
+        "job_variables": if hosting.env.is_empty() { json!({}) } else { json!({ "env": hosting.env }) },
+        "parameters": { "task": hosting.task, "program": hosting.program, "config": hosting.config },
+        "parameter_openapi_schema": schema(),
+        "enforce_parameter_schema": true,
+        "concurrency_limit": limit,
+        "concurrency_options": collision,
+        "tags": [LABEL.1, format!("hs:namespace:{namespace}"), format!("hs:task:{}", hosting.deployment)],
+    });
+    match wanted {
+        Value::Object(wanted) => Ok(wanted),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// What the flow takes.
+fn schema() -> Value {
+    let text = |title: &str, position: u32| json!({ "type": "string", "title": title, "position": position });
+    let optional = |title: &str, position: u32| {
+        json!({ "anyOf": [{ "type": "string" }, { "type": "null" }], "default": null,
+            "title": title, "position": position })
+    };
+    json!({
+        "title": "Parameters",
+        "type": "object",
+        "properties": {
+            "task": text("task", 0),
+            "program": text("program", 1),
+            "config": optional("config", 2),
+            "run_id": optional("run_id", 3),
+            "fire_time": optional("fire_time", 4),
+            "params": { "type": "object", "default": {}, "title": "params", "position": 5 },
+        },
+        "required": ["task"],
+        "additionalProperties": false,
+    })
+}
+
+/// What has to be written. Tags that people added stay.
+fn differing(found: &Deployment, wanted: &Map<String, Value>) -> Vec<(String, Value)> {
+    wanted.iter().filter_map(|(key, value)| Some((key.clone(), to_write(found, key, value)?))).collect()
+}
+
+fn to_write(found: &Deployment, key: &str, wanted: &Value) -> Option<Value> {
+    let is = match key {
+        "entrypoint" => json!(found.entrypoint),
+        "path" => json!(found.path),
+        "pull_steps" => found.pull_steps.clone().unwrap_or_default(),
+        "work_pool_name" => json!(found.work_pool_name),
+        "job_variables" => json!(found.job_variables.clone().unwrap_or_default()),
+        "parameters" => json!(found.parameters.clone().unwrap_or_default()),
+        "parameter_openapi_schema" => found.parameter_openapi_schema.clone().unwrap_or_default(),
+        "enforce_parameter_schema" => json!(found.enforce_parameter_schema.unwrap_or(true)),
+        "concurrency_limit" => json!(found.global_concurrency_limit.as_ref().map(|limit| limit.limit)),
+        "concurrency_options" => {
+            let strategy = found.concurrency_options.as_ref().map(|options| &options.collision_strategy);
+            strategy.map_or(Value::Null, |strategy| json!({ "collision_strategy": strategy }))
+        }
+        "tags" => return tags_to_write(found, wanted),
+        _ => return Some(wanted.clone()),
+    };
+    // Without a limit the strategy says nothing.
+    let is_idle = key == "concurrency_options" && wanted.is_null();
+    (is != *wanted && !is_idle).then(|| wanted.clone())
+}
+
+fn tags_to_write(found: &Deployment, wanted: &Value) -> Option<Value> {
+    let mut tags = found.tags.clone().unwrap_or_default();
+    let count = tags.len();
+    for tag in wanted.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !tags.iter().any(|has| has == tag) {
+            tags.push(tag.to_owned());
+        }
+    }
+    (tags.len() > count).then(|| json!(tags))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn hosting() -> Hosting {
+        Hosting {
+            deployment: "default.backup".to_owned(),
+            task: "backup".to_owned(),
+            program: "scheduler".to_owned(),
+            config: None,
+            overlap: Overlap::Skip,
+            pool: "pool".to_owned(),
+            flow_folder: "/srv/flow".to_owned(),
+            env: BTreeMap::new(),
+        }
+    }
+
+    fn as_read(hosting: &Hosting) -> Value {
+        let mut read = Value::Object(wanted(hosting).unwrap());
+        read["id"] = json!("7");
+        read["name"] = json!("default.backup");
+        read["flow_id"] = json!("8");
+        // A limit is read back in another place than it is written to.
+        read["global_concurrency_limit"] = json!({ "limit": read["concurrency_limit"] });
+        read["concurrency_limit"] = Value::Null;
+        read["concurrency_options"]["grace_period_seconds"] = Value::Null;
+        read["tags"].as_array_mut().unwrap().push(json!("of-somebody"));
+        read
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_not_written_and_what_drifted_is() {
+        let read = as_read(&hosting());
+        let of = |read: Value| -> Vec<(String, Value)> {
+            differing(&serde_json::from_value(read).unwrap(), &wanted(&hosting()).unwrap())
+        };
+        assert_eq!(of(read.clone()), []);
+
+        let mut drifted = read.clone();
+        drifted["entrypoint"] = json!("other.py:main");
+        assert_eq!(of(drifted), [("entrypoint".to_owned(), json!(ENTRYPOINT))]);
+        let mut unlimited = read.clone();
+        unlimited["global_concurrency_limit"] = Value::Null;
+        assert_eq!(of(unlimited), [("concurrency_limit".to_owned(), json!(1))]);
+        let mut untagged = read;
+        untagged["tags"] = json!(["of-somebody"]);
+        let (key, tags) = of(untagged).remove(0);
+        assert_eq!((key.as_str(), tags.as_array().unwrap().len()), ("tags", 4));
+    }
+
+    #[test]
+    fn an_overlap_that_prefect_does_not_have_is_refused() {
+        let refused = wanted(&Hosting { overlap: Overlap::CancelOther, ..hosting() }).unwrap_err();
+        assert_eq!(refused.code(), "engine/overlap_not_sayable");
+        let allowed = wanted(&Hosting { overlap: Overlap::Allow, ..hosting() }).unwrap();
+        assert_eq!(allowed["concurrency_limit"], Value::Null);
+    }
+}

@@ -1,0 +1,156 @@
+//! Calls of Prefect's API: each is one request, or a few when the server cannot answer for a moment.
+//!
+//! A request is repeated only where its repetition does no harm; what may not be done twice says so with
+//! [`Call::once`]. What an answer with a meaning says is left to the caller.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use reqwest::Method;
+use scheduler_core::{Error, Result};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::prefect::PrefectSettings;
+use crate::prefect_answer::Reply;
+use crate::prefect_breaker::{Breaker, Patience};
+use crate::prefect_exchange::Exchange;
+use crate::prefect_verdict::{Verdict, judge};
+
+/// The longest wait between two requests of one call, unless the server asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What is asked of the API.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// The parts of the path; an empty last one is the slash at its end.
+    pub(crate) path: Vec<String>,
+    pub(crate) body: Option<Value>,
+    is_once: bool,
+}
+
+impl Call {
+    pub(crate) fn get(path: &[&str]) -> Self {
+        Self::new(Method::GET, path, None)
+    }
+
+    pub(crate) fn post(path: &[&str], body: Value) -> Self {
+        Self::new(Method::POST, path, Some(body))
+    }
+
+    pub(crate) fn patch(path: &[&str], body: Value) -> Self {
+        Self::new(Method::PATCH, path, Some(body))
+    }
+
+    pub(crate) fn delete(path: &[&str]) -> Self {
+        Self::new(Method::DELETE, path, None)
+    }
+
+    fn new(method: Method, path: &[&str], body: Option<Value>) -> Self {
+        Self { method, path: path.iter().map(|part| (*part).to_owned()).collect(), body, is_once: false }
+    }
+
+    /// Not to be sent again once it may have arrived.
+    pub(crate) fn once(mut self) -> Self {
+        self.is_once = true;
+        self
+    }
+}
+
+/// Makes calls.
+#[derive(Debug)]
+pub(crate) struct Client {
+    exchange: Exchange,
+    breaker: Breaker,
+    attempts: u32,
+    patience: Duration,
+    backoff: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(settings: PrefectSettings, breaker: Patience) -> Result<Self> {
+        let (attempts, patience, backoff) = (settings.attempts, settings.patience, settings.backoff);
+        let exchange = Exchange::new(settings)?;
+        Ok(Self { exchange, breaker: Breaker::new(breaker), attempts, patience, backoff })
+    }
+
+    pub(crate) fn base(&self) -> &reqwest::Url {
+        self.exchange.base()
+    }
+
+    pub(crate) fn is_bearer(&self) -> bool {
+        self.exchange.is_bearer()
+    }
+
+    /// Sends the request until there is an answer with a meaning: what was asked for, or that the request is
+    /// wrong, names nothing, or is in conflict with what there is.
+    ///
+    /// # Errors
+    /// Those of kind `Unavailable` and `Unauthorized`.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Reply> {
+        let began = Instant::now();
+        let mut last: Option<Error> = None;
+        let mut sent = 0;
+        let mut renewed_token = false;
+        loop {
+            let permit = match self.breaker.admit(Instant::now()) {
+                Ok(permit) => permit,
+                Err(open) => return Err(last.unwrap_or(open)),
+            };
+            sent += 1;
+            let verdict = judge(self.exchange.run(call).await, &self.exchange, call);
+            let (error, after) = match verdict {
+                Verdict::Meant(mut reply) => {
+                    permit.answered();
+                    reply.is_repeated = sent > 1;
+                    reply.elapsed = began.elapsed();
+                    return Ok(reply);
+                }
+                Verdict::StaleToken(error) => {
+                    permit.answered();
+                    if renewed_token {
+                        return Err(error);
+                    }
+                    renewed_token = true;
+                    sent -= 1;
+                    self.exchange.forget_token();
+                    continue;
+                }
+                Verdict::Fault(fault) => {
+                    if fault.is_silence {
+                        permit.failed(&fault.error, Instant::now());
+                    } else {
+                        permit.answered();
+                    }
+                    let may_repeat = fault.is_passing && !(call.is_once && fault.may_have_arrived);
+                    if !may_repeat || sent >= self.attempts {
+                        return Err(fault.error);
+                    }
+                    (fault.error, fault.after)
+                }
+            };
+            let wait = after.unwrap_or_default().max(self.pause(sent));
+            if began.elapsed() + wait >= self.patience {
+                return Err(error);
+            }
+            tracing::debug!(path = call.path.join("/"), sent, ?wait, %error, "the request is sent again");
+            last = Some(error);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Twice as long with each request, less up to a half, so that many that failed together part.
+    fn pause(&self, sent: u32) -> Duration {
+        let whole = self.backoff.saturating_mul(1 << (sent - 1).min(16)).min(LONGEST_WAIT);
+        whole.mul_f64(1.0 - 0.5 * chance())
+    }
+}
+
+/// A number from 0 up to 1.
+fn chance() -> f64 {
+    // The keys of the standard library's maps are random enough to part requests.
+    f64::from(u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0))
+        / f64::from(u32::MAX)
+}
