@@ -1,9 +1,28 @@
 //! The workflow tier of the hybrid scheduler: an HTTP client of a workflow engine.
 //!
-//! This version of the crate holds the seam for engines, [`WorkflowEngine`]; it registers no backend yet, and a
-//! configuration that names the tier is refused.
+//! Runs live in the engine, and so does what is known of them: a run of ours is told by its key and its tags there.
+//! The backend starts runs, shows them, follows them and cancels them.
+//!
+//! # Guarantees
+//!
+//! - A run of ours is one run of the engine, however often it is asked for: its id is in the engine's key.
+//! - What is not ours is never changed.
+//! - An engine that does not answer delays nobody else, and is asked again until it does.
 
+mod backend;
+mod config;
+mod directory;
 mod engine;
+mod follow;
+mod followed;
+mod job;
+mod kind;
+mod launch;
+mod link;
+mod listing;
+#[cfg(test)]
+mod memory;
+mod names;
 mod prefect;
 mod prefect_answer;
 mod prefect_breaker;
@@ -24,10 +43,19 @@ mod prefect_verdict;
 mod prefect_watch;
 mod prefect_wire;
 mod prefect_workflows;
+mod session;
+mod shown;
+mod target;
+#[cfg(test)]
+mod tier_test;
 
+pub use backend::WorkflowBackend;
+pub use config::{EngineKind, WorkflowConfig};
 pub use engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
     EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Workflow,
     WorkflowEngine, WorkflowId, WorkflowName,
 };
+pub use job::job;
+pub use kind::{engine, kind};
 pub use prefect::{Auth, PrefectEngine, PrefectSettings};
