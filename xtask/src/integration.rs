@@ -7,10 +7,11 @@ use clap::ValueEnum;
 
 use crate::built::{Built, Program};
 use crate::command_line::CommandLine;
+use crate::prefect::{POOL, Prefect};
 use crate::redis::{Redis, Settings};
 use crate::scratch::Scratch;
-use crate::steps::{self, Step};
-use crate::tally;
+use crate::steps::{self, Report, Step};
+use crate::tally::{self, Tally};
 
 /// The variable by which tests find the server.
 const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
@@ -18,11 +19,21 @@ const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
 /// Tests of the command line that are about the durable tier, by a part of their names.
 const DURABLE: [&str; 4] = ["durable", "queue", "dead_letter", "redis"];
 
+/// The variables by which tests find the API of a Prefect server, the pool that a worker serves, and the worker.
+const TEST_PREFECT_URL: &str = "TEST_PREFECT_URL";
+const TEST_PREFECT_POOL: &str = "TEST_PREFECT_POOL";
+const TEST_PREFECT_WORKER: &str = "TEST_PREFECT_WORKER";
+
+/// Tests that run at a time: each of their flow runs is a Python of its own.
+const AT_A_TIME: &str = "4";
+
 /// What can be tried against a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Subject {
     /// The durable tier, on SQLite and on a Redis server of our own
     Queue,
+    /// The workflow tier and the flow that we ship, on a Prefect server of our own with a worker
+    Workflow,
 }
 
 /// Runs the suites of the subject and prints, as the last line, `N passed, N failed`.
@@ -30,26 +41,82 @@ pub(crate) enum Subject {
 /// # Errors
 /// Something does not compile, or there is no server.
 pub(crate) fn run(subject: Subject) -> Result<ExitCode> {
-    let Subject::Queue = subject;
     let built = Built::workspace()?;
     let scratch = Scratch::new()?;
-    let redis = Redis::start(&scratch.path().join("redis"), &Settings::default())?;
-    println!("    a Redis server for the tests: {TEST_REDIS_URL}={}", redis.url());
-
-    let suite = |program: &Program, names: &[&str]| {
-        let line = program.line().and(names.iter().copied()).with_variable(TEST_REDIS_URL, redis.url());
-        let repeat = "cargo xtask integration queue".to_owned();
-        Step::counted(program.name().to_owned(), repeat, move |tally| tally::run_counting(&line, tally))
+    let report = match subject {
+        Subject::Queue => queue(&built, &scratch)?,
+        Subject::Workflow => workflow(&built, &scratch)?,
     };
-    let of_store = built.tests_of("backend-queue").map(|program| suite(program, &[]));
-    let of_verbs = built.tests_of("scheduler-cli").filter(|program| program.name() == "cli");
-    let steps: Vec<Step> = of_store.chain(of_verbs.map(|program| suite(program, &DURABLE))).collect();
-    let report = steps::run(steps);
 
     report.print_summary("integration");
     println!("{} passed, {} failed", report.tally.passed, report.tally.failed);
     let is_green = report.is_green() && report.tally.failed == 0 && !report.tally.is_empty();
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn queue(built: &Built, scratch: &Scratch) -> Result<Report> {
+    let redis = Redis::start(&scratch.path().join("redis"), &Settings::default())?;
+    println!("    a Redis server for the tests: {TEST_REDIS_URL}={}", redis.url());
+
+    let suite = |program: &Program, names: &[&str]| {
+        let line = program.line().and(names.iter().copied()).with_variable(TEST_REDIS_URL, redis.url());
+        step(program, "queue", line)
+    };
+    let of_store = built.tests_of("backend-queue").map(|program| suite(program, &[]));
+    let of_verbs = built.tests_of("scheduler-cli").filter(|program| program.name() == "cli");
+    let steps = of_store.chain(of_verbs.map(|program| suite(program, &DURABLE))).collect();
+    Ok(steps::run(steps))
+}
+
+fn workflow(built: &Built, scratch: &Scratch) -> Result<Report> {
+    let prefect = Prefect::start(&scratch.path().join("prefect"))?;
+    let lines = workflow_lines(built, scratch, &prefect);
+    Ok(steps::run(lines.into_iter().map(|(program, line)| step(program, "workflow", line)).collect()))
+}
+
+fn step(program: &Program, subject: &str, line: CommandLine) -> Step {
+    let repeat = format!("cargo xtask integration {subject}");
+    Step::counted(program.name().to_owned(), repeat, move |tally| tally::run_counting(&line, tally))
+}
+
+/// The tests that need a Prefect server are marked as ignored, because a plain `cargo test` has none.
+fn workflow_lines<'a>(
+    built: &'a Built,
+    scratch: &Scratch,
+    prefect: &Prefect,
+) -> Vec<(&'a Program, CommandLine)> {
+    let of_tier = built.tests_of("backend-workflow").filter(|program| program.name().starts_with("prefect"));
+    let of_verbs = built.tests_of("scheduler-cli").filter(|program| program.name() == "workflow");
+    let line = |program: &Program| {
+        let line = program.line().and(["--ignored", "--test-threads", AT_A_TIME]);
+        let line = line.with_variable(TEST_PREFECT_URL, prefect.url()).with_variable(TEST_PREFECT_POOL, POOL);
+        // What a run leaves behind is found by its folder, so the tests make theirs in ours.
+        let line = line.with_variable("TMPDIR", scratch.path().display().to_string());
+        line.with_variable(TEST_PREFECT_WORKER, prefect.worker().to_string())
+    };
+    of_tier.chain(of_verbs).map(|program| (program, line(program))).collect()
+}
+
+/// The tests of the workflow tier, on a server that is brought.
+pub(crate) fn workflow_suite() -> Step {
+    Step::counted("workflow", "cargo xtask integration workflow", |tally| {
+        let built = Built::workspace()?;
+        let scratch = Scratch::new()?;
+        let prefect = Prefect::start(&scratch.path().join("prefect"))?;
+        count_all(workflow_lines(&built, &scratch, &prefect).into_iter().map(|(_, line)| line), tally)
+    })
+}
+
+/// Runs all of them, whichever fails.
+fn count_all(lines: impl Iterator<Item = CommandLine>, tally: &mut Tally) -> Result<()> {
+    let mut failed = None;
+    for line in lines {
+        println!("    {line}");
+        if let Err(error) = tally::run_counting(&line, tally) {
+            failed = Some(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// The tests of the whole workspace beside a server.

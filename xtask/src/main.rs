@@ -29,6 +29,7 @@ mod manifest;
 mod metadata;
 mod new_backend;
 mod paths;
+mod prefect;
 mod redis;
 mod resp;
 mod scratch;

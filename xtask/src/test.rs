@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Workspace,
     /// Each promise of a backend beside the broken backend that fails it
     ConformanceTable,
+    /// The workflow tier on a Prefect server, which is installed below the build folder at first
+    Workflow,
     /// The crates in examples/, as outside authors write them
     Examples,
     /// A backend made by `cargo xtask new-backend`
@@ -57,7 +59,7 @@ impl Suite {
     /// Whether it runs tests that are counted.
     fn has_tests(self) -> bool {
         match self {
-            Self::Workspace | Self::Examples | Self::NewBackend => true,
+            Self::Workspace | Self::Workflow | Self::Examples | Self::NewBackend => true,
             Self::ConformanceTable | Self::Fuzz | Self::Faults => false,
         }
     }
@@ -66,6 +68,7 @@ impl Suite {
     fn step(self) -> Step {
         match self {
             Self::Workspace => integration::workspace(),
+            Self::Workflow => integration::workflow_suite(),
             Self::ConformanceTable => backends::conformance_table(),
             Self::Examples => examples::suite(),
             Self::NewBackend => backends::new_backend(),

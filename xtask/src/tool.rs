@@ -25,21 +25,28 @@ pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     if answers(program) {
         return Ok(());
     }
-    if !is_root() || !answers("apt-get") {
-        bail!("there is no `{program}` on this machine (it {purpose}); install the package {package}");
-    }
-
-    println!("    there is no `{program}`; installing {package}");
-    let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
-    let installed = apt("update -qq")
-        .run()
-        .and_then(|()| apt("install -qq --yes --no-install-recommends").and([package.to_owned()]).run());
-    installed
-        .with_context(|| format!("cannot install {package}, and `{program}` is needed (it {purpose})"))?;
+    install(package, &format!("there is no `{program}` on this machine (it {purpose})"))?;
     if !answers(program) {
         bail!("the package {package} was installed, and there is still no `{program}` on the PATH");
     }
     Ok(())
+}
+
+/// Installs a package of Debian; `lack` says what is missing without it.
+///
+/// # Errors
+/// This process may not install it, or installing fails.
+pub(crate) fn install(package: &str, lack: &str) -> Result<()> {
+    if !is_root() || !answers("apt-get") {
+        bail!("{lack}; install the package {package}");
+    }
+
+    println!("    {lack}; installing {package}");
+    let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
+    let installed = apt("update -qq")
+        .run()
+        .and_then(|()| apt("install -qq --yes --no-install-recommends").and([package.to_owned()]).run());
+    installed.with_context(|| format!("cannot install {package}, and {lack}"))
 }
 
 /// Whether the program starts and says its version.
