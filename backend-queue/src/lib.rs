@@ -94,6 +94,9 @@ mod sqlite_change_test;
 mod sqlite_clock;
 #[cfg(feature = "sqlite")]
 mod sqlite_delivery;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_disk_test;
 #[cfg(feature = "sqlite")]
 mod sqlite_end;
 #[cfg(feature = "sqlite")]
@@ -110,6 +113,8 @@ mod sqlite_letters_test;
 mod sqlite_poison_test;
 #[cfg(feature = "sqlite")]
 mod sqlite_push;
+#[cfg(feature = "sqlite")]
+mod sqlite_reading;
 #[cfg(feature = "sqlite")]
 mod sqlite_row;
 #[cfg(feature = "sqlite")]

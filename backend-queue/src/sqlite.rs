@@ -4,7 +4,6 @@
 //! of its own beside this one, which only says who does what.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,9 @@ use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
 
 use crate::Synchronous;
+use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
+use crate::sqlite_reading::Reader;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
@@ -34,9 +35,7 @@ pub(crate) struct SqliteStore {
     pub(crate) backend: Name,
     /// Nothing while a change is under way, and after one that did not end well.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
-    pub(crate) reader: Mutex<SqliteConnection>,
-    /// The version of the file's content that [`Store::changed`] answered last.
-    seen: AtomicI64,
+    pub(crate) reader: Reader,
 }
 
 impl SqliteStore {
@@ -51,10 +50,11 @@ impl SqliteStore {
         backend: Name,
     ) -> Result<Self> {
         let writer = Mutex::new(Some(sqlite_schema::open(file, synchronous).await?));
-        let mut reader = sqlite_schema::connect(file, synchronous).await?;
-        let seen = data_version(&mut reader).await.map_err(|error| failed(error, file))?;
-        let (reader, seen) = (Mutex::new(reader), AtomicI64::new(seen));
-        Ok(Self { file: file.to_owned(), synchronous, namespace, backend, writer, reader, seen })
+        let reader = Reader::new();
+        let store = Self { file: file.to_owned(), synchronous, namespace, backend, writer, reader };
+        // What is there by now is no news.
+        store.has_changed().await?;
+        Ok(store)
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -99,15 +99,15 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
-        let mut connection = self.reader.lock().await;
-        let page = sqlite_history::page(self, &mut connection, filter).await;
-        page.map_err(|error| self.failed(error))
+        let mut reading = self.reading().await?;
+        let page = sqlite_history::page(self, &mut reading.connection, filter).await;
+        reading.end(page)
     }
 
     async fn waiting(&self) -> Result<usize> {
-        let mut connection = self.reader.lock().await;
-        let counted = sqlite_history::waiting(self.namespace(), &mut connection).await;
-        counted.map_err(|error| self.failed(error))
+        let mut reading = self.reading().await?;
+        let counted = sqlite_history::waiting(self.namespace(), &mut reading.connection).await;
+        reading.end(counted)
     }
 
     async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64> {
@@ -135,15 +135,15 @@ impl Store for SqliteStore {
     }
 
     async fn standing(&self, task: &Name) -> Result<Option<Standing>> {
-        let mut connection = self.reader.lock().await;
-        let found = sqlite_schedule::standing(self.namespace(), &mut connection, task).await;
-        Ok(found.map_err(|error| self.failed(error))?.map(|(_, standing)| standing))
+        let mut reading = self.reading().await?;
+        let found = sqlite_schedule::standing(self.namespace(), &mut reading.connection, task).await;
+        Ok(reading.end(found)?.map(|(_, standing)| standing))
     }
 
     async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        let mut connection = self.reader.lock().await;
-        let page = sqlite_letters::page(self, &mut connection, filter).await;
-        page.map_err(|error| self.failed(error))
+        let mut reading = self.reading().await?;
+        let page = sqlite_letters::page(self, &mut reading.connection, filter).await;
+        reading.end(page)
     }
 
     async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
@@ -172,19 +172,12 @@ impl Store for SqliteStore {
 
     async fn changed(&self) {
         loop {
-            let version = data_version(&mut *self.reader.lock().await).await;
-            // A file that does not answer now is no news; who waits looks from time to time all the same.
-            if let Ok(version) = version
-                && self.seen.swap(version, Ordering::Relaxed) != version
-            {
-                return;
+            match self.has_changed().await {
+                Ok(true) => return,
+                Ok(false) => tokio::time::sleep(LOOK_EVERY).await,
+                // A file that does not answer now is no news; who waits looks from time to time all the same.
+                Err(_) => tokio::time::sleep(SAFETY_POLL).await,
             }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
-
-/// A number that differs once another connection has changed the file.
-async fn data_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await
 }

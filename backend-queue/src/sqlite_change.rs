@@ -11,6 +11,10 @@ use crate::sqlite::SqliteStore;
 use crate::sqlite_error::is_busy;
 use crate::sqlite_schema;
 
+/// Writes something that was not there. A value that stays the same is not written at all.
+const PROOF: &str = "INSERT INTO meta VALUES ('proof', random()) \
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
 /// A transaction under way. Dropped before its end it leaves nothing behind.
 pub(crate) struct Change<'a> {
     pub(crate) store: &'a SqliteStore,
@@ -26,23 +30,24 @@ impl SqliteStore {
     /// `queue/locked` when another process writes for too long, and those of opening the file again.
     pub(crate) async fn change(&self) -> Result<Change<'_>> {
         let mut writer = self.writer.lock().await;
-        let mut connection = match writer.take() {
-            Some(connection) => connection,
-            None => self.reconnect().await?,
+        let (mut connection, is_proven) = match writer.take() {
+            Some(connection) => (connection, true),
+            None => (self.reconnect().await?, false),
         };
-        match sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
-            Ok(_) => Ok(Change { store: self, connection, writer }),
-            Err(error) => {
-                if is_busy(&error) {
-                    *writer = Some(connection);
-                }
-                Err(self.failed(error))
+        if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
+            if is_busy(&error) && is_proven {
+                *writer = Some(connection);
             }
+            return Err(self.failed(error));
         }
+        if !is_proven {
+            // Maybe nothing else is written by this change, and its success would be taken for news of the disk.
+            let proof = sqlx::query(PROOF).execute(&mut connection).await;
+            proof.map_err(|error| self.failed(error))?;
+        }
+        Ok(Change { store: self, connection, writer })
     }
-}
 
-impl SqliteStore {
     /// A connection in place of one that was given up, maybe because the disk is full. What was committed may take
     /// up the last of it, in the log beside the file; once it is in the file that room is written over.
     async fn reconnect(&self) -> Result<SqliteConnection> {

@@ -9,57 +9,6 @@ use crate::sqlite_error::failed;
 use crate::sqlite_test::{Bench, LONG_LEASE, NOTHING, done, open, pushed, raw};
 use crate::store::{Claim, Pushed, Store};
 
-/// Lets the file grow no more, on the connection that writes next.
-async fn fill(bench: &Bench) {
-    bench.store.change().await.unwrap().end(Ok(())).await.unwrap();
-    let mut writer = bench.store.writer.lock().await;
-    let writer = writer.as_mut().unwrap();
-    // A limit below what there is counts as what there is; the free pages are used up by what is pushed.
-    sqlx::query("PRAGMA max_page_count = 1").execute(writer).await.unwrap();
-}
-
-fn large() -> Pushed {
-    let mut pushed = pushed(3);
-    pushed.run.params.insert("x".into(), "y".repeat(64 * 1024).into());
-    pushed
-}
-
-#[tokio::test]
-async fn a_full_disk_fails_a_change_as_a_whole_and_the_next_one_holds() {
-    let bench = Bench::new().await;
-    let ids = bench.push(2, 3).await;
-    let taken = bench.claim(1, LONG_LEASE).await.remove(0);
-
-    fill(&bench).await;
-    let refused = bench.store.push(vec![pushed(3), large()]).await.unwrap_err();
-    let after_push = bench.store.runs(&RunFilter::all()).await.unwrap().runs.len();
-    fill(&bench).await;
-    let mut ack = done(&taken);
-    ack.run.output = "z".repeat(64 * 1024).into();
-    let lost = bench.store.step(&[ack.clone()], &NOTHING).await.unwrap_err();
-    let acknowledged = bench.store.step(&[ack], &Claim { limit: 5, lease: LONG_LEASE }).await.unwrap();
-
-    assert_eq!((refused.code(), refused.is_transient(), after_push), ("queue/full", true, 2));
-    assert_eq!((lost.code(), &acknowledged.refused), ("queue/full", &vec![]));
-    assert_eq!((acknowledged.claimed.len(), ids.len()), (1, 2));
-    assert_eq!(bench.store.push(vec![large()]).await.unwrap(), [true]);
-}
-
-#[tokio::test]
-async fn after_a_full_disk_the_log_beside_the_file_takes_no_more_room() {
-    let bench = Bench::new().await;
-    bench.push(200, 3).await;
-    let log = bench.folder.path().join("queue.db-wal");
-    let before = log.metadata().unwrap().len();
-
-    fill(&bench).await;
-    bench.store.push(vec![large()]).await.unwrap_err();
-    bench.store.push(vec![pushed(3)]).await.unwrap();
-
-    assert!(before > 0);
-    assert_eq!(log.metadata().unwrap().len(), before);
-}
-
 #[tokio::test]
 async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody() {
     let bench = Bench::new().await;
@@ -233,15 +182,15 @@ async fn work(count: u32) -> Vec<(&'static str, u64)> {
     let bench = Bench::new().await;
     fill_with(&mut bench.raw().await, count).await;
     let ticks = Arc::new(AtomicU64::new(0));
-    for connection in
-        [bench.store.writer.lock().await.as_mut().unwrap(), &mut *bench.store.reader.lock().await]
-    {
+    let (mut writer, mut reader) = (bench.store.writer.lock().await, bench.store.reader.place.lock().await);
+    for connection in [writer.as_mut().unwrap(), reader.as_mut().unwrap()] {
         let ticks = Arc::clone(&ticks);
         connection.lock_handle().await.unwrap().set_progress_handler(100, move || {
             ticks.fetch_add(1, Ordering::Relaxed);
             true
         });
     }
+    drop((writer, reader));
     let mut work = Vec::new();
     macro_rules! measure {
         ($what:literal, $step:expr) => {{

@@ -17,6 +17,16 @@ const VERSION: i64 = 2;
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
 
+/// How long the log beside the file becomes before what it holds is written into the file, in pages: as long as
+/// SQLite lets it by itself, and the least.
+const LOG: u64 = 1_000;
+const SHORTEST_LOG: u64 = 64;
+/// How much of the room that is left on the disk the log takes at most. While it has taken all of it the file cannot
+/// grow, so what it holds cannot leave it.
+const SHARE_OF_LOG: u64 = 8;
+/// How large a page is.
+const PAGE: u64 = 4_096;
+
 /// How soon opening is tried again that was refused without waiting.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 
@@ -93,7 +103,20 @@ fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
         .filename(file)
         .synchronous(synchronous)
         .busy_timeout(BUSY)
+        .pragma("wal_autocheckpoint", longest_log(room_beside(file)).to_string())
         .disable_statement_logging()
+}
+
+/// How many bytes are left on the disk of a file.
+fn room_beside(file: &Path) -> u64 {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // What cannot be asked is not short of room as far as anybody knows.
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// How many pages the log may have where so many bytes are left.
+fn longest_log(room: u64) -> u64 {
+    (room / SHARE_OF_LOG / PAGE).clamp(SHORTEST_LOG, LOG)
 }
 
 /// Another connection to a file that is there.
@@ -193,4 +216,32 @@ async fn run_all(connection: &mut SqliteConnection, scripts: &[&'static str]) ->
         sqlx::raw_sql(*script).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_takes_no_more_than_its_share_of_a_small_disk() {
+        let cases = [
+            (u64::MAX, 1_000),
+            (1 << 30, 1_000),
+            (16 << 20, 512),
+            (4 << 20, 128),
+            (1 << 20, SHORTEST_LOG),
+            (0, SHORTEST_LOG),
+        ];
+        for (room, pages) in cases {
+            assert_eq!(longest_log(room), pages, "{room} bytes are left");
+        }
+    }
+
+    #[test]
+    fn the_room_is_that_of_the_disk_on_which_the_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(room_beside(&folder.path().join("queue.db")) < u64::MAX);
+        assert!(room_beside(Path::new("queue.db")) < u64::MAX);
+        assert_eq!(room_beside(&folder.path().join("nowhere/queue.db")), u64::MAX);
+    }
 }
