@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    CancelReason, Event, Result, Run, RunContext, RunId, RunIdentity, RunState, Tier, Verdict, verdict,
+    CancelReason, Event, Result, Run, RunContext, RunId, RunIdentity, RunState, Tier, Timestamp, Verdict,
+    verdict,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -89,7 +90,9 @@ impl Driver {
         };
         self.recovered();
         for (index, ack) in acks.into_iter().enumerate() {
-            if stepped.refused.contains(&index) {
+            if let Some((_, reason)) = stepped.marked.iter().find(|(marked, _)| *marked == index) {
+                self.acks.push(ended_instead(ack, reason, self.ctx.clock.now()));
+            } else if stepped.refused.contains(&index) {
                 let (task, run_id, fence) = (&ack.run.task, ack.run.id, ack.fence);
                 tracing::warn!(%task, %run_id, fence, "its end came too late: the lease was lost");
             } else {
@@ -245,6 +248,15 @@ impl Driver {
         }
         Ack { run, fence, next, is_followed: is_followed(&placed) }
     }
+}
+
+/// The run gets no other attempt: somebody wanted it cancelled while this one was under way.
+fn ended_instead(mut ack: Ack, reason: &str, now: Timestamp) -> Ack {
+    ack.run.state = RunState::Cancelled;
+    ack.run.reason = Some(reason.to_owned());
+    ack.run.finished_at = Some(now);
+    ack.run.next_attempt_at = None;
+    Ack { next: Next::End, ..ack }
 }
 
 /// The run goes back into the queue, and the attempt does not count.

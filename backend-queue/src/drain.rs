@@ -43,6 +43,10 @@ impl Driver {
         let _ = self.store.serve(&self.timetable.names(), Duration::ZERO).await;
         self.timetable.clear();
         self.settle(false).await;
+        if !self.acks.is_empty() && self.trouble.is_none() {
+            // Those that a cancel met end otherwise than they were to.
+            self.settle(false).await;
+        }
         drain.report.given_back =
             self.store.waiting().await.unwrap_or(0).saturating_sub(drain.report.abandoned.len());
         let _ = drain.reply.send(drain.report);

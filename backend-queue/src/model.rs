@@ -4,6 +4,7 @@
 //! time.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use scheduler_core::{
     Replayed, Result, Run, RunFilter, RunId, RunState, Timestamp,
 };
 
-use crate::model_run::{Kept, Place, Schedule, State, now};
+use crate::model_run::{Kept, Place, Schedule, State, Written, now};
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
@@ -39,11 +40,19 @@ impl Store for Model {
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
         let mut state = self.state();
-        let refused = acks.iter().enumerate().filter(|(_, ack)| !state.acknowledge(ack));
-        let refused: Vec<usize> = refused.map(|(index, _)| index).collect();
+        let (mut seen, mut refused, mut marked) = (HashSet::new(), Vec::new(), Vec::new());
+        for (index, ack) in acks.iter().enumerate() {
+            // Of two for one delivery the first one counts.
+            let is_first = seen.insert((ack.run.id, ack.fence));
+            match if is_first { state.acknowledge(ack) } else { Written::Refused } {
+                Written::Done => {}
+                Written::Refused => refused.push(index),
+                Written::Marked(reason) => marked.push((index, reason)),
+            }
+        }
         state.promote();
         let mut stepped = if claim.limit > 0 { state.claim(claim) } else { Stepped::default() };
-        stepped.refused = refused;
+        (stepped.refused, stepped.marked) = (refused, marked);
         let delayed = state.runs.iter().filter(|kept| matches!(kept.place, Place::Delayed(_)));
         stepped.next_due = delayed.map(|kept| kept.due).min().map(|due| due.since(now()));
         Ok(stepped)

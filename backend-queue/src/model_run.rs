@@ -29,6 +29,14 @@ pub(crate) enum Place {
     Ended,
 }
 
+/// What became of an acknowledgement.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Done,
+    Refused,
+    Marked(String),
+}
+
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) run: Run,
@@ -147,8 +155,11 @@ impl State {
         self.find(id).filter(|kept| kept.place == Place::Running && kept.fence == fence)
     }
 
-    pub(crate) fn acknowledge(&mut self, ack: &Ack) -> bool {
-        let Some(kept) = self.delivery(ack.run.id, ack.fence) else { return false };
+    pub(crate) fn acknowledge(&mut self, ack: &Ack) -> Written {
+        let Some(kept) = self.delivery(ack.run.id, ack.fence) else { return Written::Refused };
+        if let Some(reason) = kept.cancel.clone().filter(|_| ack.next != Next::End) {
+            return Written::Marked(reason);
+        }
         kept.run = ack.run.clone();
         match ack.next {
             Next::End => {
@@ -165,7 +176,7 @@ impl State {
                 kept.place = Place::Delayed(if is_retry { RunState::Retrying } else { RunState::Queued });
             }
         }
-        true
+        Written::Done
     }
 
     pub(crate) fn promote(&mut self) {
@@ -193,7 +204,6 @@ impl State {
             kept.place = Place::Running;
             kept.fence = self.deliveries;
             kept.leased_until = now() + claim.lease;
-            kept.cancel = None;
             let (run, fence, max_attempts) = (kept.shown(), kept.fence, kept.max_attempts);
             stepped.claimed.push(Delivery { run, fence, max_attempts });
         }

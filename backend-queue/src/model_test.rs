@@ -242,11 +242,11 @@ fn level_standing(standing: Standing) -> Standing {
 }
 
 fn seen_step(stepped: &Stepped) -> String {
-    let Stepped { refused, claimed, undecodable, next_due, has_more } = stepped;
+    let Stepped { refused, marked, claimed, undecodable, next_due, has_more } = stepped;
     let claimed: Vec<_> =
         claimed.iter().map(|delivery| (level(delivery.run.clone()), delivery.max_attempts)).collect();
     let next_due = next_due.map(|due| due > Duration::from_secs(60));
-    format!("{refused:?} {claimed:?} {} {next_due:?} {has_more}", undecodable.len())
+    format!("{refused:?} {marked:?} {claimed:?} {} {next_due:?} {has_more}", undecodable.len())
 }
 
 /// Compares a store with the model; `open` gives one that nobody else uses, and what it needs to stay.

@@ -14,7 +14,7 @@ use crate::redis_store::RedisStore;
 use crate::redis_test::{
     LONG_LEASE, NO_LEASE, NOTHING, PATIENCE, claim, done, fresh, now, push, pushed, state,
 };
-use crate::store::{Claim, Held, Store};
+use crate::store::{Claim, Held, Next, Store};
 
 async fn tell(store: &RedisStore, words: &[&str]) {
     let mut command = redis::cmd(words[0]);
@@ -64,6 +64,28 @@ async fn a_step_whose_answer_is_lost_is_neither_lost_nor_done_twice() {
     }
     // The one that was claimed and that nobody asked for any more was given back with its attempt.
     assert_eq!(claim(&store, 9, LONG_LEASE).await[0].run.attempt, 1);
+}
+
+#[tokio::test]
+async fn a_cancel_that_met_an_end_is_told_even_when_the_answer_is_lost() {
+    let proxy = Proxy::before(&redis_stage::url()).await;
+    let store = redis_stage::open(&proxy.url(), &redis_stage::namespace()).await.unwrap();
+    let id = push(&store, 1).await[0];
+    let taken = claim(&store, 1, LONG_LEASE).await.remove(0);
+    store.cancel(id, "asked").await.unwrap();
+    let mut again = done(&taken);
+    (again.run.state, again.run.finished_at, again.next) =
+        (RunState::Retrying, None, Next::Again(Duration::ZERO));
+
+    proxy.cut(true);
+    store.step(&[again.clone()], &NOTHING).await.unwrap_err();
+    proxy.cut(false);
+    let told = store.step(&[again], &NOTHING).await.unwrap();
+    let held = state(&store, id).await;
+    let over = store.step(&[done(&taken)], &NOTHING).await.unwrap();
+
+    assert_eq!((told.refused, told.marked, held), (vec![], vec![(0, "asked".to_owned())], RunState::Running));
+    assert_eq!((over.refused, over.marked, state(&store, id).await), (vec![], vec![], RunState::Succeeded));
 }
 
 #[tokio::test]

@@ -14,6 +14,15 @@ use crate::store::{Ack, Delivery, Next, Stepped};
 /// A delivery, by its run and its fence.
 type Key = (RunId, u64);
 
+/// What became of an acknowledgement.
+#[derive(Clone, Debug, PartialEq)]
+enum Settled {
+    Written,
+    Refused,
+    /// It asks for another attempt, and the run shall be cancelled, for this reason.
+    Marked(String),
+}
+
 /// What is known of steps that did not end well.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered {
@@ -21,8 +30,8 @@ pub(crate) struct Unanswered {
     number: u64,
     /// The acknowledgements of the step with that number, if nobody knows what became of it.
     open: Option<Vec<Key>>,
-    /// Acknowledgements that were written, and whether they were refused, but whose caller has not heard of it.
-    settled: HashMap<Key, bool>,
+    /// Acknowledgements of which it is known what became, but whose caller has not heard of it.
+    settled: HashMap<Key, Settled>,
     /// What was claimed and has not been delivered.
     claimed: Vec<Delivery>,
     /// What could not be read, and has not been told.
@@ -42,13 +51,15 @@ impl Unanswered {
         self.number
     }
 
-    /// Notes what a step answered; `refused` are places among its acknowledgements.
-    pub(crate) fn end(&mut self, refused: &[usize]) {
+    /// Notes what a step answered: places among its acknowledgements.
+    pub(crate) fn end(&mut self, refused: &[usize], marked: impl Iterator<Item = (usize, String)>) {
         let acks = self.open.take().unwrap_or_default();
-        let refused: HashSet<usize> = refused.iter().copied().collect();
+        let mut outcomes: HashMap<usize, Settled> =
+            marked.map(|(index, reason)| (index, Settled::Marked(reason))).collect();
+        outcomes.extend(refused.iter().map(|index| (*index, Settled::Refused)));
         for (index, key) in acks.into_iter().enumerate() {
             self.middles.remove(&key);
-            self.settled.insert(key, refused.contains(&index));
+            self.settled.insert(key, outcomes.remove(&index).unwrap_or(Settled::Written));
         }
     }
 
@@ -98,12 +109,20 @@ impl Unanswered {
 
     /// Answers all that is known.
     pub(crate) fn answer(&mut self, acks: &[Ack]) -> Stepped {
-        let settled = std::mem::take(&mut self.settled);
-        let is_refused = |ack: &Ack| settled.get(&key(ack)).copied().unwrap_or(false);
-        let mut seen = HashSet::new();
-        let refused = acks.iter().enumerate().filter(|(_, ack)| is_refused(ack) || !seen.insert(key(ack)));
+        let mut settled = std::mem::take(&mut self.settled);
+        let (mut seen, mut refused, mut marked) = (HashSet::new(), Vec::new(), Vec::new());
+        for (index, ack) in acks.iter().enumerate() {
+            let is_second = !seen.insert(key(ack));
+            match settled.remove(&key(ack)) {
+                Some(Settled::Marked(reason)) => marked.push((index, reason)),
+                Some(Settled::Refused) => refused.push(index),
+                Some(Settled::Written) | None if is_second => refused.push(index),
+                Some(Settled::Written) | None => {}
+            }
+        }
         Stepped {
-            refused: refused.map(|(index, _)| index).collect(),
+            refused,
+            marked,
             claimed: std::mem::take(&mut self.claimed),
             undecodable: std::mem::take(&mut self.undecodable),
             next_due: None,

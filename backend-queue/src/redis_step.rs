@@ -39,8 +39,12 @@ impl Deliveries {
 const SPARED: Duration = Duration::from_secs(10);
 
 /// What a step answers: which acknowledgements were too late, ids and runs in turn, how long until the next is
-/// due or -1, whether more are ready, and the time.
-type Step = (Vec<usize>, Vec<Vec<u8>>, i64, u8, i64);
+/// due or -1, whether more are ready, the time, and which acknowledgements meet a cancel, with the reasons.
+type Step = (Vec<usize>, Vec<Vec<u8>>, i64, u8, i64, Vec<usize>, Vec<String>);
+
+/// What is remembered of a step: whether it was done, which acknowledgements were too late, ids and runs that are
+/// still held in turn, the time, and which acknowledgements meet a cancel, with the reasons.
+type Recalled = (u8, Vec<usize>, Vec<Vec<u8>>, i64, Vec<usize>, Vec<String>);
 
 /// An expired lease: the run's id, the fence, the run, and why it shall be cancelled.
 type Expired = (Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
@@ -61,12 +65,12 @@ impl RedisStore {
             let number = unanswered.begin(some);
             let ends: Vec<End<'_>> = some.iter().map(|ack| End::of(ack, unanswered.middle(ack))).collect();
             let step = self.step_or_acknowledge(number, &ends, limit, claim.lease).await;
-            let (refused, claimed, wait, are_more, at) = step.inspect_err(|error| {
+            let (refused, claimed, wait, are_more, at, marked, reasons) = step.inspect_err(|error| {
                 if !is_unanswered(error) {
                     unanswered.call_off();
                 }
             })?;
-            unanswered.end(&refused);
+            unanswered.end(&refused, marked.into_iter().zip(reasons));
             next_due = u64::try_from(wait).ok().map(Duration::from_millis);
             has_more |= are_more == 1;
             let read = self.read_claimed(&claimed, Timestamp::from_millis(at), &mut unanswered).await;
@@ -81,12 +85,11 @@ impl RedisStore {
         let script = &redis_script::RECALL;
         let mut call = self.link.call(script);
         call.arg(&self.deliveries.who).arg(number);
-        let (was_done, refused, held, at): (u8, Vec<usize>, Vec<Vec<u8>>, i64) =
-            self.link.send(script, &call).await?;
+        let (was_done, refused, held, at, marked, reasons): Recalled = self.link.send(script, &call).await?;
         if was_done == 1 {
             let read = self.read_claimed(&held, Timestamp::from_millis(at), unanswered).await?;
             unanswered.deliver(read);
-            unanswered.end(&refused);
+            unanswered.end(&refused, marked.into_iter().zip(reasons));
         } else {
             unanswered.call_off();
         }
@@ -129,7 +132,8 @@ impl RedisStore {
         call.arg(millis(lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
         let places = redis_wire::add_ends(&mut call, ends);
         let mut step: Step = self.link.send(script, &call).await?;
-        step.0.iter_mut().for_each(|refused| *refused = places.get(*refused).copied().unwrap_or(*refused));
+        let named = step.0.iter_mut().chain(step.5.iter_mut());
+        named.for_each(|index| *index = places.get(*index).copied().unwrap_or(*index));
         Ok(step)
     }
 

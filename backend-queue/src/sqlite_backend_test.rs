@@ -13,7 +13,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::sqlite_clock::now;
 use crate::sqlite_test::{open, pushed};
-use crate::store::Store;
+use crate::store::{Cancel, Store};
 use crate::{QueueBackend, QueueConfig};
 
 /// A backend that runs, and one task of a job that succeeds.
@@ -137,6 +137,56 @@ async fn a_run_that_takes_longer_than_its_lease_keeps_it_and_runs_once() {
 
     assert_eq!(ended(&backend, request.run_id).await, RunState::Succeeded);
     assert_eq!(begun.load(Ordering::Relaxed), 1);
+}
+
+/// A job that fails when it is let go on, or told to stop, and succeeds when it is tried again.
+fn failing_once() -> (JobDescriptor, tokio::sync::mpsc::UnboundedReceiver<()>, Arc<tokio::sync::Notify>) {
+    let (began, begun) = tokio::sync::mpsc::unbounded_channel();
+    let go_on = Arc::new(tokio::sync::Notify::new());
+    let waits = Arc::clone(&go_on);
+    let job = JobDescriptor::function("failing", "fails once", move |ctx: scheduler_core::RunContext| {
+        let _ = began.send(());
+        let waits = Arc::clone(&waits);
+        async move {
+            if ctx.attempt() > 1 {
+                return Ok("done".into());
+            }
+            tokio::select! {
+                () = waits.notified() => {}
+                _ = ctx.cancelled() => {}
+            }
+            Err(scheduler_core::JobError::retry("no"))
+        }
+    });
+    (job, begun, go_on)
+}
+
+#[tokio::test]
+async fn a_cancel_from_elsewhere_that_meets_the_end_of_an_attempt_ends_the_run() {
+    for is_stopped in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let other = open(folder.path()).await.unwrap();
+        let (job, mut begun, go_on) = failing_once();
+        // Nobody renews a lease of so long within the test, so nobody hears of the cancel in time.
+        let config = QueueConfig { lease: Duration::from_secs(3_600), ..QueueConfig::default() };
+        let (backend, request) = running_with(folder.path(), &job, config).await;
+        backend.enqueue(request.clone()).await.unwrap();
+        begun.recv().await.unwrap();
+
+        let marked = other.cancel(request.run_id, "cancelled").await.unwrap();
+        if is_stopped {
+            backend.stop(Duration::ZERO).await.unwrap();
+        } else {
+            go_on.notify_one();
+        }
+
+        assert_eq!(marked, Cancel::Marked);
+        assert_eq!(ended(&backend, request.run_id).await, RunState::Cancelled, "stopped: {is_stopped}");
+        let run = backend.runs(&RunFilter::all()).await.unwrap().runs.remove(0);
+        // One that was cut off does not count.
+        let attempts = u32::from(!is_stopped);
+        assert_eq!((run.attempt, run.reason.as_deref()), (attempts, Some("cancelled")));
+    }
 }
 
 #[tokio::test]

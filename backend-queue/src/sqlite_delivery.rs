@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use scheduler_core::{Name, RunId, RunState, Timestamp};
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use crate::envelope;
 use crate::sqlite_change::Change;
@@ -28,7 +29,7 @@ impl Change<'_> {
     /// As [`Store::step`](crate::store::Store::step).
     pub(crate) async fn step(&mut self, acks: &[Ack], claim: &Claim) -> sqlx::Result<Stepped> {
         let mut answer = Stepped::default();
-        let mut turns = self.acknowledge_all(acks, &mut answer.refused).await?;
+        let mut turns = self.acknowledge_all(acks, &mut answer).await?;
         let at = now().as_millis();
         let mut next = self.first_due().await?;
         if next.is_some_and(|due| due <= at) {
@@ -52,22 +53,29 @@ impl Change<'_> {
     }
 
     /// Writes the ends of attempts; answers the tasks of the runs that ended by it.
-    async fn acknowledge_all(
-        &mut self,
-        acks: &[Ack],
-        refused: &mut Vec<usize>,
-    ) -> sqlx::Result<BTreeSet<Name>> {
+    async fn acknowledge_all(&mut self, acks: &[Ack], answer: &mut Stepped) -> sqlx::Result<BTreeSet<Name>> {
         let at = now();
-        let rows: Vec<_> = acks.iter().map(|ack| row(ack, at)).collect();
-        let mut accepted = Vec::with_capacity(acks.len());
+        let (mut seen, mut is_refused) = (HashSet::new(), vec![true; acks.len()]);
+        // Of two for one delivery the first one counts.
+        let firsts = acks.iter().enumerate().filter(|(_, ack)| seen.insert((ack.run.id, ack.fence)));
+        let (indexes, rows): (Vec<_>, Vec<_>) = firsts.map(|(index, ack)| (index, row(ack, at))).unzip();
+        let mut indexes = indexes.into_iter();
         for batch in batches(&rows, |row| (row.0, row.6.len())) {
             let taken = self.acknowledge(batch, at).await?;
-            accepted.extend(batch.iter().map(|row| taken.contains(&row.0)));
+            let mut reasons = HashMap::new();
+            if taken.len() < batch.len() {
+                reasons = self.reasons(batch).await?;
+            }
+            for (row, index) in batch.iter().zip(&mut indexes) {
+                let reason = reasons.remove(&row.0);
+                is_refused[index] = reason.is_none() && !taken.contains(&row.0);
+                answer.marked.extend(reason.map(|reason| (index, reason)));
+            }
         }
         let (mut ended, mut finished) = (BTreeSet::new(), BTreeMap::new());
-        for (index, (ack, is_accepted)) in acks.iter().zip(accepted).enumerate() {
-            if !is_accepted {
-                refused.push(index);
+        for (index, ack) in acks.iter().enumerate() {
+            if is_refused[index] {
+                answer.refused.push(index);
             } else if ack.next == Next::End {
                 ended.insert(ack.run.task.clone());
                 if let Some(at) = ack.run.finished_at.filter(|_| ack.is_followed) {
@@ -82,19 +90,35 @@ impl Change<'_> {
         Ok(ended)
     }
 
-    /// Writes the ends of distinct runs; answers the ids of those whose delivery it still was.
+    /// Writes the ends of distinct runs; answers the ids of those whose delivery it still was, and that get no
+    /// other attempt although they shall be cancelled.
     async fn acknowledge(&mut self, rows: &[Row], at: Timestamp) -> sqlx::Result<HashSet<RunId>> {
         let written = sqlx::query(
             "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
              due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
              finished = ack.value ->> 5, envelope = ack.value ->> 6 FROM json_each(?1) AS ack \
-             WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 RETURNING id",
+             WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 \
+             AND (run.cancel IS NULL OR ack.value ->> 2 >= 10) RETURNING id",
         )
         .bind(json(&rows)?)
         .bind(at.as_millis())
         .fetch_all(&mut self.connection)
         .await?;
         ids(&written)
+    }
+
+    /// Why runs shall be cancelled, of deliveries whose end was not written because of it.
+    async fn reasons(&mut self, rows: &[Row]) -> sqlx::Result<HashMap<RunId, String>> {
+        let marked = sqlx::query(
+            "SELECT run.id, run.cancel FROM json_each(?1) AS ack JOIN run ON run.id = ack.value ->> 0 \
+             WHERE run.fence = ack.value ->> 1 AND run.state = 4 AND run.cancel IS NOT NULL \
+             AND ack.value ->> 2 < 10",
+        )
+        .bind(json(&rows.iter().map(|row| (row.0, row.1, row.2)).collect::<Vec<_>>())?)
+        .fetch_all(&mut self.connection)
+        .await?;
+        let reason = |row: &SqliteRow| Some((text(row, "id").ok()?.parse().ok()?, lossy(row, "cancel")?));
+        Ok(marked.iter().filter_map(reason).collect())
     }
 
     /// Makes runs ready whose time has come; answers the tasks of those that wait for their turn now.
@@ -151,8 +175,7 @@ impl Change<'_> {
         let last: i64 = sqlx::query_scalar(DRAW).bind(count).fetch_one(&mut self.connection).await?;
         let first = last - count + 1;
         sqlx::query(
-            "UPDATE run SET state = 4, attempt = attempt + 1, fence = ?1 + taken.key, lease_until = ?2, \
-             cancel = NULL FROM json_each(?3) AS taken WHERE run.seq = taken.value",
+            "UPDATE run SET state = 4, attempt = attempt + 1, fence = ?1 + taken.key, lease_until = ?2 FROM json_each(?3) AS taken WHERE run.seq = taken.value",
         )
         .bind(first)
         .bind(since_boot().saturating_add(millis(claim.lease)))

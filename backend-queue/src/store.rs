@@ -19,7 +19,8 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Adds runs; says of each whether it is new. A run that is there already, ended or not, stays as it is.
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>>;
 
-    /// Writes how attempts ended and takes due runs, in one step.
+    /// Writes how attempts ended and takes due runs, in one step. No run gets another attempt that shall be
+    /// cancelled: such an end is not written, and the run stays with whoever has it until it is told how it ends.
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped>;
 
     /// Prolongs leases; answers those that were lost, and those whose run shall be cancelled.
@@ -151,6 +152,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Stepped {
     /// The acknowledgements that came too late, by their place in the list.
     pub(crate) refused: Vec<usize>,
+    /// Those that ask for another attempt of a run that shall be cancelled, by their place, with the reason.
+    pub(crate) marked: Vec<(usize, String)>,
     pub(crate) claimed: Vec<Delivery>,
     /// Runs that could not be read; they have failed.
     pub(crate) undecodable: Vec<Run>,

@@ -1,4 +1,5 @@
--- Writes how attempts ended; says which were too late, by their place.
+-- Writes how attempts ended; says which were too late, by their place, and which were not written because they ask
+-- for another attempt of a run that shall be cancelled, with the reasons.
 --
 -- They stand in the arguments from `first` on in groups: a task, its kind, how many, and of each its fence and id
 -- in one, what its run begins with then, when it finished or how long the next attempt waits, and the envelope.
@@ -6,6 +7,7 @@
 -- With 8, all have ended without failing, the second argument is the whole run, and the last its place in the order
 -- and its id in one; with 16 such runs take turns.
 local refused, counted = {}, 0
+local marked, reasons = {}, {}
 
 local function is_delivery(run, delivery)
   return run and #run > 51 and byte(run, 1) == S_RUNNING and sub(run, 6, 13) == sub(delivery, 1, 8)
@@ -98,7 +100,12 @@ local function acknowledge(first, is_reaping)
           -- A lease of a delivery that is none any more would be found for ever.
           if is_due and not is_held then later('ZREM', LEASE, ARGV[at]) end
         end
-        if is_held and is_due then
+        local goes_on = is_any_odd and byte(ARGV[at + 1], 1) < S_READY
+        local reason = goes_on and is_held and is_due and call('HGET', ODD, 'c' .. ids[i])
+        if reason then
+          marked[#marked + 1] = counted + i - 1
+          reasons[#reasons + 1] = reason
+        elseif is_held and is_due then
           end_one(at, runs[i], task, kind)
         else
           refused[#refused + 1] = counted + i - 1

@@ -1,12 +1,12 @@
 -- What the last step of somebody answered, if it was done. Arguments: who asks, and the number of that step.
 -- Says whether it was done, and then which acknowledgements were refused, ids and runs that are still held,
--- and the time.
+-- the time, and which acknowledgements were not written for a cancel, with the reasons.
 local key, number = TOLD .. ARGV[1], pack('>I8', tonumber(ARGV[2]))
 local told = call('GET', key)
 if not told or sub(told, 1, 8) ~= number or #told == 8 then
   -- It may still be on its way, and does nothing then.
   call('SET', key, number, 'PX', REMEMBERED)
-  return { 0, {}, {}, now }
+  return { 0, {}, {}, now, {}, {} }
 end
 local answer = cmsgpack.unpack(sub(told, 9))
 local members, ids, held = answer[2], {}, {}
@@ -19,4 +19,4 @@ for i = 1, #ids do
     held[#held + 1] = whole(ids[i], run)
   end
 end
-return { 1, answer[1], held, now }
+return { 1, answer[1], held, now, answer[3] or {}, answer[4] or {} }

@@ -4,7 +4,7 @@ local lease, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local told, number = TOLD .. ARGV[3], tonumber(ARGV[4])
 local before = call('GETRANGE', told, 0, 7)
 -- It was given up while it was on its way: whoever sent it has asked about it since.
-if #before == 8 and parse('>I8', before) >= number then return { {}, {}, -1, 0, now } end
+if #before == 8 and parse('>I8', before) >= number then return { {}, {}, -1, 0, now, {}, {} } end
 if #ARGV > 4 then
   -- A key of a wrong type shows here, before anything is written.
   call('ZCARD', ENDED)
@@ -70,7 +70,6 @@ if limit > 0 then
         values[found + 2] = run
         leases[found + 1] = expiry
         leases[found + 2] = delivery .. id
-        if is_any_odd then later('HDEL', ODD, 'c' .. id) end
         run = whole(id, run)
         claimed[found + 1] = id
         claimed[found + 2] = run
@@ -93,6 +92,6 @@ if became_ready and (has_more == 1 or limit == 0) then call('PUBLISH', WAKE, '')
 if #ARGV > 4 or found > 0 then
   local members = {}
   for i = 2, found, 2 do members[i / 2] = leases[i] end
-  call('SET', told, pack('>I8', number) .. cmsgpack.pack({ refused, members }), 'PX', REMEMBERED)
+  call('SET', told, pack('>I8', number) .. cmsgpack.pack({ refused, members, marked, reasons }), 'PX', REMEMBERED)
 end
-return { refused, claimed, due_at and math.max(0, due_at - now) or -1, has_more, now }
+return { refused, claimed, due_at and math.max(0, due_at - now) or -1, has_more, now, marked, reasons }
