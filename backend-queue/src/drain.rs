@@ -43,7 +43,7 @@ impl Driver {
         let _ = self.store.serve(&self.timetable.names(), Duration::ZERO).await;
         self.timetable.clear();
         self.settle(false).await;
-        if !self.acks.is_empty() && self.trouble.is_none() {
+        if !self.acks.is_empty() && self.backoff.is_zero() {
             // Those that a cancel met end otherwise than they were to.
             self.settle(false).await;
         }

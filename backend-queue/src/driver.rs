@@ -29,6 +29,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// As good as never: whoever wants a step while one is under way says so.
 const UNTIL_ASKED: Duration = Duration::from_secs(86_400);
+/// How often a store that refused a run is asked whether it would take one.
+const OFFER_EVERY: Duration = Duration::from_secs(1);
 /// How many old runs are forgotten in one go.
 const FORGOTTEN: u32 = 1_000;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -53,6 +55,8 @@ pub(crate) struct Driver {
     pub(crate) backoff: Duration,
     /// What the store said when it last did not do as it was told.
     pub(crate) trouble: Option<String>,
+    /// Since when the store has refused what is new. It may do all else meanwhile, so that says nothing.
+    pub(crate) refusing_since: Option<Instant>,
     pub(crate) steadiness: Steadiness,
 }
 
@@ -124,6 +128,7 @@ impl Driver {
             told: Vec::new(),
             backoff: Duration::ZERO,
             trouble: None,
+            refusing_since: None,
         }
     }
 
@@ -147,7 +152,7 @@ impl Driver {
                 answer = taken(&mut self.stepping) => {
                     self.stepping = None;
                     let again = Instant::now() + self.stepped(answer, drain.is_none());
-                    times.step = if self.trouble.is_some() { again } else { times.step.min(again) };
+                    times.step = if self.backoff.is_zero() { times.step.min(again) } else { again };
                 }
                 command = commands.recv() => {
                     let Some(first) = command else { return };
@@ -179,13 +184,16 @@ impl Driver {
     fn wake_at(&self, times: &Times, drain: Option<&Drain>) -> Instant {
         let step = self.stepping.is_none().then_some(times.step);
         let look = drain.is_none().then(|| Instant::now() + self.look_in().unwrap_or(SAFETY_POLL));
-        let others = [step, look, self.ahead.until(), drain.map(|drain| drain.deadline)];
+        let others = [step, look, self.ahead.until(), self.offer_at(), drain.map(|drain| drain.deadline)];
         others.into_iter().flatten().fold(times.renew.min(times.reap).min(times.forget), Instant::min)
     }
 
     async fn do_what_is_due(&mut self, times: &mut Times, may_claim: bool) {
         if times.renew <= Instant::now() {
             times.renew = self.renew().await;
+        }
+        if self.offer_at().is_some_and(|at| at <= Instant::now()) {
+            self.push(Vec::new()).await;
         }
         if self.ahead.until().is_some_and(|until| until <= Instant::now()) {
             self.give_ahead_back();
@@ -238,13 +246,20 @@ impl Driver {
         self.backoff
     }
 
+    /// The store did as it was told. It is up again once it does so with what it refused, too.
     pub(crate) fn recovered(&mut self) {
         self.backoff = Duration::ZERO;
         self.steadiness.answered(Instant::now());
-        if self.trouble.take().is_some() {
+        self.look_at_put_off();
+        let is_owed = self.refusing_since.is_some() || self.timetable.is_any_put_off();
+        if !is_owed && self.trouble.take().is_some() {
             self.ctx.events.emit(&Event::BackendUp { backend: &self.name });
         }
-        self.look_at_put_off();
+    }
+
+    /// When to find out whether a store that does all else takes what is new.
+    fn offer_at(&self) -> Option<Instant> {
+        self.refusing_since.filter(|_| self.backoff.is_zero()).map(|since| since + OFFER_EVERY)
     }
 }
 

@@ -131,6 +131,8 @@ mod steadiness;
 mod store;
 mod threads;
 mod timetable;
+#[cfg(test)]
+mod trouble_test;
 mod work;
 
 pub use backend::{QueueBackend, kind};

@@ -148,7 +148,8 @@ impl Store for RedisStore {
         // Of two of one id the first one counts.
         let new: Vec<usize> = (0..runs.len()).filter(|index| seen.insert(runs[*index].run.id)).collect();
         let mut rest = new.as_slice();
-        while !rest.is_empty() {
+        // Nothing at all is sent as well: the answer says whether Redis takes what is new.
+        loop {
             let (some, others) = rest.split_at(as_many_as_fit(&runs, rest));
             let pushed: Vec<&Pushed> = some.iter().map(|index| &runs[*index]).collect();
             let mut call = self.link.call(script);
@@ -158,8 +159,10 @@ impl Store for RedisStore {
                 answers[some[place]] = is_new == 1;
             }
             rest = others;
+            if rest.is_empty() {
+                return Ok(answers);
+            }
         }
-        Ok(answers)
     }
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {

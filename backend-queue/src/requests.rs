@@ -77,28 +77,33 @@ impl Driver {
                 }
             }
         }
-        self.push(pushed).await;
+        if !pushed.is_empty() {
+            self.push(pushed).await;
+        }
     }
 
     fn stopped(&self) -> Error {
         Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
     }
 
-    /// Adds what arrived together in one transaction.
-    async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>) {
-        if requests.is_empty() {
-            return;
-        }
+    /// Adds what arrived together in one transaction. With nothing at all it finds out whether the store takes
+    /// anything.
+    pub(crate) async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>) {
         let (groups, replies): (Vec<Vec<Pushed>>, Vec<_>) = requests.into_iter().unzip();
         let ids: Vec<Vec<RunId>> = groups.iter().map(|group| ids_of(group)).collect();
         match self.store.push(groups.into_iter().flatten().collect()).await {
             Ok(answers) => {
+                self.refusing_since = None;
                 let mut answers = answers.into_iter();
                 for (reply, ids) in replies.into_iter().zip(ids) {
                     let _ = reply.send(Ok(enqueued(ids, &mut answers)));
                 }
             }
             Err(error) => {
+                if error.is_transient() {
+                    self.refusing_since = Some(Instant::now());
+                    self.in_trouble(&error);
+                }
                 for reply in replies {
                     let again = Error::new(error.kind(), error.code(), describe(&error));
                     let _ = reply.send(Err(again));

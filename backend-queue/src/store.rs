@@ -16,7 +16,8 @@ use scheduler_core::{
 /// A place where runs are kept, for one namespace.
 #[async_trait]
 pub(crate) trait Store: Debug + Send + Sync {
-    /// Adds runs; says of each whether it is new. A run that is there already, ended or not, stays as it is.
+    /// Adds runs; says of each whether it is new. A run that is there already, ended or not, stays as it is. That
+    /// there are none changes nothing about whether they are refused.
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>>;
 
     /// Writes how attempts ended and takes due runs, in one step. No run gets another attempt that shall be

@@ -1,6 +1,6 @@
 //! The tasks that this daemon fires: when each is looked at next, and what is decided then.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use scheduler_core::{
     Tier, Timestamp, Trigger, plan,
 };
 
-use crate::driver::Driver;
+use crate::driver::{Driver, SAFETY_POLL};
 use crate::store::{Decided, Decision, Effect, Pushed, Standing};
 
 /// How soon a task is looked at again whose next step depends on a run that lives, maybe elsewhere.
@@ -26,8 +26,8 @@ const ONE_LOSS: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Timetable {
     tasks: HashMap<Name, Scheduled>,
-    /// Those that are looked at later because the store did not answer.
-    put_off: HashSet<Name>,
+    /// Those that are looked at later because the store did not do as it was told, and when that was.
+    put_off: HashMap<Name, Timestamp>,
     /// When it was last found that the store has lost its schedules.
     lost: Option<Timestamp>,
 }
@@ -62,8 +62,14 @@ impl Timetable {
         self.tasks.is_empty()
     }
 
+    /// Whether a task waits because the store did not do as it was told.
+    pub(crate) fn is_any_put_off(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.tasks.clear();
+        self.put_off.clear();
     }
 }
 
@@ -88,6 +94,7 @@ impl Driver {
     }
 
     pub(crate) fn remove(&mut self, task: &Name) -> bool {
+        self.timetable.put_off.remove(task);
         self.timetable.tasks.remove(task).is_some()
     }
 
@@ -144,10 +151,14 @@ impl Driver {
         }
     }
 
-    /// The store answers again: what was put off is looked at now, however long its wait was to be.
+    /// The store answers again: what was put off is looked at soon, however long its wait was to be.
     pub(crate) fn look_at_put_off(&mut self) {
-        for name in std::mem::take(&mut self.timetable.put_off) {
-            self.look_soon(&name);
+        let Timetable { tasks, put_off, .. } = &mut self.timetable;
+        for (name, since) in put_off {
+            let soon = *since + SAFETY_POLL;
+            if let Some(task) = tasks.get_mut(name) {
+                task.look_at = task.look_at.map(|at| at.min(soon));
+            }
         }
     }
 
@@ -156,6 +167,7 @@ impl Driver {
             match self.take_step(name).await {
                 Ok(Planned::Taken) => {}
                 Ok(Planned::Wait(look_at, next)) => {
+                    self.timetable.put_off.remove(name);
                     if let Some(task) = self.timetable.tasks.get_mut(name) {
                         task.look_at = look_at;
                         task.next = next;
@@ -164,15 +176,16 @@ impl Driver {
                 }
                 Err(error) => {
                     let wait = self.in_trouble(&error);
-                    let again = self.ctx.clock.now() + wait;
+                    let now = self.ctx.clock.now();
                     if let Some(task) = self.timetable.tasks.get_mut(name) {
-                        task.look_at = task.look_at.map(|_| again);
+                        task.look_at = task.look_at.map(|_| now + wait);
+                        self.timetable.put_off.insert(name.clone(), now);
                     }
-                    self.timetable.put_off.insert(name.clone());
                     return;
                 }
             }
         }
+        self.timetable.put_off.remove(name);
         self.look_soon(name);
     }
 
