@@ -3,12 +3,11 @@
 //! A server ends with the test that started it, even one that is killed: a shell beside it waits for the end of
 //! its own input, which is a pipe that the test holds.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use scheduler_core::Name;
 use tempfile::TempDir;
@@ -21,8 +20,17 @@ use crate::redis_store::RedisStore;
 const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
 
 /// Starts `redis-server` with the arguments and ends it when its own input ends.
-const SHELL: &str =
-    r#"redis-server "$@" & pid=$!; cat >/dev/null; kill -CONT $pid; kill -KILL $pid; wait $pid"#;
+const SHELL: &str = r#"
+redis-server "$@" & pid=$!
+exec >/dev/null
+cat
+kill -CONT $pid
+kill -KILL $pid
+wait $pid
+"#;
+
+/// What a server says on its output once it listens at its port.
+const READY: &str = "Ready to accept connections";
 
 /// A server of a test's own.
 pub(crate) struct Server {
@@ -74,28 +82,17 @@ impl Server {
             .arg("--dir")
             .arg(self.folder.path())
             .args(&self.options);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.shell = Some(command.spawn().unwrap());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if self.answers().is_some_and(|is_ours| is_ours) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut shell = command.spawn().unwrap();
+        let output = BufReader::new(shell.stdout.take().unwrap());
+        self.shell = Some(shell);
+        // Another process may answer at the port; what ours says is known to be of ours. It ends when the port is
+        // taken, and its output with it.
+        let is_up = output.lines().map_while(Result::ok).any(|line| line.contains(READY));
+        if !is_up {
+            self.kill();
         }
-        self.kill();
-        false
-    }
-
-    /// Whether it answers, and is not another one on the same port.
-    fn answers(&self) -> Option<bool> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-        stream.write_all(b"PING\r\n").ok()?;
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer).ok()?;
-        // One that asks for a password is up as well.
-        Some(&answer == b"+PONG\r\n" || answer.starts_with(b"-NOAUTH"))
+        is_up
     }
 }
 
@@ -173,4 +170,13 @@ async fn pass_on(client: tokio::net::TcpStream, server: tokio::net::TcpStream, c
         }
     }
     asking.abort();
+}
+
+#[test]
+fn a_server_on_a_port_that_is_taken_is_not_taken_for_the_one_that_is_there() {
+    let there = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut late = Server { shell: None, port: there.port, folder, options: Vec::new() };
+
+    assert!(!late.comes_up());
 }
