@@ -35,6 +35,7 @@ mod row;
 mod server;
 mod settled;
 mod setup;
+mod tls;
 mod trial;
 
 use account::{CannotRun, TooSlow, Verdict};

@@ -13,6 +13,7 @@ mod audit;
 mod backends;
 mod bench;
 mod built;
+mod certificate;
 mod check;
 mod codes;
 mod command_line;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::certificate::Certificate;
 use crate::resp::Client;
 use crate::tool::{self, Tool};
 
@@ -40,11 +41,13 @@ pub(crate) enum AppendOnly {
 pub(crate) struct Settings {
     pub(crate) append_only: AppendOnly,
     pub(crate) password: Option<String>,
+    /// What it shows who comes over TLS, to a port of its own.
+    pub(crate) tls: Option<Certificate>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { append_only: AppendOnly::None, password: None }
+        Self { append_only: AppendOnly::None, password: None, tls: None }
     }
 }
 
@@ -54,6 +57,7 @@ pub(crate) struct Redis {
     child: Child,
     folder: PathBuf,
     port: u16,
+    tls_port: Option<u16>,
     password: Option<String>,
 }
 
@@ -67,11 +71,12 @@ impl Redis {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut refused = None;
         for _ in 0..PORTS {
-            let port = free_port()?;
-            write_config(folder, port, settings)?;
+            let [port, tls_port] = free_ports()?;
+            let tls_port = settings.tls.is_some().then_some(tls_port);
+            write_config(folder, port, tls_port, settings)?;
             let child = spawn(folder)?;
             let password = settings.password.clone();
-            let mut redis = Self { child, folder: folder.to_owned(), port, password };
+            let mut redis = Self { child, folder: folder.to_owned(), port, tls_port, password };
             match redis.await_answer() {
                 Ok(()) => return Ok(redis),
                 Err(error) => refused = Some(error),
@@ -89,6 +94,25 @@ impl Redis {
             Some(password) => format!("redis://:{password}@{}", self.address()),
             None => format!("redis://{}", self.address()),
         }
+    }
+
+    /// Where it is over TLS.
+    ///
+    /// # Errors
+    /// It was started without.
+    pub(crate) fn tls_port(&self) -> Result<u16> {
+        self.tls_port.context("the server has no port for TLS")
+    }
+
+    /// As [`Self::url`], over TLS.
+    ///
+    /// # Errors
+    /// As [`Self::tls_port`].
+    pub(crate) fn tls_url(&self) -> Result<String> {
+        let (plain, tls) = (format!(":{}", self.port), format!(":{}", self.tls_port()?));
+        let url = self.url();
+        let place = url.strip_suffix(&plain).and_then(|url| url.strip_prefix("redis://"));
+        Ok(format!("rediss://{}{tls}", place.context("a URL ends in its port")?))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -165,17 +189,18 @@ impl Drop for Redis {
     }
 }
 
-/// A port of this machine that nobody listens at.
+/// Two ports of this machine that nobody listens at.
 ///
 /// # Errors
 /// None is left.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+fn free_ports() -> Result<[u16; 2]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free");
+    let (one, other) = (listen()?, listen()?);
+    Ok([one.local_addr()?.port(), other.local_addr()?.port()])
 }
 
 /// In a file, so that the process list shows no password.
-fn write_config(folder: &Path, port: u16, settings: &Settings) -> Result<()> {
+fn write_config(folder: &Path, port: u16, tls_port: Option<u16>, settings: &Settings) -> Result<()> {
     let append_only = match settings.append_only {
         AppendOnly::Always => "appendonly yes\nappendfsync always\n",
         AppendOnly::EverySecond => "appendonly yes\nappendfsync everysec\n",
@@ -183,9 +208,18 @@ fn write_config(folder: &Path, port: u16, settings: &Settings) -> Result<()> {
     };
     let password =
         settings.password.as_ref().map_or(String::new(), |password| format!("requirepass {password}\n"));
+    let folder_name = folder.display();
+    let mut tls = String::new();
+    if let (Some(tls_port), Some(certificate)) = (tls_port, &settings.tls) {
+        fs::write(folder.join("tls.crt"), &certificate.chain).context("cannot write tls.crt")?;
+        fs::write(folder.join("tls.key"), &certificate.key).context("cannot write tls.key")?;
+        tls = format!(
+            "tls-port {tls_port}\ntls-auth-clients no\ntls-cert-file {folder_name}/tls.crt\n\
+             tls-key-file {folder_name}/tls.key\n"
+        );
+    }
     let text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nlogfile redis.log\nsave \"\"\n{append_only}{password}",
-        folder.display()
+        "port {port}\nbind 127.0.0.1\ndir {folder_name}\nlogfile redis.log\nsave \"\"\n{append_only}{password}{tls}"
     );
     fs::write(folder.join("redis.conf"), text).context("cannot write redis.conf")
 }
@@ -209,8 +243,11 @@ mod tests {
     #[test]
     fn what_a_server_kept_is_there_after_a_crash() {
         let scratch = Scratch::new().unwrap();
-        let settings =
-            Settings { append_only: AppendOnly::Always, password: Some("open sesame".replace(' ', "_")) };
+        let settings = Settings {
+            append_only: AppendOnly::Always,
+            password: Some("open sesame".replace(' ', "_")),
+            tls: None,
+        };
         let mut redis = Redis::start(&scratch.path().join("redis"), &settings).unwrap();
         redis.connect().unwrap().command(&["SET", "k", "v"]).unwrap();
         let before = redis.pid();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::faults::trial::{Store, Trial};
-use crate::faults::{crowd, death, disk, faulty, file, poison, refusal, replies, server};
+use crate::faults::{crowd, death, disk, faulty, file, poison, refusal, replies, server, tls};
 
 /// A kind of fault.
 pub(crate) struct Row {
@@ -53,6 +53,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("redis-hung-60s", REDIS, false, server::hung_60s),
     row("replies-cut", REDIS, true, replies::cut),
     row("wrong-password", REDIS, true, refusal::wrong_password),
+    row("tls", REDIS, true, tls::over_tls),
+    row("tls-refused", REDIS, true, tls::refused),
     row("read-only", REDIS, true, refusal::read_only),
     row("out-of-memory", REDIS, true, refusal::out_of_memory),
     row("scripts-flushed", REDIS, true, refusal::scripts_flushed),
