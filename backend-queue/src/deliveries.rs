@@ -93,8 +93,7 @@ impl Driver {
             if let Some((_, reason)) = stepped.marked.iter().find(|(marked, _)| *marked == index) {
                 self.acks.push(ended_instead(ack, reason, self.ctx.clock.now()));
             } else if stepped.refused.contains(&index) {
-                let (task, run_id, fence) = (&ack.run.task, ack.run.id, ack.fence);
-                tracing::warn!(%task, %run_id, fence, "its end came too late: the lease was lost");
+                self.ctx.events.emit(&Event::AttemptLost { run: &ack.run, fence: ack.fence });
             } else {
                 self.tell(&ack);
                 if ack.next == Next::End {

@@ -44,7 +44,7 @@ impl Driver {
                         self.ahead.take(id);
                         continue;
                     };
-                    tracing::warn!(task = %flight.run.task, run_id = %id, "its lease was lost");
+                    self.ctx.events.emit(&Event::AttemptLost { run: &flight.run, fence: flight.fence });
                     flight.ctx.cancel(CancelReason::LeaseLost);
                 }
                 true

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scheduler_core::{
-    Backend, BackendContext, Enqueued, HealthStatus, JobDescriptor, Name, Placed, RunFilter, RunId,
-    RunRequest, RunState, SystemClock, Task, Tier, place,
+    Backend, BackendContext, Enqueued, Event, Events, HealthStatus, JobDescriptor, Name, Placed, RunFilter,
+    RunId, RunRequest, RunState, SystemClock, Task, Tier, place,
 };
 use sqlx::{Connection, SqliteConnection};
 
 use crate::sqlite_clock::now;
-use crate::sqlite_test::{open, pushed};
+use crate::sqlite_test::{open, pushed, raw};
 use crate::store::{Cancel, Store};
 use crate::{QueueBackend, QueueConfig};
 
@@ -23,9 +23,19 @@ async fn running(folder: &Path) -> (QueueBackend, RunRequest) {
 }
 
 async fn running_with(folder: &Path, job: &JobDescriptor, config: QueueConfig) -> (QueueBackend, RunRequest) {
+    running_heard(folder, job, config, Events::default()).await
+}
+
+async fn running_heard(
+    folder: &Path,
+    job: &JobDescriptor,
+    config: QueueConfig,
+    events: Events,
+) -> (QueueBackend, RunRequest) {
     let backend = QueueBackend::new(Name::new("queue").unwrap(), config);
     let mut ctx = BackendContext::standalone(Name::new("default").unwrap(), Arc::new(SystemClock::new()));
     ctx.data_dir = Some(folder.to_owned());
+    ctx.events = events;
     let mut task = Task::new(Name::new("t").unwrap(), job.name().clone());
     task.tier = Some(Tier::Queue);
     let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
@@ -187,6 +197,38 @@ async fn a_cancel_from_elsewhere_that_meets_the_end_of_an_attempt_ends_the_run()
         let attempts = u32::from(!is_stopped);
         assert_eq!((run.attempt, run.reason.as_deref()), (attempts, Some("cancelled")));
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_lost_its_lease_is_told_as_lost_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = open(folder.path()).await.unwrap();
+    let (job, mut begun, go_on) = failing_once();
+    let (events, (tell, mut told)) = (Events::default(), tokio::sync::mpsc::unbounded_channel());
+    events.listen(move |event| {
+        let (what, run) = match *event {
+            Event::AttemptStarted { run, .. } => ("started", run),
+            Event::AttemptLost { run, .. } => ("lost", run),
+            Event::AttemptEnded { run, .. } | Event::RunEnded { run, .. } => ("ended", run),
+            _ => return,
+        };
+        let _ = tell.send((what, run.id));
+    });
+    // Nobody reaps or renews within the test but the test.
+    let config = QueueConfig { lease: Duration::from_secs(3_600), ..QueueConfig::default() };
+    let (backend, request) = running_heard(folder.path(), &job, config, events).await;
+    backend.enqueue(request.clone()).await.unwrap();
+    begun.recv().await.unwrap();
+
+    let mut raw = raw(folder.path(), false).await;
+    sqlx::query("UPDATE run SET fence = fence + 1").execute(&mut raw).await.unwrap();
+    go_on.notify_one();
+
+    let id = request.run_id;
+    assert_eq!(told.recv().await, Some(("started", id)));
+    assert_eq!(told.recv().await, Some(("lost", id)));
+    assert!(told.try_recv().is_err());
+    assert_eq!(other.waiting().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -51,6 +51,10 @@ impl Tally {
                     counts.retrying.insert(run.id);
                 }
             }
+            // It is another worker's, which tells of its end.
+            Event::AttemptLost { run, .. } => {
+                counts.running.remove(&run.id);
+            }
             Event::RunEnded { run, .. } => {
                 counts.running.remove(&run.id);
                 counts.retrying.remove(&run.id);
@@ -91,5 +95,26 @@ impl fmt::Display for Tally {
             1 => f.write_str("; 1 retry"),
             retries => write!(f, "; {retries} retries"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler_core::{Name, Run, Tier, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_lost_to_another_worker_is_not_under_way() {
+        let (events, name) = (Events::default(), Name::new("t").unwrap());
+        let tally = Tally::listen(&events);
+        let now = Timestamp::from_millis(0);
+        let run = Run::queued(RunId::manual(now), name.clone(), name, Tier::Queue, now);
+
+        events.emit(&Event::AttemptStarted { run: &run, fence: 1 });
+        let before = tally.running();
+        events.emit(&Event::AttemptLost { run: &run, fence: 1 });
+
+        assert_eq!((before, tally.running()), (1, 0));
     }
 }

@@ -29,6 +29,13 @@ pub enum Event<'a> {
         /// How long until the next attempt.
         next_in: Duration,
     },
+    /// An attempt counts no more, however it ends: its lease was lost, and the run is another worker's.
+    AttemptLost {
+        /// The run, as it was delivered.
+        run: &'a Run,
+        /// The fencing token of the delivery.
+        fence: u64,
+    },
     /// The run ended, or was skipped.
     RunEnded {
         /// The run.
@@ -124,6 +131,9 @@ fn log(event: &Event<'_>) {
                 Some(failure) => run_line!(warn, run, fence, "failed: {}; again in {next_in}", failure.error),
                 None => run_line!(info, run, fence, "snoozed; again in {next_in}"),
             }
+        }
+        Event::AttemptLost { run, fence } => {
+            run_line!(warn, run, fence, "its lease was lost: what this attempt does counts no more");
         }
         Event::RunEnded { run, fence } => log_end(run, fence),
         Event::JobBlocksThread { run, fence, since } => {
