@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use scheduler_core::{Adhoc, Enqueued, Name, Order, Priority, RunId, Timestamp, TriggerRequest};
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::asked::{taken_by, word};
@@ -114,7 +115,9 @@ impl Lines {
 
 fn order(outside: &Outside, line: &str) -> Result<Order, Failure> {
     let bad = |message: String| Failure::new(Exit::Usage, "enqueue/bad_line", message);
-    let line: Line = serde_json::from_str(line).map_err(|error| bad(format!("no order: {error}")))?;
+    let line: Line = serde_json::from_str(line).map_err(|error| {
+        bad(unreadable(&error)).with_help("write one JSON object a line, as {\"task\": \"NAME\"}")
+    })?;
     let mut request = TriggerRequest::now();
     request.at = line.at;
     request.key = line.key;
@@ -141,6 +144,18 @@ fn order(outside: &Outside, line: &str) -> Result<Order, Failure> {
     Ok(order)
 }
 
+/// What is wrong with a line, and in which column; JSON counts the lines of one line, which says nothing.
+fn unreadable(error: &serde_json::Error) -> String {
+    let (told, column) = (error.to_string(), error.column());
+    let what = told.strip_suffix(&format!(" at line {} column {column}", error.line())).unwrap_or(&told);
+    match error.classify() {
+        Category::Data => format!("not what can be enqueued: {what}, at column {column}"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("no JSON: {what}, at column {column}")
+        }
+    }
+}
+
 /// Enqueues what the lines ask for.
 pub(crate) async fn enqueue(outside: &Outside, lines: &Lines, output: OutputFlag) -> Result<Exit, Failure> {
     let (numbers, orders) = lines.orders(outside)?;
@@ -158,4 +173,27 @@ pub(crate) async fn enqueue(outside: &Outside, lines: &Lines, output: OutputFlag
         format!("enqueued {}{there}\n", counted(inserted, "run"))
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_told_by_what_is_wrong_and_its_column() {
+        let cases = [
+            ("", "no JSON: EOF while parsing a value, at column 0"),
+            ("backup", "no JSON: expected value, at column 1"),
+            (r#"{"task": "backup""#, "no JSON: EOF while parsing an object, at column 17"),
+            ("[]", "not what can be enqueued: "),
+            (r#"{"tsk": "backup"}"#, "not what can be enqueued: unknown field `tsk`, expected one of "),
+            (r#"{"task": 7}"#, "not what can be enqueued: invalid type: integer `7`, expected "),
+        ];
+        for (line, told) in cases {
+            let error = serde_json::from_str::<Line>(line).unwrap_err();
+            let message = unreadable(&error);
+            assert!(message.starts_with(told) && message.contains(", at column "), "{line}: {message}");
+            assert!(!message.contains("line 1"), "{line}: {message}");
+        }
+    }
 }
