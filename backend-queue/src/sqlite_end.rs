@@ -9,9 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
-use crate::sqlite_push::{batches, json};
-use crate::sqlite_row::{HELD, RUNNING, columns, integer, lossy, read, stored};
+use crate::sqlite_push::{LARGEST, batches, json};
+use crate::sqlite_row::{HELD, RUNNING, columns, integer, lossy, read, stored, text};
 use crate::store::Cancel;
+
+/// How many runs are read at a time of which each may be large.
+const READ: u32 = 50;
 
 const LOST: &str = "its worker is gone: the lease expired";
 const SPENT: &str = "its worker is gone: the lease expired, and no attempt is left";
@@ -91,13 +94,29 @@ impl Change<'_> {
 
     /// As [`Store::reap`](crate::store::Store::reap).
     pub(crate) async fn reap(&mut self, limit: u32) -> sqlx::Result<Vec<Run>> {
+        let (mut answers, mut bytes, before) = (Vec::new(), 0, since_boot());
+        while bytes < LARGEST {
+            let left = limit.saturating_sub(u32::try_from(answers.len()).unwrap_or(u32::MAX));
+            let (reaped, size) = self.reap_some(left.min(READ), before).await?;
+            bytes += size;
+            if reaped.is_empty() {
+                break;
+            }
+            answers.extend(reaped);
+        }
+        self.release_all().await?;
+        Ok(answers)
+    }
+
+    /// Takes away leases that expired before an instant, and says how many bytes the runs have.
+    async fn reap_some(&mut self, limit: u32, before: i64) -> sqlx::Result<(Vec<Run>, usize)> {
         let expired = sqlx::query(concat!(
             "SELECT cancel, ",
             columns!(),
             " FROM run WHERE namespace = ? AND state = 4 AND lease_until < ? ORDER BY lease_until LIMIT ?"
         ))
         .bind(self.namespace())
-        .bind(since_boot())
+        .bind(before)
         .bind(limit)
         .fetch_all(&mut self.connection)
         .await?;
@@ -117,8 +136,8 @@ impl Change<'_> {
             self.note_end(&run).await?;
             answers.push(run);
         }
-        self.release_all().await?;
-        Ok(answers)
+        let bytes = expired.iter().map(|row| text(row, "envelope").map_or(0, str::len)).sum();
+        Ok((answers, bytes))
     }
 
     /// Writes the state, the end and the envelope of runs that nobody has.

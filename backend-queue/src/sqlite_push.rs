@@ -15,7 +15,7 @@ use crate::store::Pushed;
 
 /// How many rows one statement writes at most, and how many bytes of envelopes besides the last.
 const BATCH: usize = 500;
-const LARGEST: usize = 8 * 1024 * 1024;
+pub(crate) const LARGEST: usize = 8 * 1024 * 1024;
 
 /// How many tasks are looked through for one whose turn was not passed on.
 const TASKS: i64 = 10_000;

@@ -106,6 +106,26 @@ async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
 }
 
 #[tokio::test]
+async fn expired_leases_of_large_runs_are_taken_away_some_at_a_time() {
+    let bench = Bench::new().await;
+    let large = || {
+        let mut pushed = pushed(3);
+        pushed.run.params.insert("x".into(), "y".repeat(300_000).into());
+        pushed
+    };
+    bench.store.push((0..120).map(|_| large()).collect()).await.unwrap();
+    assert_eq!(bench.claim(120, NO_LEASE).await.len(), 120);
+
+    let mut reaped: Vec<usize> = Vec::new();
+    while reaped.iter().sum::<usize>() < 120 {
+        // Nothing has expired before the clock has moved on.
+        reaped.extend(Some(bench.store.reap(500).await.unwrap().len()).filter(|count| *count > 0));
+    }
+
+    assert!(reaped.len() > 1, "{reaped:?}");
+}
+
+#[tokio::test]
 async fn a_run_whose_workers_all_die_ends_when_its_attempts_are_spent() {
     let bench = Bench::new().await;
     let id = bench.push(1, 2).await[0];
