@@ -29,6 +29,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// As good as never: whoever wants a step while one is under way says so.
 const UNTIL_ASKED: Duration = Duration::from_secs(86_400);
+/// How many reasons are told of one that stays down.
+const MOST_REASONS: usize = 5;
 /// How often a store that refused a run is asked whether it would take one.
 const OFFER_EVERY: Duration = Duration::from_secs(1);
 /// How many old runs are forgotten in one go.
@@ -55,6 +57,8 @@ pub(crate) struct Driver {
     pub(crate) backoff: Duration,
     /// What the store said when it last did not do as it was told.
     pub(crate) trouble: Option<String>,
+    /// The reasons that were told since it went down, without their numbers.
+    pub(crate) reasons: Vec<String>,
     /// Since when the store has refused what is new. It may do all else meanwhile, so that says nothing.
     pub(crate) refusing_since: Option<Instant>,
     pub(crate) steadiness: Steadiness,
@@ -128,6 +132,7 @@ impl Driver {
             told: Vec::new(),
             backoff: Duration::ZERO,
             trouble: None,
+            reasons: Vec::new(),
             refusing_since: None,
         }
     }
@@ -237,8 +242,15 @@ impl Driver {
 
     pub(crate) fn in_trouble(&mut self, error: &Error) -> Duration {
         let reason = describe(error);
+        // What comes first may only follow from the cause: a connection that broke says nothing of why.
+        let kind: String = reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
         if self.trouble.is_none() {
             self.ctx.events.emit(&Event::BackendDown { backend: &self.name, reason: &reason });
+            self.reasons = vec![kind];
+        } else if self.reasons.len() < MOST_REASONS && !self.reasons.contains(&kind) {
+            let backend = &self.name;
+            tracing::error!(target: "scheduler::backend", %backend, "still down: {reason}");
+            self.reasons.push(kind);
         }
         self.trouble = Some(reason);
         self.steadiness.failed(Instant::now());

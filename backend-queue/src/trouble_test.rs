@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scheduler_core::{Event, RunId, RunRequest, Timestamp};
+use scheduler_core::{Error, Event, RunId, RunRequest, Timestamp};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -56,4 +56,23 @@ async fn a_store_that_refuses_a_run_and_does_all_else_is_down_until_it_takes_one
     assert_eq!(refused.unwrap_err().code(), "queue/full");
     assert_eq!(meanwhile.as_deref(), Some("no room"));
     assert_eq!(*told.lock().unwrap(), ["no room", "up"]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_for_another_reason_now_has_that_told_once() {
+    let (name, ctx) = context(|_| async { Ok(Value::Null) });
+    let store = Arc::new(Moody::new(Mood::Answers, None)) as Arc<dyn Store>;
+    let (work, _taken) = unbounded_channel();
+    let mut driver = Driver::new(name, QueueConfig::default(), ctx, store, work);
+    let fails = |driver: &mut Driver, message: &str| {
+        driver.in_trouble(&Error::unavailable("queue/unreachable", message));
+        driver.reasons.len()
+    };
+
+    let told = ["broken pipe", "expired 7 s ago", "expired 8 s ago", "broken pipe"];
+    let counts = told.map(|message| fails(&mut driver, message));
+    driver.recovered();
+    let again = fails(&mut driver, "broken pipe");
+
+    assert_eq!((counts, again), ([1, 2, 2, 2], 1));
 }
