@@ -55,7 +55,8 @@ impl Cron {
         let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let (expression, plain) = (spaced(expression), spaced(&plain));
         let zone = zone.to_owned();
-        let cron = Self(Arc::new(Parts { expression, plain, zone, parsed, fixed, mean_period: OnceLock::new() }));
+        let cron =
+            Self(Arc::new(Parts { expression, plain, zone, parsed, fixed, mean_period: OnceLock::new() }));
         // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
         match cron.next_after(Timestamp::from_millis(0)) {
             Some(_) => Ok(cron),
