@@ -1,11 +1,13 @@
 //! What a program printed, in bounded memory: the beginning and the end of each stream.
 //!
-//! Reading never stops while a program runs, so a program that prints more than is kept does not block.
+//! Reading never stops while a program runs, so a program that prints more than is kept does not block. Whoever
+//! listens hears all of it as it comes.
 
 use std::collections::VecDeque;
 
+use scheduler_core::{Printed, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::process::{Child, ChildStderr, ChildStdout};
 
 /// The first and the last bytes of a stream, half of the bound each.
 #[derive(Debug)]
@@ -48,21 +50,27 @@ impl Capture {
 /// Both output streams of a program.
 #[derive(Debug)]
 pub(crate) struct Pipes {
-    stdout: Stream<ChildStdout>,
-    stderr: Stream<ChildStderr>,
+    stdout: Pipe<ChildStdout>,
+    stderr: Pipe<ChildStderr>,
 }
 
 #[derive(Debug)]
-struct Stream<R> {
-    pipe: Option<R>,
+struct Pipe<R> {
+    end: Option<R>,
     capture: Capture,
     buffer: Vec<u8>,
+    /// Which stream it is, and who hears it.
+    told: (Stream, Printed),
 }
 
 impl Pipes {
-    /// Keeps at most `bound` bytes of each stream.
-    pub(crate) fn new(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>, bound: usize) -> Self {
-        Self { stdout: Stream::new(stdout, bound), stderr: Stream::new(stderr, bound) }
+    /// Keeps at most `bound` bytes of each stream of a program, and tells all of it.
+    pub(crate) fn new(program: &mut Child, bound: usize, printed: Printed) -> Self {
+        let (stdout, stderr) = (program.stdout.take(), program.stderr.take());
+        Self {
+            stdout: Pipe::new(stdout, bound, (Stream::Stdout, printed.clone())),
+            stderr: Pipe::new(stderr, bound, (Stream::Stderr, printed)),
+        }
     }
 
     /// Reads until nobody holds the other ends any more. Dropped early, it loses nothing and can be called
@@ -92,16 +100,21 @@ impl Pipes {
     }
 }
 
-impl<R: AsyncRead + Unpin> Stream<R> {
-    fn new(pipe: Option<R>, bound: usize) -> Self {
-        Self { pipe, capture: Capture::new(bound), buffer: vec![0; 8192] }
+impl<R: AsyncRead + Unpin> Pipe<R> {
+    fn new(end: Option<R>, bound: usize, told: (Stream, Printed)) -> Self {
+        Self { end, capture: Capture::new(bound), buffer: vec![0; 8192], told }
     }
 
     async fn read(&mut self) {
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut self.buffer).await {
-                Ok(0) | Err(_) => self.pipe = None,
-                Ok(count) => self.capture.push(&self.buffer[..count]),
+        while let Some(end) = &mut self.end {
+            match end.read(&mut self.buffer).await {
+                Ok(0) | Err(_) => self.end = None,
+                Ok(count) => {
+                    let bytes = &self.buffer[..count];
+                    let (stream, printed) = &self.told;
+                    printed.tell(*stream, bytes);
+                    self.capture.push(bytes);
+                }
             }
         }
     }

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use scheduler_core::{
-    ArgsError, CancelReason, Error, Job, JobDescriptor, JobError, Name, OrAbort, Output, RunContext, RunId,
-    async_trait,
+    ArgsError, CancelReason, Error, Job, JobDescriptor, JobError, Name, OrAbort, Output, Printed, RunContext,
+    RunId, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -203,7 +203,10 @@ impl Exec {
         command.env_clear().envs(variables);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let marks = if self.is_alone { Marks::of(ctx.run_id()) } else { None };
-        ProcessGroup::spawn(command, marks, self.max_output).map_err(|source| self.not_started(source))
+        let printed = if self.is_alone { ctx.printed().clone() } else { Printed::default() };
+        let bound = self.max_output;
+        let group = ProcessGroup::spawn(command, marks, |leader| Pipes::new(leader, bound, printed));
+        group.map_err(|source| self.not_started(source))
     }
 
     fn not_started(&self, source: io::Error) -> JobError {

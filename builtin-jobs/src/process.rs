@@ -29,17 +29,17 @@ pub(crate) struct ProcessGroup {
 }
 
 impl ProcessGroup {
-    /// Starts `command` as the leader of a group of its own; `bound` bytes are kept of each output stream.
+    /// Starts `command` as the leader of a group of its own, from which `pipes` are taken.
     ///
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn spawn(
         mut command: Command,
         marks: Option<Marks>,
-        bound: usize,
+        pipes: impl FnOnce(&mut Child) -> Pipes,
     ) -> io::Result<(Self, Pipes)> {
         let mut leader = command.process_group(0).spawn()?;
-        let pipes = Pipes::new(leader.stdout.take(), leader.stderr.take(), bound);
+        let pipes = pipes(&mut leader);
         let id = leader.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.expect("a child that was not waited for has an id");
         Ok((Self { leader, id, marks }, pipes))

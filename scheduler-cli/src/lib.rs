@@ -19,6 +19,7 @@ mod defaults;
 pub mod diagnostic;
 mod dlq_list;
 mod dlq_settle;
+mod echo;
 mod enqueue_lines;
 mod exit;
 mod exposed;

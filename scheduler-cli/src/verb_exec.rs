@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use scheduler_core::{
-    CancelReason, FileStateStore, Output, RunContext, RunHost, RunId, RunIdentity, Spelled, Timestamp,
-    Verdict, attempt, verdict,
+    CancelReason, FileStateStore, Output, Printed, RunContext, RunHost, RunId, RunIdentity, Spelled,
+    Timestamp, Verdict, attempt, verdict,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::asked::param;
 use crate::checked::{Checked, CheckedTask};
+use crate::echo::Echo;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::log::{self, LogFormat};
+use crate::origin::printable;
 use crate::orphans;
 use crate::output::{self, Format, OutputFlag};
 use crate::session::Session;
@@ -67,17 +69,25 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
     })?;
-    let ended = runtime.block_on(run(&checked, task, flags));
+    let is_text = flags.output.format == Format::Table;
+    let (echo, printed) = is_text.then(Echo::begin).unzip();
+    let ended = runtime.block_on(run(&checked, task, flags, printed.unwrap_or_default()));
     runtime.shutdown_background();
+    let was_heard = echo.is_some_and(Echo::end);
     let report = ended?;
-    if flags.output.format == Format::Table {
+    if is_text && !was_heard {
         report.pass_output_on()?;
     }
     output::one(flags.output.format, &report, || report.text())?;
     Ok(if report.outcome == "succeeded" { Exit::Done } else { Exit::Findings })
 }
 
-async fn run(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<Report, Failure> {
+async fn run(
+    checked: &Checked,
+    task: &CheckedTask,
+    flags: &Flags,
+    printed: Printed,
+) -> Result<Report, Failure> {
     let mut signals = StopSignals::listen()?;
     // It is not started: a job reads history and settings through it.
     let scheduler = build(checked, &checked.members)?;
@@ -87,6 +97,7 @@ async fn run(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<Rep
         clock: std::sync::Arc::new(scheduler_core::SystemClock::new()),
         state: std::sync::Arc::new(FileStateStore::new(checked.settings.data_dir.join("state"))),
         scheduler: scheduler.downgrade(),
+        printed,
     };
     let context = RunContext::new(identity, host);
     let began = Instant::now();
@@ -171,7 +182,8 @@ impl Report {
 
     fn text(&self) -> String {
         let took = Spelled(Duration::from_millis(self.took_ms));
-        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason =
+            self.reason.as_ref().map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
         let Self { task, run_id, attempt, outcome, .. } = self;
         format!("{task} {outcome} after {took}{reason}  (run {run_id}, attempt {attempt})\n")
     }

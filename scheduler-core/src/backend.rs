@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Priority, Registry, Result, Run, RunHost,
-    RunId, RunOrigin, RunState, StateStore, Task, Tier, Timestamp, WeakScheduler,
+    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Planning, Printed, Priority, Registry,
+    Result, Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, Tier, Timestamp,
+    Warning, WeakScheduler,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -105,32 +106,26 @@ pub trait Backend: Debug + Send + Sync + 'static {
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         None
     }
-}
 
-/// Keeps schedules and fires them.
-#[async_trait]
-pub trait Schedules: Send + Sync {
-    /// Accepts a task or its new definition. A fire that happened does not happen again; runs under way end on
-    /// the old definition.
-    async fn upsert(&self, task: Arc<Placed>) -> Result<()>;
+    /// The ability to show what a run logged.
+    fn run_logs(&self) -> Option<&dyn RunLogs> {
+        None
+    }
 
-    /// Forgets a task; says whether it was known. Runs under way end.
-    async fn remove(&self, task: &Name) -> Result<bool>;
+    /// The ability to say what it would change outside of the process before it does.
+    fn planning(&self) -> Option<&dyn Planning> {
+        None
+    }
 
-    /// The accepted tasks and when they fire next.
-    async fn statuses(&self) -> Result<Vec<ScheduleStatus>>;
-
-    /// Keeps a task from firing until it is resumed or `pause.until` has come.
+    /// What it costs to place a task here, beyond what is said of its tier. Pure: it asks nobody, and is asked
+    /// whenever a task is placed.
     ///
     /// # Errors
-    /// `task/unknown`.
-    async fn pause(&self, task: &Name, pause: Pause) -> Result<()>;
-
-    /// Lets a paused task fire again; what it missed follows its misfire policy.
-    ///
-    /// # Errors
-    /// `task/unknown`.
-    async fn resume(&self, task: &Name) -> Result<()>;
+    /// Of kind `Invalid` when it cannot keep what the task states; the message holds every fault and what to write
+    /// instead.
+    fn judge(&self, _: &Task) -> Result<Vec<Warning>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What a backend is.
@@ -217,6 +212,7 @@ impl BackendContext {
             clock: Arc::clone(&self.clock),
             state: Arc::clone(&self.state),
             scheduler: self.scheduler.clone(),
+            printed: Printed::default(),
         }
     }
 }
@@ -510,36 +506,4 @@ impl Drained {
         self.given_back += other.given_back;
         self.abandoned.extend(other.abandoned);
     }
-}
-
-/// A task that a backend has accepted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct ScheduleStatus {
-    /// The task.
-    pub task: Name,
-    /// When its next run is due; `None` when it never fires again, is paused or waits for its run to finish.
-    pub next: Option<Timestamp>,
-    /// Why it does not fire, while it is paused.
-    pub paused: Option<Pause>,
-    /// Its runs that have not ended.
-    pub live: usize,
-}
-
-impl ScheduleStatus {
-    /// A task that fires next at `next`.
-    pub fn new(task: Name, next: Option<Timestamp>) -> Self {
-        Self { task, next, paused: None, live: 0 }
-    }
-}
-
-/// Who keeps a task from firing, why, and until when.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pause {
-    /// Who paused it.
-    pub by: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
-    /// When it resumes by itself; never when left out.
-    pub until: Option<Timestamp>,
 }

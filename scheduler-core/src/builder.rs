@@ -130,7 +130,7 @@ impl SchedulerBuilder {
         };
         let backends: Vec<Member> = self.backends.into_iter().map(member).collect();
         let events = Events::default();
-        let driven = backends.iter().filter(|member| member.backend.schedules().is_none());
+        let driven = backends.iter().filter(|member| member.needs_driver());
         let driven = driven.map(|member| member.info.name.clone());
         Ok(Scheduler(Arc::new(Inner {
             driver: Driver::new(&self.namespace, &self.clock, &events, driven),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Busy, CancelReason, CancelToken, Clock, Error, MemoryStateStore, Name, Result, RunId, Scheduler,
+    Busy, CancelReason, CancelToken, Clock, Error, MemoryStateStore, Name, Printed, Result, RunId, Scheduler,
     StateStore, TaskState, Tier, Timestamp, WeakScheduler,
 };
 
@@ -59,12 +59,19 @@ pub struct RunHost {
     pub state: Arc<dyn StateStore>,
     /// The scheduler that the run belongs to.
     pub scheduler: WeakScheduler,
+    /// Where to tell what the run prints while it runs.
+    pub printed: Printed,
 }
 
 impl RunHost {
     /// A host without a scheduler, whose state lives in memory: enough to call a job by hand.
     pub fn standalone(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Arc::new(MemoryStateStore::default()), scheduler: WeakScheduler::default() }
+        Self {
+            clock,
+            state: Arc::new(MemoryStateStore::default()),
+            scheduler: WeakScheduler::default(),
+            printed: Printed::default(),
+        }
     }
 }
 
@@ -198,6 +205,11 @@ impl RunContext {
     /// How far the run has come, if it said so.
     pub fn progress(&self) -> Option<Progress> {
         self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where to tell what the run prints while it runs.
+    pub fn printed(&self) -> &Printed {
+        &self.0.host.printed
     }
 
     /// What the task keeps between its runs.

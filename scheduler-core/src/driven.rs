@@ -44,10 +44,16 @@ pub(crate) enum Decision {
 }
 
 impl Driven {
-    pub(crate) fn new(placed: Arc<Placed>, now: Timestamp) -> Self {
+    /// A task that is new to this process at `now`; `last` is its last fire before, if it is known.
+    pub(crate) fn new(placed: Arc<Placed>, now: Timestamp, last: Option<Timestamp>) -> Self {
+        let mut cursor = Cursor::starting(now);
+        if let Some(last) = last {
+            cursor.decided = cursor.decided.min(last);
+            cursor.runs = 1;
+        }
         Self {
             placed,
-            cursor: Cursor::starting(now),
+            cursor,
             paused: None,
             pending: VecDeque::new(),
             is_under_way: false,

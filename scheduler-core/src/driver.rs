@@ -129,22 +129,23 @@ impl Driver {
         lock(&self.tasks).values().map(Driven::status).collect()
     }
 
-    /// Takes a task whose backend has just started; what it missed before follows its misfire policy.
-    pub(crate) fn begin(&self, placed: Arc<Placed>) {
+    /// Takes a task whose backend has just started; what it missed before follows its misfire policy. `last` is its
+    /// last fire before this process, where that is known.
+    pub(crate) fn begin(&self, placed: Arc<Placed>, last: Option<Timestamp>) {
         let now = self.clock.now();
         if let Some(driven) = lock(&self.tasks).get_mut(&placed.task.name) {
             driven.cursor.resume(now);
             driven.is_under_way = false;
         }
-        self.put(placed, now);
+        self.put(placed, now, last);
     }
 
-    fn put(&self, placed: Arc<Placed>, now: Timestamp) {
+    fn put(&self, placed: Arc<Placed>, now: Timestamp, last: Option<Timestamp>) {
         let backend = placed.placement.backend.clone();
         lock(&self.tasks)
             .entry(placed.task.name.clone())
             .and_modify(|driven| driven.placed = Arc::clone(&placed))
-            .or_insert_with(|| Driven::new(placed, now));
+            .or_insert_with(|| Driven::new(placed, now, last));
         self.notify(&backend);
     }
 
@@ -208,7 +209,7 @@ fn offset(clock: &dyn Clock) -> i64 {
 #[async_trait]
 impl Schedules for Driver {
     async fn upsert(&self, placed: Arc<Placed>) -> Result<()> {
-        self.put(placed, self.clock.now());
+        self.put(placed, self.clock.now(), None);
         Ok(())
     }
 

@@ -26,12 +26,16 @@ mod name;
 mod orders;
 mod placement;
 mod plan;
+mod planning;
+mod printed;
 mod registry;
 mod retry;
 mod routing;
 mod run;
 mod run_id;
+mod run_logs;
 mod scheduler;
+mod schedules;
 mod secret;
 mod signal;
 mod state;
@@ -46,7 +50,7 @@ pub use async_trait::async_trait;
 pub use attempt::{AttemptEnd, attempt};
 pub use backend::{
     Backend, BackendContext, BackendInfo, CONTRACT, Cancelled, Capability, Drained, Enqueued, Health,
-    HealthStatus, Page, PageToken, Pause, Placed, RunFilter, RunRequest, ScheduleStatus, Schedules, TaskBook,
+    HealthStatus, Page, PageToken, Placed, RunFilter, RunRequest, TaskBook,
 };
 pub use builder::{BackendRole, SchedulerBuilder};
 pub use cancel::{CancelReason, CancelToken};
@@ -70,14 +74,20 @@ pub use name::Name;
 pub use orders::Order;
 pub use placement::{Placement, Site, place};
 pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Schedule, SkipReason, Step, plan};
+pub use planning::{BackendPlan, PlannedAction, PlannedChange, Planning};
+pub use printed::{Printed, Stream};
 pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};
 pub use retry::{Backoff, MIN_SNOOZE, RetryPolicy, Verdict, verdict};
 pub use run::{Adhoc, FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;
+pub use run_logs::{RunLogLine, RunLogs};
 pub use scheduler::{Scheduler, TriggerRequest, WeakScheduler};
+pub use schedules::{Pause, ScheduleStatus, Schedules};
 pub use secret::{Secret, SecretValue};
 pub use state::{FileStateStore, MemoryStateStore, StateStore, StoredState, TaskState};
-pub use task::{Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task};
+pub use task::{
+    FiredBy, Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task,
+};
 #[cfg(feature = "test-util")]
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::scheduler::{Inner, Member};
-use crate::{BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Result, Scheduler};
+use crate::{
+    BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Result, RunFilter, RunOrigin,
+    Scheduler, Task, Timestamp,
+};
 
 /// How long to wait before a backend that did not start is tried again.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -219,15 +222,28 @@ impl Inner {
     /// Hands a backend its tasks. A task that is submitted meanwhile comes before or after all of them.
     async fn fill(&self, member: &Member) -> Result<()> {
         let _accepting = self.accepting.lock().await;
-        let backend = &member.info.name;
-        for placed in self.tasks.all().into_iter().filter(|placed| placed.placement.backend == *backend) {
-            match member.backend.schedules() {
-                Some(schedules) => schedules.upsert(placed).await?,
-                None => self.driver.begin(placed),
+        let mut remembers = member.backend.schedules().is_some();
+        for placed in self.tasks_on(member) {
+            if let Some(schedules) = member.schedules_for(&placed.task) {
+                schedules.upsert(placed).await?;
+                continue;
             }
+            let last = if remembers { self.last_fire(member, &placed.task).await } else { Ok(None) };
+            // One that does not answer is not asked about every task.
+            remembers &= last.is_ok();
+            self.driver.begin(placed, last.ok().flatten());
         }
         member.set_phase(Phase::Up);
         Ok(())
+    }
+
+    /// The last fire of a task that a backend has a run of. Who keeps schedules outside of the process keeps runs
+    /// there too, so a fire that came due while the process was away follows the misfire policy.
+    async fn last_fire(&self, member: &Member, task: &Task) -> Result<Option<Timestamp>> {
+        let filter = RunFilter::of_task(task.name.clone()).fired_up_to(self.clock.now());
+        let page = member.backend.runs(&filter).await?;
+        let mut fired = page.runs.iter().filter(|run| run.origin == RunOrigin::Schedule);
+        Ok(fired.next().map(|run| run.fire_time))
     }
 
     /// Stops every backend that was told to start.

@@ -91,12 +91,22 @@ pub struct BackendSettings {
     pub config: Value,
     /// A folder for files, if the process has one.
     pub data_dir: Option<PathBuf>,
+    /// The file that the section stands in, if it stands in one: what another process is to read that runs tasks
+    /// of the same configuration.
+    pub config_file: Option<PathBuf>,
 }
 
 impl BackendSettings {
     /// Settings for a backend of this name.
     pub fn new(name: Name, config: Value, data_dir: Option<PathBuf>) -> Self {
-        Self { name, config, data_dir }
+        Self { name, config, data_dir, config_file: None }
+    }
+
+    /// The same settings from this configuration.
+    #[must_use]
+    pub fn with_config_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config_file = Some(file.into());
+        self
     }
 }
 

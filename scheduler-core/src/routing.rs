@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::placement::{Site, place};
 use crate::scheduler::{Inner, Member};
 use crate::{
-    ArgsError, Backend, Enqueued, Error, Name, OnUnavailable, Placed, Result, RunRequest, ScheduleStatus,
-    Schedules, Task,
+    ArgsError, Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunRequest,
+    ScheduleStatus, Schedules, Task,
 };
 
 impl Member {
@@ -15,6 +15,17 @@ impl Member {
     pub(crate) fn site(&self) -> Site {
         let is_down = self.down().is_some();
         Site { info: self.info.clone(), is_default: self.is_default, is_down }
+    }
+
+    /// The backend's own schedules, if it fires the task by itself.
+    pub(crate) fn schedules_for(&self, task: &Task) -> Option<&dyn Schedules> {
+        self.backend.schedules().filter(|schedules| schedules.fires(task.fired_by))
+    }
+
+    /// Whether there may be tasks that it does not fire by itself.
+    pub(crate) fn needs_driver(&self) -> bool {
+        let fires_all = |schedules: &dyn Schedules| FiredBy::ALL.iter().all(|by| schedules.fires(*by));
+        !self.backend.schedules().is_some_and(fires_all)
     }
 
     /// The backend, unless it is known to be down.
@@ -45,7 +56,8 @@ impl Inner {
             return Err(faults(missing));
         }
         let sites: Vec<Site> = self.backends.iter().map(Member::site).collect();
-        let placement = place(&task, descriptor, &sites)?;
+        let mut placement = place(&task, descriptor, &sites)?;
+        placement.warnings.extend(self.member(&placement.backend)?.backend.judge(&task)?);
         Ok(Placed { task, job, placement })
     }
 
@@ -67,19 +79,20 @@ impl Inner {
         let is_up = member.is_up();
         // One that is not up is handed its tasks when it starts.
         if is_up {
-            self.schedules_of(member).upsert(Arc::clone(placed)).await?;
+            self.schedules_of(member, &placed.task).upsert(Arc::clone(placed)).await?;
         }
-        let Some(old) = before.map(|before| self.member(&before.placement.backend)).transpose()? else {
-            return Ok(());
-        };
-        let both_driven = old.backend.schedules().is_none() && member.backend.schedules().is_none();
-        if old.info.name == member.info.name || (both_driven && is_up) {
+        let Some(before) = before else { return Ok(()) };
+        let old = self.member(&before.placement.backend)?;
+        let was_driven = old.schedules_for(&before.task).is_none();
+        let is_driven = member.schedules_for(&placed.task).is_none();
+        let stays = old.info.name == member.info.name && was_driven == is_driven;
+        if stays || (was_driven && is_driven && is_up) {
             return Ok(());
         }
-        let forgotten = self.forget(old, &placed.task.name).await;
+        let forgotten = self.forget(old, &before.task).await;
         if forgotten.is_err() && is_up {
             // It stays where it was, and nowhere else.
-            self.schedules_of(member).remove(&placed.task.name).await?;
+            self.schedules_of(member, &placed.task).remove(&placed.task.name).await?;
         }
         forgotten
     }
@@ -87,13 +100,13 @@ impl Inner {
     pub(crate) async fn remove(&self, task: &Name) -> Result<bool> {
         let _accepting = self.accepting.lock().await;
         let Some(placed) = self.tasks.find(task) else { return Ok(false) };
-        self.forget(self.member(&placed.placement.backend)?, task).await?;
+        self.forget(self.member(&placed.placement.backend)?, &placed.task).await?;
         self.tasks.remove(task);
         Ok(true)
     }
 
-    async fn forget(&self, member: &Member, task: &Name) -> Result<()> {
-        match self.schedules_of(member).remove(task).await {
+    async fn forget(&self, member: &Member, task: &Task) -> Result<()> {
+        match self.schedules_of(member, task).remove(&task.name).await {
             Err(error) if member.is_up() => Err(error),
             // One that does not run fires nothing, and is not handed the task when it starts.
             _ => Ok(()),
@@ -115,13 +128,21 @@ impl Inner {
             .ok_or_else(|| Error::not_found("backend/unknown", format!("no backend `{backend}`")))
     }
 
-    /// What fires the tasks of a backend: itself, or the driver where it has no schedules.
-    pub(crate) fn schedules_of<'a>(&'a self, member: &'a Member) -> &'a dyn Schedules {
-        member.backend.schedules().unwrap_or(&self.driver)
+    /// What fires a task of a backend: that itself, or the driver.
+    fn schedules_of<'a>(&'a self, member: &'a Member, task: &Task) -> &'a dyn Schedules {
+        member.schedules_for(task).unwrap_or(&self.driver)
     }
 
     pub(crate) fn schedules_of_task(&self, task: &Name) -> Result<&dyn Schedules> {
-        Ok(self.schedules_of(self.member(&self.known(task)?.placement.backend)?))
+        let placed = self.known(task)?;
+        Ok(self.schedules_of(self.member(&placed.placement.backend)?, &placed.task))
+    }
+
+    /// The tasks that are placed on a backend, by name.
+    pub(crate) fn tasks_on(&self, member: &Member) -> Vec<Arc<Placed>> {
+        let mut tasks = self.tasks.all();
+        tasks.retain(|placed| placed.placement.backend == member.info.name);
+        tasks
     }
 
     /// The backends that may have runs of a task: its own, then those it may fall back to, the next tier first.
@@ -168,7 +189,10 @@ impl Inner {
     /// The tasks that the driver fires, with the runs that live by the account of their backends.
     pub(crate) async fn driven_statuses(&self) -> Vec<ScheduleStatus> {
         let mut all = self.driver.all_statuses();
-        for member in self.backends.iter().filter(|member| member.backend.schedules().is_none()) {
+        if all.is_empty() {
+            return all;
+        }
+        for member in self.backends.iter().filter(|member| member.needs_driver()) {
             let mut filter = self.driver.live_runs();
             // A backend that does not answer leaves what the driver knows: the fires that wait.
             while let Ok(page) = member.backend.runs(&filter).await {

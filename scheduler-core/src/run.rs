@@ -103,6 +103,9 @@ pub struct Run {
     /// The dead letter that this run is a replay of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<RunId>,
+    /// The page where a person looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// What a run without a configured task runs.
@@ -148,6 +151,7 @@ impl Run {
             params: Map::new(),
             adhoc: None,
             replay_of: None,
+            url: None,
         }
     }
 

@@ -38,10 +38,14 @@ pub struct Task {
     pub overlap: Overlap,
     /// What happens to fires that nobody served.
     pub misfire: Misfire,
+    /// Whether that was stated, should it be what the default says.
+    pub misfire_stated: bool,
     /// Which of many due tasks goes first.
     pub priority: Priority,
     /// What happens when its tier has no backend or the backend is down.
     pub on_unavailable: OnUnavailable,
+    /// Who fires it, where its backend could.
+    pub fired_by: FiredBy,
 }
 
 /// The characteristics a task states; what it leaves out is derived or takes the default.
@@ -135,6 +139,16 @@ words! {
     }
 }
 
+words! {
+    /// Who fires a task whose backend keeps schedules outside of this process.
+    FiredBy {
+        /// What is outside: it fires also while this process is away, and in its own way.
+        Engine = "engine",
+        /// This process, in our way: every trigger and policy is kept.
+        Scheduler = "scheduler",
+    }
+}
+
 impl Task {
     /// A task with every default: no trigger, no args, no time limit.
     pub fn new(name: Name, job: Name) -> Self {
@@ -150,8 +164,10 @@ impl Task {
             timeout: None,
             overlap: Overlap::Skip,
             misfire: Misfire::default(),
+            misfire_stated: false,
             priority: Priority::default(),
             on_unavailable: OnUnavailable::Error,
+            fired_by: FiredBy::Engine,
         }
     }
 
@@ -169,6 +185,11 @@ impl Task {
             durability: stated.durability.unwrap_or(default.durability),
             infrastructure: stated.infrastructure.unwrap_or(default.infrastructure),
         }
+    }
+
+    /// Whether it states its misfire policy and does not leave it to the default.
+    pub fn states_misfire(&self) -> bool {
+        self.misfire_stated || self.misfire != Misfire::default()
     }
 
     /// Where it belongs, and why.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use scheduler_core::{
-    AttemptEnd, FileStateStore, Job, Name, RunContext, RunHost, RunId, RunIdentity, TestClock, Tier,
+    AttemptEnd, FileStateStore, Job, Name, Printed, RunContext, RunHost, RunId, RunIdentity, TestClock, Tier,
     Timestamp, WeakScheduler, attempt,
 };
 use serde_json::{Map, Value, json};
@@ -56,7 +56,12 @@ impl Stage {
         let state = Arc::new(FileStateStore::new(self.path("state")));
         RunContext::new(
             identity,
-            RunHost { clock: Arc::new(self.clock.clone()), state, scheduler: self.scheduler.clone() },
+            RunHost {
+                clock: Arc::new(self.clock.clone()),
+                state,
+                scheduler: self.scheduler.clone(),
+                printed: Printed::default(),
+            },
         )
     }
 

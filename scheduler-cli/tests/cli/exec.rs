@@ -1,5 +1,8 @@
 //! `exec`: one attempt, here and now.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
 use rustix::process::Signal;
 
 use crate::bench::{Answer, Bench, Daemon};
@@ -112,4 +115,52 @@ fn the_program_sees_the_parameters_of_its_run() {
     let answer = Answer::of(command);
 
     assert!(answer.stdout.starts_with("Ana {\"n\":1,\"who\":\"Ana\"}\nscheduler "), "{answer:?}");
+}
+
+#[test]
+fn what_the_program_prints_is_passed_on_while_it_runs() {
+    let bench = task("echo first; until test -e go; do sleep 0.01; done; echo second >&2; echo third", "");
+    let mut child =
+        bench.command(&["exec", "one"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    bench.write("go", "");
+
+    assert_eq!(line, "first\n");
+    let (mut rest, mut talk) = (String::new(), String::new());
+    stdout.read_to_string(&mut rest).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
+    assert!(rest.starts_with("third\none succeeded after "), "{rest}");
+    assert_eq!((child.wait().unwrap().code(), talk.as_str()), (Some(0), "second\n"));
+}
+
+#[test]
+fn everything_that_the_program_prints_is_passed_on_not_only_what_history_keeps() {
+    let bench = task("seq 1 60000", "");
+
+    let answer = bench.run(&["exec", "one"]);
+
+    let lines: Vec<&str> = answer.stdout.lines().collect();
+    assert_eq!((lines.len(), lines[59_999]), (60_001, "60000"));
+    let json = bench.run(&["exec", "one", "-o", "json"]).json();
+    assert!(json["output"]["stdout"].as_str().unwrap().contains("bytes dropped"), "one object, bounded");
+}
+
+#[test]
+fn the_report_is_a_line_of_its_own_behind_what_was_printed() {
+    let bench = task("printf no-newline; printf talk >&2; exit 3", "");
+    let mut command = bench.command(&["exec", "one"]);
+    let (mut both, ours) = std::io::pipe().unwrap();
+    command.stdout(ours.try_clone().unwrap()).stderr(ours);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+
+    let mut text = String::new();
+    both.read_to_string(&mut text).unwrap();
+
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("one failed after ") && last.contains("exit code 3"), "{text}");
 }

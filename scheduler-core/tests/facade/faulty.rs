@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use scheduler_core::{
-    Backend, BackendContext, BackendInfo, Cancelled, Drained, Enqueued, Error, Health, Name, Page, Pause,
-    Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus, Schedules, Tier, async_trait,
+    Backend, BackendContext, BackendInfo, Cancelled, Drained, Enqueued, Error, FiredBy, Health, Name, Page,
+    Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus, Schedules, Tier, async_trait,
 };
 use tokio::sync::Notify;
 
@@ -49,6 +49,7 @@ pub(crate) struct Faulty {
     pub(crate) duplicates: AtomicUsize,
     /// The tasks it was handed, if it has schedules of its own.
     pub(crate) book: Option<Mutex<BTreeMap<Name, Arc<Placed>>>>,
+    leaves: Option<FiredBy>,
 }
 
 impl Faulty {
@@ -63,11 +64,18 @@ impl Faulty {
             enqueued: Mutex::default(),
             duplicates: AtomicUsize::new(0),
             book: None,
+            leaves: None,
         }
     }
 
     pub(crate) fn with_schedules(mut self) -> Self {
         self.book = Some(Mutex::default());
+        self
+    }
+
+    /// Fires no task that wants to be fired so.
+    pub(crate) fn leaving(mut self, by: FiredBy) -> Self {
+        self.leaves = Some(by);
         self
     }
 
@@ -177,6 +185,10 @@ impl Backend for Faulty {
 
 #[async_trait]
 impl Schedules for Faulty {
+    fn fires(&self, by: FiredBy) -> bool {
+        self.leaves != Some(by)
+    }
+
     async fn upsert(&self, task: Arc<Placed>) -> Result<()> {
         self.pass(Call::Upsert).await?;
         self.book.iter().for_each(|book| drop(lock(book).insert(task.task.name.clone(), Arc::clone(&task))));

@@ -5,7 +5,9 @@
 #[expect(unreachable_pub, dead_code, reason = "it is a library where it lives")]
 mod custom_backend;
 mod degraded;
+mod engine;
 mod faulty;
+mod fired_by;
 mod firing;
 mod lifecycle;
 mod limits;
