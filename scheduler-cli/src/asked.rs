@@ -19,6 +19,8 @@ use crate::toml_file;
 
 /// How often a run that is waited for is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How often one of an engine's, which is asked over the network and begins no run sooner than that.
+const ENGINE_GLANCE: Duration = Duration::from_secs(1);
 
 /// How a run is to be made.
 #[derive(Debug, Args)]
@@ -142,7 +144,9 @@ impl WaitFlags {
             if run.state.is_end() || is_over {
                 return Ok(Some(run));
             }
-            tokio::time::sleep(GLANCE).await;
+            let left = self.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(began.elapsed()));
+            let glance = if run.tier == Tier::Workflow { ENGINE_GLANCE } else { GLANCE };
+            tokio::time::sleep(glance.min(left)).await;
         }
     }
 

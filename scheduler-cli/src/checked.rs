@@ -90,7 +90,7 @@ pub(crate) fn check(
     for entry in std::mem::take(&mut settings.tasks) {
         let mut task = TaskCheck { document, registry, entry: &entry, faults: &mut faults };
         let job = task.job();
-        let placement = sites.as_deref().and_then(|sites| task.placement(sites));
+        let placement = sites.as_deref().and_then(|sites| task.placement(sites, &members));
         task.warn_of_passed(now);
         if let Some(job) = job.filter(|_| entry.is_sound) {
             tasks.push(CheckedTask { task: entry.task, job, placement });
@@ -153,21 +153,23 @@ impl TaskCheck<'_> {
         format!("{suggestion}; a crate that brings one is linked by `use that_crate as _;`")
     }
 
-    fn placement(&mut self, sites: &[Site]) -> Option<Placement> {
+    fn placement(&mut self, sites: &[Site], members: &[Member]) -> Option<Placement> {
         let task = &self.entry.task;
         let descriptor =
             self.registry.job(self.entry.job.as_deref()?).ok().filter(|_| self.entry.is_sound)?;
-        let placement = match place(task, descriptor, sites) {
+        let judged = place(task, descriptor, sites).and_then(|placement| judged(task, placement, members));
+        let placement = match judged {
             Ok(placement) => placement,
             Err(error) => {
                 let below = match error.code() {
                     "placement/unknown_backend" => "/backend",
                     "placement/job_not_on_tier" if task.tier.is_none() => "/job",
-                    _ => "/tier",
+                    code if code.starts_with("placement/") => "/tier",
+                    code => self.blamed(code),
                 };
                 let (message, help) = split_remedy(&error.to_string());
                 let help = match error.code() {
-                    "placement/no_backend" => self.no_kind_help().or(help),
+                    "placement/no_backend" => self.no_kind_help().or_else(|| self.no_section_help()).or(help),
                     _ => help,
                 };
                 let fault = self.fault(error.code(), below, message);
@@ -181,13 +183,39 @@ impl TaskCheck<'_> {
                 "task/no_timeout" => "",
                 "task/tier_disagrees" => "/tier",
                 "classify/high_frequency_on_workflow" | "classify/high_frequency_on_queue" => "/trigger",
-                _ => "/characteristics",
+                code if code.starts_with("classify/") || code.starts_with("task/") => "/characteristics",
+                code => self.blamed(code),
             };
             let (message, help) = split_remedy(&format!("task `{}`: {}", task.name, warning.message));
             let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
             self.faults.push(Diagnostic { help, ..Diagnostic::warning(warning.code, message, origin) });
         }
+        if placement.tier != Tier::Workflow {
+            self.warn_of_unused("fired_by", placement.tier);
+        }
         Some(placement)
+    }
+
+    /// The key of the task that a code of its backend is about: that which it names, should the task have it.
+    fn blamed(&self, code: &str) -> &'static str {
+        let keys = ["/trigger", "/misfire", "/overlap", "/retry", "/timeout", "/args"];
+        let is_named = |key: &&str| code.contains(key.trim_start_matches('/'));
+        let is_there = |key: &&str| self.document.value(&format!("{}{key}", self.entry.pointer)).is_some();
+        keys.into_iter().filter(is_named).find(is_there).unwrap_or("")
+    }
+
+    /// Whoever moves a task to another tier changes one word; what only the workflow tier reads may stay.
+    fn warn_of_unused(&mut self, key: &str, tier: Tier) {
+        let place = format!("{}/{key}", self.entry.pointer);
+        if self.document.value(&place).is_none() {
+            return;
+        }
+        let message = format!(
+            "task `{}`: `{key}` changes nothing on {tier}, where no engine could fire it",
+            self.entry.task.name
+        );
+        let fault = Diagnostic::warning("task/unused_key", message, self.document.origin(&place));
+        self.faults.push(fault.with_help("remove it, or leave it for the workflow tier"));
     }
 
     /// What to do about a tier that no configuration of this program could serve.
@@ -202,9 +230,22 @@ impl TaskCheck<'_> {
             Tier::Queue => {
                 "this program has no queue tier; build it with the feature `queue-sqlite`".to_owned()
             }
-            Tier::Workflow => format!(
-                "this program has no {tier} tier; set tier = \"queue\", or on_unavailable = \"fallback\""
-            ),
+            Tier::Workflow => {
+                let build = "build it with the feature `workflow-prefect`";
+                format!("this program has no workflow tier; {build}, or set tier = \"queue\"")
+            }
+        })
+    }
+
+    /// What to write for a tier that this program has and the configuration does not. The others are there without a
+    /// section of their own.
+    fn no_section_help(&self) -> Option<String> {
+        let task = &self.entry.task;
+        let tier = task.tier.unwrap_or_else(|| task.classify().tier);
+        (tier == Tier::Workflow).then(|| {
+            "write a section [backends.workflow] with url = \"http://127.0.0.1:4200/api\", set tier to another one, \
+             or set on_unavailable = \"fallback\""
+                .to_owned()
         })
     }
 
@@ -221,6 +262,15 @@ impl TaskCheck<'_> {
         let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
         Diagnostic::error(code, message, origin)
     }
+}
+
+/// The placement with what its backend says of the task, as the scheduler asks it.
+fn judged(task: &Task, mut placement: Placement, members: &[Member]) -> scheduler_core::Result<Placement> {
+    let mut backends = members.iter().map(|member| &member.backend);
+    if let Some(backend) = backends.find(|backend| backend.info().name == placement.backend) {
+        placement.warnings.extend(backend.judge(task)?);
+    }
+    Ok(placement)
 }
 
 /// Core's messages end in the remedy, behind a semicolon.

@@ -15,8 +15,8 @@ use crate::output::Format;
 use crate::session::{DEFAULT_CONFIG, Session};
 use crate::{
     verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
-    verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_next,
-    verb_run, verb_show, verb_trigger, verb_version,
+    verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_logs,
+    verb_next, verb_plan, verb_run, verb_show, verb_trigger, verb_version,
 };
 
 const EXIT_CODES: &str = "\
@@ -55,6 +55,8 @@ enum Verb {
     Classify(verb_classify::Flags),
     /// Lists the tasks with their last and next run.
     List(verb_list::Flags),
+    /// Shows what would change outside of this process, such as the schedules of a workflow engine.
+    Plan(verb_plan::Flags),
     /// Shows when a task or a cron expression fires.
     Next(verb_next::Flags),
     /// Runs a task once, here and now.
@@ -67,6 +69,8 @@ enum Verb {
     History(verb_history::Flags),
     /// Shows everything that is known about a run.
     Show(verb_show::Flags),
+    /// Shows what a run logged, where its backend keeps that.
+    Logs(verb_logs::Flags),
     /// Ends a run that a durable tier keeps.
     Cancel(verb_cancel::Flags),
     /// Looks after dead letters: runs that failed for good and are kept.
@@ -107,12 +111,14 @@ impl Verb {
             Self::Explain(flags) => verb_explain::execute(session, &flags),
             Self::Classify(flags) => verb_classify::execute(&flags),
             Self::List(flags) => verb_list::execute(session, &flags),
+            Self::Plan(flags) => verb_plan::execute(session, &flags),
             Self::Next(flags) => verb_next::execute(session, &flags),
             Self::Exec(flags) => verb_exec::execute(session, &flags),
             Self::Trigger(flags) => verb_trigger::execute(session, &flags),
             Self::Enqueue(flags) => verb_enqueue::execute(session, &flags),
             Self::History(flags) => verb_history::execute(session, &flags),
             Self::Show(flags) => verb_show::execute(session, &flags),
+            Self::Logs(flags) => verb_logs::execute(session, &flags),
             Self::Cancel(flags) => verb_cancel::execute(session, &flags),
             Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),

@@ -12,7 +12,7 @@ use crate::checked::CheckedTask;
 use crate::diagnostic::Diagnostic;
 use crate::layers::Document;
 use crate::settings::{BackendSection, Settings};
-use crate::suggest::{list, suggestion};
+use crate::suggest::suggestion;
 
 /// A backend, and the part it plays.
 #[derive(Clone, Debug)]
@@ -111,6 +111,7 @@ pub(crate) fn mark_unused(
 impl BackendSection {
     fn settings(&self, settings: &Settings) -> BackendSettings {
         BackendSettings::new(self.name.clone(), self.config.clone(), Some(settings.data_dir.clone()))
+            .with_config_file(&settings.config_file)
     }
 }
 
@@ -132,8 +133,8 @@ fn unknown_kind(section: &BackendSection, document: &Document, registry: &Regist
             "build with the feature `queue-sqlite` of scheduler-cli".to_owned(),
         ),
         "workflow" => (
-            format!("backend kind `{kind}` is not part of this build"),
-            format!("this version has no {kind} tier; known kinds: {}", list(&known)),
+            format!("backend kind `{kind}` is not compiled in"),
+            "build with the feature `workflow-prefect` of scheduler-cli".to_owned(),
         ),
         _ => (
             format!("no backend kind `{kind}` is registered"),

@@ -12,6 +12,7 @@ use crate::data_dir;
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::members::Member;
 use crate::origin::Origin;
 use crate::output;
 use crate::session::Session;
@@ -34,13 +35,24 @@ pub(crate) fn open<T>(
     session: &Session,
     act: impl AsyncFnOnce(&Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    // Also those that nothing is placed on any more: what they keep is still there.
+    open_with(session, |_| true, act)
+}
+
+/// Connects to those backends of the configuration that `concerns` picks, and acts on them.
+pub(crate) fn open_with<T>(
+    session: &Session,
+    concerns: impl Fn(&Member) -> bool,
+    act: impl AsyncFnOnce(&Outside) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let checked = session.load()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
     })?;
     runtime.block_on(async {
-        // Also those that nothing is placed on any more: what they keep is still there.
-        let scheduler = build(&checked, &checked.members)?;
+        let members: Vec<Member> =
+            checked.members.iter().filter(|member| concerns(member)).cloned().collect();
+        let scheduler = build(&checked, &members)?;
         scheduler.events().listen(tell_who_is_down);
         let kept = scheduler.connect().await?;
         act(&Outside { checked, scheduler, kept }).await

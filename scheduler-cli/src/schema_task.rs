@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use scheduler_core::{
-    Backoff, Complexity, Durability, Frequency, Infrastructure, JobDescriptor, Misfire, MisfirePolicy,
-    OnUnavailable, Overlap, Priority, RetryPolicy, Spelled, Tier, Visibility,
+    Backoff, Complexity, Durability, FiredBy, Frequency, Infrastructure, JobDescriptor, Misfire,
+    MisfirePolicy, OnUnavailable, Overlap, Priority, RetryPolicy, Spelled, Tier, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +41,10 @@ pub(crate) fn task(jobs: &[&JobDescriptor]) -> Value {
                 "description": "What happens when its tier has no backend.",
                 "enum": words(OnUnavailable::ALL, OnUnavailable::as_str),
                 "default": OnUnavailable::Error.as_str(),
+            },
+            "fired_by": {
+                "description": "Who fires it on the workflow tier: the engine, also while no daemon runs, or the scheduler.",
+                "enum": words(FiredBy::ALL, FiredBy::as_str), "default": FiredBy::Engine.as_str(),
             },
         },
         "allOf": each,

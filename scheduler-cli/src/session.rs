@@ -71,7 +71,6 @@ pub(crate) fn diagnose(registry: &Registry, path: &Path, content: Vec<u8>) -> Ve
 
 fn look_at(document: &Document, registry: &Registry, config: &Path) -> Checked {
     let mut faults = Vec::new();
-    let folder = config.parent().unwrap_or(Path::new(""));
-    let settings = Settings::decode(document, folder, &mut faults);
+    let settings = Settings::decode(document, config, &mut faults);
     checked::check(settings, document, registry, faults)
 }

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) namespace: Name,
     /// The zone of tasks that name none.
     pub(crate) timezone: String,
+    /// The file that says it, absolute.
+    pub(crate) config_file: PathBuf,
     /// The folder for state and history, absolute.
     pub(crate) data_dir: PathBuf,
     /// How long runs have to end when the daemon stops.
@@ -52,8 +54,8 @@ pub(crate) struct BackendSection {
 }
 
 impl Settings {
-    /// Decodes a configuration whose relative paths count from `folder`.
-    pub(crate) fn decode(document: &Document, folder: &Path, faults: &mut Vec<Diagnostic>) -> Self {
+    /// Decodes the configuration of `file`, from whose folder relative paths count.
+    pub(crate) fn decode(document: &Document, file: &Path, faults: &mut Vec<Diagnostic>) -> Self {
         let mut top = Fields::new(document);
         let scheduler = top.table("scheduler", faults).map(|fields| Scheduler::decode(fields, faults));
         let scheduler = scheduler.unwrap_or_default();
@@ -73,10 +75,11 @@ impl Settings {
             .map(|(name, fields)| task_entry::decode(&name, fields, &scheduler.timezone, faults))
             .collect();
         top.finish(faults);
-        let data_dir = folder.join(scheduler.data_dir);
+        let data_dir = file.parent().unwrap_or(Path::new("")).join(scheduler.data_dir);
         Self {
             namespace: scheduler.namespace,
             timezone: scheduler.timezone,
+            config_file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
             // A folder that is gone leaves the relative path, and whoever opens it reports that.
             data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir),
             shutdown_grace: scheduler.shutdown_grace,

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use scheduler_core::{
-    Backoff, Complexity, Durability, Frequency, Infrastructure, Misfire, MisfirePolicy, Name, OnUnavailable,
-    Overlap, Priority, RetryPolicy, StatedCharacteristics, Task, Tier, Visibility,
+    Backoff, Complexity, Durability, FiredBy, Frequency, Infrastructure, Misfire, MisfirePolicy, Name,
+    OnUnavailable, Overlap, Priority, RetryPolicy, StatedCharacteristics, Task, Tier, Visibility,
 };
 use serde_json::{Map, Value};
 
@@ -55,11 +55,12 @@ pub(crate) fn decode(
     }
     let overlap = fields.word("overlap", &words(Overlap::ALL, Overlap::as_str), faults);
     task.overlap = overlap.unwrap_or(task.overlap);
+    task.misfire_stated = fields.has("misfire");
     task.misfire = misfire(&mut fields, faults);
     task.priority = priority(&mut fields, faults);
     task.on_unavailable = on_unavailable(&mut fields, faults);
-    let problem = "belongs to the workflow tier, which is not part of this version";
-    fields.refuse("config/not_available", "fired_by", problem, faults);
+    let fired_by = fields.word("fired_by", &words(FiredBy::ALL, FiredBy::as_str), faults);
+    task.fired_by = fired_by.unwrap_or(task.fired_by);
     let pointer = fields.pointer().to_owned();
     fields.finish(faults);
     // Whoever made the fields has told of a bad name.

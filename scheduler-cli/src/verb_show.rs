@@ -104,6 +104,9 @@ impl Whole {
             None => lines.push(("task", run.task.to_string())),
         }
         lines.push(("on", format!("{} (backend {})", run.tier, run.backend)));
+        if let Some(url) = &run.url {
+            lines.push(("page", url.clone()));
+        }
         let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         lines.push(("state", format!("{}{reason}", run.state)));
         let instant = |at: Timestamp| format!("{at} ({})", relative(at, now));

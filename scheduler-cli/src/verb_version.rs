@@ -24,7 +24,13 @@ struct Version<'a> {
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
-    let features = [("local", cfg!(feature = "local")), ("builtin-jobs", cfg!(feature = "builtin-jobs"))];
+    let features = [
+        ("local", cfg!(feature = "local")),
+        ("queue-sqlite", cfg!(feature = "queue-sqlite")),
+        ("queue-redis", cfg!(feature = "queue-redis")),
+        ("workflow-prefect", cfg!(feature = "workflow-prefect")),
+        ("builtin-jobs", cfg!(feature = "builtin-jobs")),
+    ];
     let version = Version {
         version: env!("CARGO_PKG_VERSION"),
         features: features.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect(),

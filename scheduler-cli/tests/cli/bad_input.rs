@@ -51,7 +51,6 @@ const CASES: &[(&str, &[&str])] = &[
     ("[scheduler]\ndata_dir = \"\"\n", &["config/out_of_range", "scheduler.toml:6:12", "write a folder"]),
     ("[scheduler]\nnamespace = \"A b\"\n", &["name/invalid", "scheduler.toml:6:13", "a-z"]),
     ("[backends.lokal]\n", &["backend/unknown", "scheduler.toml:5:11", "did you mean `local`?"]),
-    ("[backends.workflow]\nurl = \"x\"\n", &["backend/unknown", "5:11", "no workflow tier", "`local`"]),
     (
         "[backends.queue]\nurl = \"mysql:x\"\n",
         &["backend/bad_config", "6:7", "names no store", "sqlite:queue.db"],
@@ -125,8 +124,8 @@ const CASES: &[(&str, &[&str])] = &[
         &["config/not_available", "8:18", "fallback"],
     ),
     (
-        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\nfired_by = \"engine\"\n",
-        &["config/not_available", "8:1", "workflow tier"],
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\nfired_by = \"cron\"\n",
+        &["config/unknown_word", "8:12", "`engine`, `scheduler`"],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\nbackend = \"lokal\"\n",
@@ -134,7 +133,7 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntier = \"workflow\"\n",
-        &["placement/no_backend", "8:8", "tier = \"queue\""],
+        &["placement/no_backend", "8:8", "set tier"],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ncharacteristics = { durability = \"durable\" }\n",

@@ -32,6 +32,8 @@ mod outside;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod quickstart;
 #[cfg(test)]
 mod reasons;
