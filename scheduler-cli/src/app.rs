@@ -46,6 +46,12 @@ impl App {
         let app = app.add_backend(backend_local::kind(), ours("backend-local"), Way::Feature);
         #[cfg(any(feature = "queue-sqlite", feature = "queue-redis"))]
         let app = app.add_backend(backend_queue::kind(), ours("backend-queue"), Way::Feature);
+        #[cfg(feature = "workflow-prefect")]
+        let app = app.add_backend(backend_workflow::kind(), ours("backend-workflow"), Way::Feature).add_job(
+            backend_workflow::job(),
+            ours("backend-workflow"),
+            Way::Feature,
+        );
         #[cfg(feature = "builtin-jobs")]
         let app = builtin_jobs::all()
             .into_iter()
@@ -121,7 +127,13 @@ impl App {
 }
 
 /// A crate of this workspace, all of which share one version.
-#[cfg(any(feature = "local", feature = "queue-sqlite", feature = "queue-redis", feature = "builtin-jobs"))]
+#[cfg(any(
+    feature = "local",
+    feature = "queue-sqlite",
+    feature = "queue-redis",
+    feature = "workflow-prefect",
+    feature = "builtin-jobs"
+))]
 fn ours(crate_name: &'static str) -> Source {
     Source { crate_name, version: env!("CARGO_PKG_VERSION") }
 }

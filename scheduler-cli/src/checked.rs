@@ -165,7 +165,7 @@ impl TaskCheck<'_> {
                     "placement/unknown_backend" => "/backend",
                     "placement/job_not_on_tier" if task.tier.is_none() => "/job",
                     code if code.starts_with("placement/") => "/tier",
-                    code => self.blamed(code),
+                    code => self.blamed(code, &error.to_string()),
                 };
                 let (message, help) = split_remedy(&error.to_string());
                 let help = match error.code() {
@@ -184,7 +184,7 @@ impl TaskCheck<'_> {
                 "task/tier_disagrees" => "/tier",
                 "classify/high_frequency_on_workflow" | "classify/high_frequency_on_queue" => "/trigger",
                 code if code.starts_with("classify/") || code.starts_with("task/") => "/characteristics",
-                code => self.blamed(code),
+                code => self.blamed(code, &warning.message),
             };
             let (message, help) = split_remedy(&format!("task `{}`: {}", task.name, warning.message));
             let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
@@ -196,10 +196,14 @@ impl TaskCheck<'_> {
         Some(placement)
     }
 
-    /// The key of the task that a code of its backend is about: that which it names, should the task have it.
-    fn blamed(&self, code: &str) -> &'static str {
-        let keys = ["/trigger", "/misfire", "/overlap", "/retry", "/timeout", "/args"];
-        let is_named = |key: &&str| code.contains(key.trim_start_matches('/'));
+    /// The key of the task that its backend complains about: the first that its code or its message names and the task
+    /// has.
+    fn blamed(&self, code: &str, message: &str) -> &'static str {
+        let keys = ["/trigger", "/misfire", "/overlap", "/priority", "/retry", "/timeout", "/args"];
+        let is_named = |key: &&str| {
+            let word = key.trim_start_matches('/');
+            code.contains(word) || message.contains(word)
+        };
         let is_there = |key: &&str| self.document.value(&format!("{}{key}", self.entry.pointer)).is_some();
         keys.into_iter().filter(is_named).find(is_there).unwrap_or("")
     }

@@ -13,6 +13,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::{DEFAULT_CONFIG, Session};
+#[cfg(feature = "workflow-prefect")]
+use crate::verb_workflow;
 use crate::{
     verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
     verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_logs,
@@ -77,6 +79,9 @@ enum Verb {
     Dlq(verb_dlq::Flags),
     /// Shows the configuration and where each value comes from, or the schema of one.
     Config(verb_config::Flags),
+    /// Prepares a machine of a workflow engine to run tasks.
+    #[cfg(feature = "workflow-prefect")]
+    Workflow(verb_workflow::Flags),
     /// Lists the kinds of backends that this program knows.
     Backends(verb_backends::Flags),
     /// Lists the jobs that this program knows.
@@ -122,6 +127,8 @@ impl Verb {
             Self::Cancel(flags) => verb_cancel::execute(session, &flags),
             Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),
+            #[cfg(feature = "workflow-prefect")]
+            Self::Workflow(flags) => verb_workflow::execute(session, &flags),
             Self::Backends(flags) => verb_backends::execute(session, &flags),
             Self::Jobs(flags) => verb_jobs::execute(session, &flags),
             Self::Completions(flags) => verb_completions::execute(&flags, CommandLine::command()),

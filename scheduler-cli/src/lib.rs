@@ -76,6 +76,8 @@ mod verb_run;
 mod verb_show;
 mod verb_trigger;
 mod verb_version;
+#[cfg(feature = "workflow-prefect")]
+mod verb_workflow;
 mod yaml_file;
 
 pub use app::App;

@@ -133,7 +133,7 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntier = \"workflow\"\n",
-        &["placement/no_backend", "8:8", "set tier"],
+        &["placement/no_backend", "8:8", "[backends.workflow]"],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ncharacteristics = { durability = \"durable\" }\n",

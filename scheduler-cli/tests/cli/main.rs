@@ -43,3 +43,6 @@ mod schema;
 mod shipped;
 #[cfg(test)]
 mod timetable;
+#[cfg(feature = "workflow-prefect")]
+#[cfg(test)]
+mod workflow;

@@ -14,7 +14,8 @@ use scheduler_cli::scheduler_core::{
 
 use crate::bench::Bench;
 
-const TASK: &str = "[tasks.a]\njob = \"hello\"\ntier = \"workflow\"\ntimeout = \"1m\"\n";
+const TASK: &str =
+    "[tasks.a]\njob = \"hello\"\ncharacteristics.visibility = \"user_facing\"\ntimeout = \"1m\"\n";
 
 fn run(bench: &Bench, arguments: &[&str]) -> ExitCode {
     let config = bench.path("scheduler.toml");
