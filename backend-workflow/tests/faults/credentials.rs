@@ -73,7 +73,7 @@ async fn credentials_and_what_was_sent_stand_in_no_message_and_no_log() {
             let server = Server::start(faults).await;
 
             let engine = engine(&server.url, auth.clone());
-            let error = engine.trigger(&launch(json!({ "word": "sent-word" }))).await.unwrap_err();
+            let error = engine.trigger(&launch(&json!({ "word": "sent-word" }))).await.unwrap_err();
 
             let told = format!("{error} {error:?} {:?} {engine:?}", error.source());
             for word in [CANARY, ENCODED, "sent-word"] {
@@ -98,7 +98,7 @@ async fn a_redirect_is_not_followed_with_the_credentials() {
     let file = secret();
 
     let engine = engine(&server.url, Auth::Bearer(Secret::file(file.path())));
-    let error = engine.trigger(&launch(json!({}))).await.unwrap_err();
+    let error = engine.trigger(&launch(&json!({}))).await.unwrap_err();
 
     assert_eq!(error.code(), "engine/bad_answer");
     assert!(error.to_string().contains(&elsewhere.url), "{error}");
@@ -131,8 +131,8 @@ async fn a_token_against_forged_requests_is_fetched_once_and_renewed_when_it_is_
     let server = Server::start_with(vec![], Some("t-1"), json!({})).await;
     let client = engine(&server.url, Auth::None);
 
-    assert!(client.trigger(&launch(json!({}))).await.unwrap().created);
-    assert!(!client.trigger(&launch(json!({}))).await.unwrap().created);
+    assert!(client.trigger(&launch(&json!({}))).await.unwrap().created);
+    assert!(!client.trigger(&launch(&json!({}))).await.unwrap().created);
     let asked = |server: &Server| {
         let seen = server.seen.lock().unwrap();
         seen.requests.iter().filter(|(line, ..)| line.contains("csrf-token")).count()
@@ -143,12 +143,12 @@ async fn a_token_against_forged_requests_is_fetched_once_and_renewed_when_it_is_
     let stale =
         Fault::Status(403, String::new(), r#"{"detail":"Invalid CSRF token or client identifier."}"#.into());
     let server = Server::start_with(vec![stale.clone()], Some("t-2"), json!({})).await;
-    assert!(engine(&server.url, Auth::None).trigger(&launch(json!({}))).await.unwrap().created);
+    assert!(engine(&server.url, Auth::None).trigger(&launch(&json!({}))).await.unwrap().created);
     assert_eq!((asked(&server), server.starts(), server.runs()), (2, 2, 1));
 
     // It is renewed once for a call, and not for ever.
     let server = Server::start_with(vec![stale; 9], Some("t-3"), json!({})).await;
-    let error = engine(&server.url, Auth::None).trigger(&launch(json!({}))).await.unwrap_err();
+    let error = engine(&server.url, Auth::None).trigger(&launch(&json!({}))).await.unwrap_err();
     assert_eq!((error.code(), server.starts()), ("engine/forbidden", 2));
 }
 
@@ -158,7 +158,7 @@ async fn a_server_that_wants_no_token_is_asked_for_one_once() {
     let engine = engine(&server.url, Auth::None);
 
     for _ in 0..3 {
-        engine.trigger(&launch(json!({}))).await.unwrap();
+        engine.trigger(&launch(&json!({}))).await.unwrap();
     }
 
     let seen = server.seen.lock().unwrap();

@@ -46,9 +46,9 @@ impl Row {
         let engine = engine(&server.url);
         let began = Instant::now();
 
-        let outcome = engine.trigger(&launch(json!({}))).await;
+        let outcome = engine.trigger(&launch(&json!({}))).await;
         let took = began.elapsed();
-        let again = engine.trigger(&launch(json!({}))).await;
+        let again = engine.trigger(&launch(&json!({}))).await;
 
         let said = match &outcome {
             Ok(launched) if launched.created => "created".to_owned(),
@@ -94,7 +94,7 @@ pub(crate) fn engine(url: &str) -> PrefectEngine {
     PrefectEngine::new(settings).unwrap()
 }
 
-pub(crate) fn launch(parameters: serde_json::Value) -> Launch {
+pub(crate) fn launch(parameters: &serde_json::Value) -> Launch {
     Launch {
         workflow: WorkflowId(DEPLOYMENT.to_owned()),
         key: KEY.to_owned(),
@@ -237,7 +237,7 @@ async fn a_fire_starts_at_most_one_run_whatever_the_server_does() {
 async fn where_nobody_listens_the_call_ends_and_says_where() {
     let url = Server::start(vec![]).await.url.clone();
 
-    let error = engine(&url).trigger(&launch(json!({}))).await.unwrap_err();
+    let error = engine(&url).trigger(&launch(&json!({}))).await.unwrap_err();
 
     assert_eq!(error.code(), "engine/unreachable");
     assert!(error.is_transient() && error.to_string().contains(&url), "{error}");
@@ -248,7 +248,7 @@ async fn an_answer_without_end_is_read_to_a_bound() {
     for announced in [true, false] {
         let server = Server::start(vec![Fault::Endless { announced }]).await;
 
-        let error = engine(&server.url).trigger(&launch(json!({}))).await.unwrap_err();
+        let error = engine(&server.url).trigger(&launch(&json!({}))).await.unwrap_err();
 
         assert_eq!(error.code(), "engine/too_large");
         // What the kernel holds between the two is sent as well.
@@ -262,8 +262,8 @@ async fn parameters_that_do_not_fit_are_refused_before_anything_is_started() {
     let server = Server::start(vec![]).await;
     let engine = engine(&server.url);
 
-    let unfit = engine.trigger(&launch(json!({ "n": "canary" }))).await.unwrap_err();
-    let fit = engine.trigger(&launch(json!({ "n": 5 }))).await.unwrap();
+    let unfit = engine.trigger(&launch(&json!({ "n": "canary" }))).await.unwrap_err();
+    let fit = engine.trigger(&launch(&json!({ "n": 5 }))).await.unwrap();
 
     assert_eq!(unfit.code(), "engine/bad_parameters");
     assert!(unfit.to_string().contains("`n`") && !unfit.to_string().contains("canary"), "{unfit}");
@@ -278,7 +278,7 @@ async fn a_server_that_fails_in_a_row_is_not_asked_any_more() {
     (settings.attempts, settings.failures_to_open) = (1, 2);
     settings.open_for = Duration::from_secs(3_600);
     let engine = PrefectEngine::new(settings).unwrap();
-    let start = || async { code_of(engine.trigger(&launch(json!({}))).await) };
+    let start = || async { code_of(engine.trigger(&launch(&json!({}))).await) };
 
     assert_eq!([start().await, start().await], ["engine/overloaded"; 2]);
     let asked = server.seen.lock().unwrap().requests.len();
@@ -291,7 +291,7 @@ async fn a_server_that_fails_in_a_row_is_not_asked_any_more() {
     (settings.attempts, settings.failures_to_open) = (3, 3);
     let other = PrefectEngine::new(settings).unwrap();
     for _ in 0..2 {
-        assert_eq!(code_of(other.trigger(&launch(json!({}))).await), "created");
+        assert_eq!(code_of(other.trigger(&launch(&json!({}))).await), "created");
     }
 }
 
