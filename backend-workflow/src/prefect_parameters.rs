@@ -3,6 +3,7 @@
 //! Prefect judges them itself, and its verdict counts. What is refused here would be refused there, or would
 //! start a run that fails: so what cannot be judged, as a value that Prefect computes, is let pass.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -24,14 +25,20 @@ const KEPT: usize = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     seen: Instant,
-    rule: Option<std::sync::Arc<Rule>>,
+    rule: Option<Arc<Rule>>,
 }
 
-#[derive(Debug)]
 struct Rule {
     validator: Validator,
     defaults: Map<String, Value>,
     required: Vec<String>,
+}
+
+impl std::fmt::Debug for Rule {
+    /// Without the values, which may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rule").field("required", &self.required).finish_non_exhaustive()
+    }
 }
 
 impl Known {
@@ -46,7 +53,7 @@ impl Known {
             let required = schema.get("required").and_then(Value::as_array);
             let required = required.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned()));
             let defaults = deployment.parameters.clone().unwrap_or_default();
-            std::sync::Arc::new(Rule { validator, defaults, required: required.collect() })
+            Arc::new(Rule { validator, defaults, required: required.collect() })
         });
         Self { seen: Instant::now(), rule }
     }
@@ -77,15 +84,15 @@ impl PrefectEngine {
         Err(Error::invalid("engine/bad_parameters", message))
     }
 
-    fn recall(&self, workflow: &WorkflowId) -> Option<Option<std::sync::Arc<Rule>>> {
-        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn recall(&self, workflow: &WorkflowId) -> Option<Option<Arc<Rule>>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(workflow).filter(|known| known.seen.elapsed() < FRESH).map(|known| known.rule.clone())
     }
 
-    fn learn(&self, deployment: &Deployment) -> Option<std::sync::Arc<Rule>> {
+    fn learn(&self, deployment: &Deployment) -> Option<Arc<Rule>> {
         let fresh = Known::of(deployment);
         let rule = fresh.rule.clone();
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KEPT {
             known.clear();
         }
@@ -129,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    fn rule(extra: &Value) -> Option<std::sync::Arc<Rule>> {
+    fn rule(extra: &Value) -> Option<Arc<Rule>> {
         let mut deployment = json!({ "id": "1", "name": "d", "flow_id": "2", "parameters": { "who": "x" },
             "parameter_openapi_schema": { "type": "object", "required": ["who"],
                 "properties": { "who": { "type": "string" }, "secs": { "type": "number", "default": null } } } });
