@@ -255,7 +255,12 @@ pub(super) async fn fires_missed_while_it_was_away_follow_the_policy(stage: &mut
     stage.schedules()?;
     stage.start().await?;
     let base = stage.now();
-    let task = stage.ticking("fires", Part::Echo, base + stage.units(5), |_| ()).await?;
+    let first = base + stage.units(5);
+    // No fire after the last missed one, so that a slow start changes nothing.
+    let bounds =
+        crate::Bounds { start: Some(first), end: Some(base + stage.units(35)), ..crate::Bounds::default() };
+    let until = |task: &mut Task| task.trigger = stage.every(10, first).within(bounds).ok();
+    let task = stage.ticking("fires", Part::Echo, first, until).await?;
     stage.pass_until(base + stage.units(7)).await;
     stage.tells(&task, base, &[(5, DONE)]).await?;
     stage.stop(Duration::ZERO).await?;
