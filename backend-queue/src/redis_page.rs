@@ -7,7 +7,7 @@ use scheduler_core::{
 
 use crate::redis_row::{Row, numbers};
 use crate::redis_script;
-use crate::redis_store::{Peeked, RedisStore, id_of};
+use crate::redis_store::{LARGEST, Peeked, RedisStore, id_of};
 
 /// Which part of an index is looked at.
 struct Wanted<'a> {
@@ -79,7 +79,8 @@ fn letter(store: &RedisStore, id: RunId, found: &Peeked) -> DeadLetter {
     letter
 }
 
-/// What an index holds, the newest fire first, and whether there is more. A look is bounded, so it may take some.
+/// What an index holds, the newest fire first, and whether there is more. A look is bounded, so it may take some;
+/// where runs are large it is the only one.
 async fn look(store: &RedisStore, wanted: &Wanted<'_>) -> Result<(Vec<(RunId, Peeked)>, bool)> {
     let script = &redis_script::PAGE;
     let index = match wanted.task {
@@ -88,9 +89,10 @@ async fn look(store: &RedisStore, wanted: &Wanted<'_>) -> Result<(Vec<(RunId, Pe
     };
     let mut behind =
         wanted.after.map(|after| (after.fire_time().as_millis().to_string(), after.run().to_string()));
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::<(RunId, Peeked)>::new(), 0);
     let most = wanted.count.saturating_add(1);
-    while found.len() < most {
+    let mut is_all = false;
+    while found.len() < most && (bytes < LARGEST || found.len() < 2) {
         let mut call = store.link.call(script);
         call.arg(&index).arg(&wanted.states).arg(most - found.len());
         if let Some((fire_time, id)) = &behind {
@@ -99,13 +101,18 @@ async fn look(store: &RedisStore, wanted: &Wanted<'_>) -> Result<(Vec<(RunId, Pe
         type Found = (Vec<u8>, Vec<u8>, String, String);
         let (last, some): (Vec<String>, Vec<Found>) = store.link.send(script, &call).await?;
         let read = |(id, packed, died, held): Found| Some((id_of(&id)?, Peeked { packed, died, held }));
+        bytes += some.iter().map(|(_, packed, ..)| packed.len()).sum::<usize>();
         found.extend(some.into_iter().filter_map(read));
         match <[String; 2]>::try_from(last) {
             Ok([fire_time, id]) => behind = Some((fire_time, id)),
-            Err(_) => break,
+            Err(_) => {
+                is_all = true;
+                break;
+            }
         }
     }
-    let has_more = found.len() > wanted.count;
-    found.truncate(wanted.count);
+    // The last one only shows that there are more.
+    let has_more = found.len() > wanted.count || !is_all && found.len() > 1;
+    found.truncate(found.len() - usize::from(has_more));
     Ok((found, has_more))
 }

@@ -26,7 +26,7 @@ use crate::{redis_letters, redis_open, redis_page, redis_schedule, redis_script,
 /// How many runs a script adds, acknowledges or claims, so that none takes long.
 pub(crate) const MOST: usize = 1_000;
 /// How many bytes of runs a script is given at most, besides the last.
-const LARGEST: usize = 8 * 1024 * 1024;
+pub(crate) const LARGEST: usize = 8 * 1024 * 1024;
 /// How often something is read again that changes while it is looked at.
 pub(crate) const MOST_TRIES: usize = 100;
 

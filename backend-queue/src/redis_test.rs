@@ -105,6 +105,35 @@ async fn runs_are_claimed_by_priority_then_by_due_time_then_as_they_came() {
 }
 
 #[tokio::test]
+async fn a_page_of_large_runs_is_shorter_and_the_next_one_goes_on() {
+    let store = fresh().await;
+    let large = |_| {
+        let mut pushed = pushed(3);
+        pushed.run.params.insert("x".into(), "y".repeat(400_000).into());
+        pushed
+    };
+    let all: Vec<Pushed> = (0..60).map(large).collect();
+    let mut ids: Vec<RunId> = all.iter().map(|pushed| pushed.run.id).collect();
+    store.push(all).await.unwrap();
+
+    let (mut filter, mut pages) = (RunFilter::all().limited(100), Vec::new());
+    loop {
+        let page = store.runs(&filter).await.unwrap();
+        pages.push(page.runs.iter().map(|run| run.id).collect::<Vec<_>>());
+        filter.after = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+
+    assert!(pages.len() > 1 && pages.iter().all(|page| !page.is_empty()));
+    let mut seen = pages.concat();
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test]
 async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
     let store = fresh().await;
     let id = push(&store, 1).await[0];

@@ -1,12 +1,14 @@
 //! The history of the SQLite store: what is shown of its runs, and how long it is kept.
 
 use scheduler_core::{Name, Page, PageToken, Run, RunFilter, Timestamp};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
-use crate::sqlite_row::{columns, numbers, read};
+use crate::sqlite_push::LARGEST;
+use crate::sqlite_row::{columns, numbers, read, text};
 use crate::store::Retention;
 
 /// How far runs that wait are counted.
@@ -18,34 +20,71 @@ pub(crate) async fn page(
     connection: &mut SqliteConnection,
     filter: &RunFilter,
 ) -> sqlx::Result<Page> {
-    let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM run WHERE true"));
-    if let Some(run) = filter.run {
-        query.push(" AND id = ").push_bind(run.to_string());
-    }
-    if !filter.states.is_empty() {
-        query.push(" AND state IN (");
-        let mut states = query.separated(", ");
-        for state in filter.states.iter().flat_map(|state| numbers(*state)) {
-            states.push_bind(*state);
+    let query = |piece| {
+        let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM run WHERE true"));
+        if let Some(run) = filter.run {
+            query.push(" AND id = ").push_bind(run.to_string());
         }
-        query.push(")");
-    }
-    narrow(&mut query, store.namespace.as_ref(), filter.task.as_ref(), filter.after, filter.page_size());
-    let rows = query.build().fetch_all(connection).await?;
-    let shown = rows.iter().take(filter.page_size());
-    let runs: Vec<Run> = shown.map(|row| read(row, &store.backend).unwrap_or_else(|run| *run)).collect();
-    let next = runs.last().filter(|_| rows.len() > filter.page_size()).map(PageToken::of);
+        if !filter.states.is_empty() {
+            query.push(" AND state IN (");
+            let mut states = query.separated(", ");
+            for state in filter.states.iter().flat_map(|state| numbers(*state)) {
+                states.push_bind(*state);
+            }
+            query.push(")");
+        }
+        narrow(&mut query, store.namespace.as_ref(), filter.task.as_ref(), filter.after, piece);
+        query
+    };
+    let (rows, has_more) = bounded(connection, filter.page_size(), query).await?;
+    let runs: Vec<Run> =
+        rows.iter().map(|row| read(row, &store.backend).unwrap_or_else(|run| *run)).collect();
+    let next = runs.last().filter(|_| has_more).map(PageToken::of);
     Ok(Page { runs, next })
 }
 
-/// Goes on with a query of runs: those of a namespace and a task, in their order, behind a place in it, and one
-/// more than a page holds.
+/// Part of what a query answers: how many rows, behind how many others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    count: usize,
+    behind: usize,
+}
+
+/// How many rows are read before it is known how large they are, and how many more at most.
+const FIRST: usize = 50;
+const MOST: usize = 5_000;
+
+/// The rows of a page, read piece by piece so that large ones make it shorter; and whether there are more.
+pub(crate) async fn bounded(
+    connection: &mut SqliteConnection,
+    page_size: usize,
+    query: impl Fn(Piece) -> QueryBuilder<Sqlite>,
+) -> sqlx::Result<(Vec<SqliteRow>, bool)> {
+    // All pieces are of one moment.
+    sqlx::query("BEGIN").execute(&mut *connection).await?;
+    let (mut rows, mut bytes, mut is_all) = (Vec::new(), 0, false);
+    while !is_all && rows.len() <= page_size && (bytes < LARGEST || rows.len() < 2) {
+        let fit = bytes.checked_div(rows.len()).map_or(FIRST, |mean| LARGEST / mean.max(1));
+        let count = fit.clamp(FIRST, MOST).min(page_size.saturating_add(1) - rows.len());
+        let piece = query(Piece { count, behind: rows.len() }).build().fetch_all(&mut *connection).await?;
+        is_all = piece.len() < count;
+        bytes += piece.iter().map(|row| text(row, "envelope").map_or(0, str::len)).sum::<usize>();
+        rows.extend(piece);
+    }
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    // The last one only shows that there are more.
+    let has_more = !is_all;
+    rows.truncate(rows.len().saturating_sub(usize::from(has_more)));
+    Ok((rows, has_more))
+}
+
+/// Goes on with a query of runs: those of a namespace and a task, in their order, behind a place in it.
 pub(crate) fn narrow(
     query: &mut QueryBuilder<Sqlite>,
     namespace: Option<&Name>,
     task: Option<&Name>,
     after: Option<PageToken>,
-    page_size: usize,
+    Piece { count, behind }: Piece,
 ) {
     // Everything in the file is shown while the namespace is not known.
     if let Some(namespace) = namespace {
@@ -64,7 +103,8 @@ pub(crate) fn narrow(
         None => drop(query.push(" AND fire_time <= ").push_bind(Timestamp::MAX.as_millis())),
     }
     query.push(" ORDER BY fire_time DESC, id DESC LIMIT ");
-    query.push_bind(i64::try_from(page_size).unwrap_or(i64::MAX).saturating_add(1));
+    query.push_bind(i64::try_from(count).unwrap_or(i64::MAX));
+    query.push(" OFFSET ").push_bind(i64::try_from(behind).unwrap_or(i64::MAX));
 }
 
 /// As [`Store::waiting`](crate::store::Store::waiting).

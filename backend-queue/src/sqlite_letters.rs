@@ -12,7 +12,7 @@ use sqlx::{QueryBuilder, Row, SqliteConnection};
 use crate::sqlite::SqliteStore;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
-use crate::sqlite_history::narrow;
+use crate::sqlite_history::{bounded, narrow};
 use crate::sqlite_row::{columns, integer, lossy, read};
 use crate::store::{Pushed, Retention};
 
@@ -22,17 +22,18 @@ pub(crate) async fn page(
     connection: &mut SqliteConnection,
     filter: &DeadLetterFilter,
 ) -> sqlx::Result<DeadLetterPage> {
-    let mut query =
-        QueryBuilder::new(concat!("SELECT died, hold, ", columns!(), " FROM run WHERE died IS NOT NULL"));
-    if let Some(run) = filter.run {
-        query.push(" AND id = ").push_bind(run.to_string());
-    }
-    narrow(&mut query, store.namespace.as_ref(), filter.task.as_ref(), filter.after, filter.page_size());
-    let rows = query.build().fetch_all(connection).await?;
-    let shown = rows.iter().take(filter.page_size());
-    let letters: Vec<DeadLetter> = shown.map(|row| letter(store, row)).collect();
-    let next = letters.last().filter(|_| rows.len() > filter.page_size());
-    let next = next.map(|letter| PageToken::of(&letter.run));
+    let query = |piece| {
+        let of_letters = concat!("SELECT died, hold, ", columns!(), " FROM run WHERE died IS NOT NULL");
+        let mut query = QueryBuilder::new(of_letters);
+        if let Some(run) = filter.run {
+            query.push(" AND id = ").push_bind(run.to_string());
+        }
+        narrow(&mut query, store.namespace.as_ref(), filter.task.as_ref(), filter.after, piece);
+        query
+    };
+    let (rows, has_more) = bounded(connection, filter.page_size(), query).await?;
+    let letters: Vec<DeadLetter> = rows.iter().map(|row| letter(store, row)).collect();
+    let next = letters.last().filter(|_| has_more).map(|letter| PageToken::of(&letter.run));
     Ok(DeadLetterPage { letters, next })
 }
 

@@ -126,6 +126,35 @@ async fn expired_leases_of_large_runs_are_taken_away_some_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_page_of_large_runs_is_shorter_and_the_next_one_goes_on() {
+    let bench = Bench::new().await;
+    let large = |_| {
+        let mut pushed = pushed(3);
+        pushed.run.params.insert("x".into(), "y".repeat(400_000).into());
+        pushed
+    };
+    let all: Vec<Pushed> = (0..60).map(large).collect();
+    let mut ids: Vec<RunId> = all.iter().map(|pushed| pushed.run.id).collect();
+    bench.store.push(all).await.unwrap();
+
+    let (mut filter, mut pages) = (RunFilter::all().limited(100), Vec::new());
+    loop {
+        let page = bench.store.runs(&filter).await.unwrap();
+        pages.push(page.runs.iter().map(|run| run.id).collect::<Vec<_>>());
+        filter.after = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+
+    assert!(pages.len() > 1 && pages.iter().all(|page| !page.is_empty()));
+    let mut seen = pages.concat();
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test]
 async fn a_run_whose_workers_all_die_ends_when_its_attempts_are_spent() {
     let bench = Bench::new().await;
     let id = bench.push(1, 2).await[0];

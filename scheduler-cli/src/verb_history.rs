@@ -27,16 +27,22 @@ pub(crate) struct Flags {
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
-    let mut filter = RunFilter::all().limited(flags.count);
+    let mut filter = RunFilter::all();
     filter.task.clone_from(&flags.task);
     if flags.failed {
         filter = filter.in_states(&[RunState::Failed]);
     }
     let runs = outside::open(session, async |outside| {
-        let runs = match flags.count {
-            0 => Vec::new(),
-            _ => outside.scheduler.history(&filter).await?.runs,
-        };
+        let mut runs = Vec::new();
+        while runs.len() < flags.count {
+            filter = filter.limited(flags.count - runs.len());
+            let page = outside.scheduler.history(&filter).await?;
+            runs.extend(page.runs);
+            filter.after = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
         // A task that was removed still has its past, so only one without any is unknown.
         if let Some(task) = flags.task.as_ref().filter(|_| runs.is_empty()) {
             outside.checked.task(task.as_str())?;

@@ -354,7 +354,7 @@ impl RunFilter {
         Self { task: Some(task), ..Self::default() }
     }
 
-    /// At most `limit` runs a page.
+    /// At most `limit` runs a page. One of large runs may hold fewer; [`Page::next`] says whether there are more.
     #[must_use]
     pub fn limited(mut self, limit: usize) -> Self {
         self.limit = NonZeroUsize::new(limit);
