@@ -81,8 +81,12 @@ fn a_task_on_the_tier_without_a_section_learns_what_to_write() {
 fn who_fires_a_task_is_one_of_two_words_and_matters_on_the_tier_only() {
     let fired = |by: &str| TASK.replace("tier = ", &format!("fired_by = \"{by}\"\ntier = "));
     for by in ["engine", "scheduler"] {
-        assert_eq!(with_section("", &fired(by)).run(&["check"]).code, 0, "{by}");
+        let bench = with_section("", &fired(by));
+        assert_eq!(bench.run(&["check"]).code, 0, "{by}");
+        let explained = bench.run(&["explain", "a"]).stdout;
+        assert!(explained.contains(&format!("fired_by       {by}")), "{explained}");
     }
+    assert!(with_section("", TASK).run(&["explain", "a"]).stdout.contains("fired_by       engine (default)"));
     let unknown = with_section("", &fired("daemon")).run(&["check"]);
     assert!(unknown.code == 2 && unknown.stderr.contains("`engine`, `scheduler`"), "{unknown:?}");
 
