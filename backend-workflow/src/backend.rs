@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, CancelReason, Cancelled, Capability, Drained, Enqueued, Error,
-    Health, Name, Page, Result, RunFilter, RunId, RunRequest, Tier,
+    Health, Name, Page, Planning, Result, RunFilter, RunId, RunLogs, RunRequest, Schedules, Task, Tier,
+    Warning,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
@@ -15,10 +16,12 @@ use tokio::task::JoinSet;
 use crate::WorkflowConfig;
 use crate::engine::{CancelOutcome, EngineInfo, WorkflowEngine};
 use crate::follow::follow;
+use crate::judge::judge;
+use crate::keep::keep;
 use crate::session::{Session, lock};
 
 /// How long the engine may take to say what it is, at the start and when somebody asks for the health.
-const START_LIMIT: Duration = Duration::from_secs(15);
+const START_LIMIT: Duration = Duration::from_secs(10);
 const HEALTH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs tasks on a workflow engine.
@@ -27,7 +30,7 @@ pub struct WorkflowBackend {
     name: Name,
     config: WorkflowConfig,
     data_dir: Option<PathBuf>,
-    engine: Arc<dyn WorkflowEngine>,
+    pub(crate) engine: Arc<dyn WorkflowEngine>,
     standing: Mutex<Standing>,
 }
 
@@ -133,7 +136,10 @@ async fn probe(session: &Session, limit: Duration) -> Result<EngineInfo> {
 #[async_trait]
 impl Backend for WorkflowBackend {
     fn info(&self) -> BackendInfo {
-        let capabilities = [Capability::Durable, Capability::CancelRunning];
+        let mut capabilities = vec![Capability::Durable, Capability::CancelRunning];
+        if self.engine.capabilities().schedules {
+            capabilities.push(Capability::Schedules);
+        }
         BackendInfo::new(self.name.clone(), "workflow", Tier::Workflow, &capabilities)
     }
 
@@ -149,9 +155,11 @@ impl Backend for WorkflowBackend {
         // Of two that start at once, one stays.
         if !matches!(&*standing, Standing::Running(..)) {
             let (handed, followers) = unbounded_channel();
-            session.attend(handed);
+            let (looked_at, tasks) = unbounded_channel();
+            session.attend(handed, looked_at);
             let mut loops = JoinSet::new();
             loops.spawn(follow(Arc::clone(&session), followers));
+            loops.spawn(keep(Arc::clone(&session), tasks));
             *standing = Standing::Running(session, loops);
         }
         Ok(())
@@ -205,7 +213,10 @@ impl Backend for WorkflowBackend {
             Err(error) => return Health::down(error.to_string()),
         };
         match probe(&session, HEALTH_LIMIT).await {
-            Ok(_) => Health::up(),
+            Ok(_) => match session.all_findings() {
+                findings if findings.is_empty() => Health::up(),
+                findings => Health::degraded(findings),
+            },
             // Runs that are due wait until it answers again, by the policy of their task.
             Err(error) if error.is_transient() => Health::degraded(vec![error.to_string()]),
             Err(error) => Health::down(error.to_string()),
@@ -219,5 +230,23 @@ impl Backend for WorkflowBackend {
 
     async fn abort(&self) -> Result<Drained> {
         Ok(self.end(Duration::ZERO).await)
+    }
+
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        self.engine.capabilities().schedules.then_some(self)
+    }
+
+    fn run_logs(&self) -> Option<&dyn RunLogs> {
+        self.engine.capabilities().logs.then_some(self)
+    }
+
+    fn planning(&self) -> Option<&dyn Planning> {
+        Some(self)
+    }
+
+    /// # Errors
+    /// `workflow/not_keepable` and `workflow/not_hostable`.
+    fn judge(&self, task: &Task) -> Result<Vec<Warning>> {
+        judge(&*self.engine, task)
     }
 }

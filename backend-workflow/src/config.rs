@@ -11,6 +11,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::address::{shown_url, url_fault};
+
 /// The shortest time between two looks at the runs that live.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
@@ -43,7 +45,8 @@ pub struct WorkflowConfig {
     pub work_pool: String,
     /// The program that runs a task on a worker: `scheduler` by default, or a path on the worker's machine.
     pub program: String,
-    /// The configuration that this program reads, a path on the worker's machine.
+    /// The configuration that this program reads, a path on the worker's machine; the one that this section stands in
+    /// unless set.
     pub config_file: Option<String>,
     /// The folder on the worker's machine that holds our flow, as `scheduler workflow install` puts it there;
     /// `workflow` in the data folder unless set.
@@ -181,29 +184,6 @@ impl WorkflowConfig {
     /// The URL without what stands before its host.
     pub(crate) fn shown_url(&self) -> String {
         shown_url(&self.url)
-    }
-}
-
-/// What is wrong with a URL, to be said after it.
-fn url_fault(url: &str) -> Option<&'static str> {
-    let Ok(parsed) = reqwest::Url::parse(url) else { return Some("is no URL") };
-    match parsed.scheme() {
-        "http" | "https" if !parsed.has_host() => Some("names no host"),
-        "http" | "https" if !parsed.username().is_empty() || parsed.password().is_some() => {
-            Some("holds credentials, which belong into `username` and `password`")
-        }
-        "http" | "https" if parsed.query().is_some() || parsed.fragment().is_some() => {
-            Some("has more than a path behind its host")
-        }
-        "http" | "https" => None,
-        _ => Some("is neither http nor https"),
-    }
-}
-
-fn shown_url(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
     }
 }
 

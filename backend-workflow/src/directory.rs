@@ -66,7 +66,6 @@ impl Session {
     }
 
     /// The workflows that were looked up so far.
-    #[expect(dead_code, reason = "what keeps schedules asks for it")]
     pub(crate) fn known_workflows(&self) -> Vec<Workflow> {
         let directory = lock(&self.directory);
         let by_id: BTreeMap<WorkflowId, Workflow> = directory
@@ -78,7 +77,6 @@ impl Session {
     }
 
     /// Notes that schedules were changed: what was read of them counts no more.
-    #[expect(dead_code, reason = "what keeps schedules asks for it")]
     pub(crate) fn outdate_schedules(&self) {
         lock(&self.directory).read_at = None;
     }

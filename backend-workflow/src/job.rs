@@ -1,7 +1,5 @@
 //! The job `prefect`: a task that is a run of a deployment which exists already.
 
-use std::borrow::Cow;
-
 use scheduler_core::{
     ArgsError, Error, Job, JobDescriptor, JobError, Output, Result, RunContext, Task, Tier, async_trait,
 };
@@ -10,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::engine::WorkflowName;
+use crate::prefect_workflows::check_name;
 
 /// The name of the job.
 pub(crate) const PREFECT: &str = "prefect";
@@ -58,7 +57,9 @@ impl PrefectArgs {
         let names = [("/flow", &self.flow), ("/deployment", &self.deployment)];
         let mut faults: Vec<ArgsError> = names
             .into_iter()
-            .filter_map(|(place, name)| Some(ArgsError::new(place, name_fault(name)?)))
+            .filter_map(|(place, name)| {
+                Some(ArgsError::new(place, check_name(&place[1..], name).err()?.to_string()))
+            })
             .collect();
         for (at, tag) in self.tags.iter().enumerate() {
             if tag.is_empty() || tag.starts_with("hs:") {
@@ -68,18 +69,6 @@ impl PrefectArgs {
         }
         if faults.is_empty() { Ok(PrefectJob) } else { Err(faults) }
     }
-}
-
-/// What keeps Prefect from having a thing of this name.
-fn name_fault(name: &str) -> Option<Cow<'static, str>> {
-    if name.trim().is_empty() {
-        return Some("is empty".into());
-    }
-    let bad = name.chars().find(|c| matches!(c, '/' | '%' | '&' | '>' | '<') || c.is_control())?;
-    Some(
-        format!("`{}` holds `{}`, which no name in Prefect may", name.escape_debug(), bad.escape_debug())
-            .into(),
-    )
 }
 
 /// Stands for a run that Prefect does; there is nothing to run here.
@@ -111,7 +100,7 @@ mod tests {
         let places = |args: Value| -> Vec<String> {
             job().build(&args).err().unwrap().into_iter().map(|fault| fault.pointer).collect()
         };
-        let names = json!({"flow": "a/b", "deployment": " ", "tags": ["ok", "hs:run:1"]});
+        let names = json!({"flow": "a/b", "deployment": "", "tags": ["ok", "hs:run:1"]});
         assert_eq!(places(names), ["/flow", "/deployment", "/tags/1"]);
         assert_eq!(places(json!({"flow": "a", "deployment": "b", "wait": true})), ["/wait"]);
         assert_eq!(places(json!({"flow": "a", "deployment": "b", "parameters": 1})), ["/parameters"]);

@@ -11,7 +11,10 @@ use crate::{Auth, PrefectEngine, PrefectSettings, WorkflowBackend, WorkflowConfi
 /// The kind `workflow`, for a [`Registry`](scheduler_core::Registry).
 pub fn kind() -> BackendKind {
     let build = |settings: &BackendSettings| {
-        let config = WorkflowConfig::from_value(&settings.config)?;
+        let mut config = WorkflowConfig::from_value(&settings.config)?;
+        if config.config_file.is_none() {
+            config.config_file = settings.config_file.as_ref().map(|file| file.display().to_string());
+        }
         let engine = engine(&config).map_err(|error| vec![ArgsError::new("/url", error.to_string())])?;
         let backend = WorkflowBackend::new(settings.name.clone(), config, engine);
         Ok(Arc::new(backend.in_folder(settings.data_dir.clone())) as Arc<dyn Backend>)

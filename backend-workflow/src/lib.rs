@@ -1,28 +1,37 @@
 //! The workflow tier of the hybrid scheduler: an HTTP client of a workflow engine.
 //!
 //! Runs live in the engine, and so does what is known of them: a run of ours is told by its key and its tags there.
-//! The backend starts runs, shows them, follows them and cancels them.
+//! The backend starts runs, shows them, follows them and cancels them. Where the engine holds schedules, it keeps those
+//! of our tasks as they should be, and writes only what differs.
 //!
 //! # Guarantees
 //!
 //! - A run of ours is one run of the engine, however often it is asked for: its id is in the engine's key.
-//! - What is not ours is never changed.
+//! - A schedule of ours keeps its id over restarts and edits. What is not ours is never changed.
 //! - An engine that does not answer delays nobody else, and is asked again until it does.
 
+mod abilities;
+mod address;
 mod backend;
+mod catch_up;
 mod config;
 mod directory;
 mod engine;
 mod follow;
 mod followed;
 mod job;
+mod judge;
+mod keep;
 mod kind;
 mod launch;
+mod leftovers;
 mod link;
 mod listing;
 #[cfg(test)]
 mod memory;
+mod misfires;
 mod names;
+mod plan;
 mod prefect;
 mod prefect_answer;
 mod prefect_breaker;
@@ -43,6 +52,8 @@ mod prefect_verdict;
 mod prefect_watch;
 mod prefect_wire;
 mod prefect_workflows;
+#[cfg(test)]
+mod schedules_test;
 mod session;
 mod shown;
 mod target;

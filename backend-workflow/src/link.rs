@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scheduler_core::{BackendContext, ErrorKind, Event, Events, Name, Result};
+use scheduler_core::{BackendContext, Event, Events, Name, Result};
 
 use crate::engine::WorkflowEngine;
 use crate::session::lock;
@@ -29,8 +29,6 @@ pub(crate) struct Link {
 struct Standing {
     /// Calls in a row without an answer.
     failures: u32,
-    /// What the last failed call said.
-    trouble: Option<String>,
     told_down: bool,
 }
 
@@ -50,18 +48,9 @@ impl Link {
         let answer = call(&*self.engine).await;
         match &answer {
             Err(error) if error.is_transient() => self.note_failure(&error.to_string()),
-            Err(error) if error.kind() == ErrorKind::Unauthorized => {
-                self.note_answer(Some(error.to_string()));
-            }
-            _ => self.note_answer(None),
+            _ => self.note_answer(),
         }
         answer
-    }
-
-    /// What is wrong with it, as far as is known without asking.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the health asks for it"))]
-    pub(crate) fn trouble(&self) -> Option<String> {
-        lock(&self.standing).trouble.clone()
     }
 
     /// How long to wait before asking again, where `usual` is the wait while it answers.
@@ -75,7 +64,6 @@ impl Link {
         let tells = {
             let mut standing = lock(&self.standing);
             standing.failures = standing.failures.saturating_add(1);
-            standing.trouble = Some(reason.to_owned());
             standing.failures >= PATIENCE && !std::mem::replace(&mut standing.told_down, true)
         };
         if tells {
@@ -83,9 +71,8 @@ impl Link {
         }
     }
 
-    fn note_answer(&self, trouble: Option<String>) {
-        let before =
-            std::mem::replace(&mut *lock(&self.standing), Standing { trouble, ..Standing::default() });
+    fn note_answer(&self) {
+        let before = std::mem::take(&mut *lock(&self.standing));
         if before.told_down {
             self.events.emit(&Event::BackendUp { backend: &self.backend });
         }
@@ -128,12 +115,11 @@ mod tests {
             link.call(WorkflowEngine::probe).await.unwrap_err();
         }
         assert_eq!(told.load(Ordering::SeqCst), 1);
-        assert!(link.trouble().unwrap().contains("down"));
         assert_eq!(link.wait(usual), LONGEST_WAIT);
 
         engine.set_down(false);
         link.call(WorkflowEngine::probe).await.unwrap();
-        assert_eq!((told.load(Ordering::SeqCst), link.trouble()), (101, None));
+        assert_eq!(told.load(Ordering::SeqCst), 101);
         assert_eq!(link.wait(usual), usual);
     }
 }

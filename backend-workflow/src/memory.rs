@@ -122,13 +122,19 @@ impl Memory {
     }
 
     /// A schedule fires: as the engine does it, with no tag of a run of ours.
-    #[expect(dead_code, reason = "tests of schedules fire them")]
     pub(crate) fn fire(&self, slug: &str, at: Timestamp, raw_state: &str) {
         let mut world = self.world();
         let (workflow, schedule) =
             world.schedules.iter().find(|(_, s)| s.slug.as_deref() == Some(slug)).unwrap().clone();
         let id = world.id("run");
+        let hosts = world.workflows.iter().find(|known| known.id == workflow && known.hosted);
+        // A run that a schedule makes has the words of its workflow.
+        let tags = hosts.map_or_else(Vec::new, |hosts| {
+            let (namespace, _) = hosts.name.deployment.split_once('.').unwrap();
+            vec![format!("hs:namespace:{namespace}"), format!("hs:task:{}", hosts.name.deployment)]
+        });
         world.runs.push(EngineRun {
+            tags,
             workflow: Some(workflow),
             schedule: Some(schedule.id),
             scheduled_for: Some(at),

@@ -34,7 +34,6 @@ impl Names {
     }
 
     /// The slug of a task's schedule.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what keeps schedules asks for it"))]
     pub(crate) fn slug(&self, task: &Name) -> String {
         format!("{}{task}", self.slug_prefix())
     }

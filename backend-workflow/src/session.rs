@@ -1,10 +1,10 @@
 //! What the backend works with from its start, or from being connected, on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scheduler_core::{BackendContext, CancelToken, Error, Name, Placed, Result, RunId};
+use scheduler_core::{BackendContext, CancelToken, Error, Name, Pause, Placed, Result, RunId};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::WorkflowConfig;
@@ -30,8 +30,25 @@ pub(crate) struct Session {
     ids: Mutex<Remembered>,
     /// Hands runs to those that follow them, while somebody does.
     followers: Mutex<Option<UnboundedSender<EngineRun>>>,
+    /// Hands tasks to those that keep the engine in step, while somebody does.
+    keepers: Mutex<Option<UnboundedSender<Name>>>,
+    /// Who paused what, as far as it was done here.
+    pub(crate) pauses: Mutex<BTreeMap<Name, Pause>>,
+    /// What keeps the tier from its work, for the health.
+    pub(crate) findings: Mutex<Findings>,
     /// How many runs of each task live, by those that follow.
     pub(crate) live: Mutex<HashMap<Name, usize>>,
+}
+
+/// What keeps the tier from its work.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// What is wrong with single tasks.
+    pub(crate) faults: Vec<String>,
+    /// What no task wants any more.
+    pub(crate) left: Vec<String>,
+    /// What the engine was found to suffer from.
+    pub(crate) engine: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +74,9 @@ impl Session {
             stopping: CancelToken::new(),
             ids: Mutex::default(),
             followers: Mutex::default(),
+            keepers: Mutex::default(),
+            pauses: Mutex::default(),
+            findings: Mutex::default(),
             live: Mutex::default(),
         }
     }
@@ -94,9 +114,29 @@ impl Session {
         lock(&self.ids).ids.get(&run).cloned()
     }
 
-    /// From now on runs are handed to `followers`.
-    pub(crate) fn attend(&self, followers: UnboundedSender<EngineRun>) {
+    /// From now on runs are handed to `followers`, and tasks to `keepers`.
+    pub(crate) fn attend(&self, followers: UnboundedSender<EngineRun>, keepers: UnboundedSender<Name>) {
         *lock(&self.followers) = Some(followers);
+        *lock(&self.keepers) = Some(keepers);
+    }
+
+    /// Whether anybody follows runs.
+    pub(crate) fn is_attended(&self) -> bool {
+        lock(&self.followers).as_ref().is_some_and(|followers| !followers.is_closed())
+    }
+
+    /// Has the schedule of a task brought in step.
+    pub(crate) fn look_at(&self, task: &Name) {
+        if let Some(keepers) = &*lock(&self.keepers) {
+            // Nobody keeps it in step any longer once the backend stops.
+            let _ = keepers.send(task.clone());
+        }
+    }
+
+    /// Everything that is known to be wrong.
+    pub(crate) fn all_findings(&self) -> Vec<String> {
+        let findings = lock(&self.findings);
+        [&findings.faults, &findings.left, &findings.engine].into_iter().flatten().cloned().collect()
     }
 
     /// Hands a run to those that follow.

@@ -11,11 +11,12 @@ pub(crate) fn shown(backend: &Name, identity: Identity, run: &EngineRun) -> Run 
     let mut shown = Run::queued(run_id, task, backend.clone(), Tier::Workflow, fire_time);
     shown.origin = origin;
     shown.params = params;
-    shown.state = state(run.phase);
+    shown.state = if is_skipped(run) { RunState::Skipped } else { state(run.phase) };
     shown.started_at = run.started;
     shown.finished_at = run.ended.filter(|_| run.phase.is_end());
     // An engine may count a start only when it is over.
     let has_begun = run.started.is_some() || matches!(run.phase, Phase::Running | Phase::Retrying);
+    shown.url.clone_from(&run.page);
     shown.attempt = run.attempts.max(u32::from(has_begun));
     shown.reason = reason(run);
     if let (RunState::Failed, Some(reason)) = (shown.state, shown.reason.clone()) {
@@ -23,6 +24,13 @@ pub(crate) fn shown(backend: &Name, identity: Identity, run: &EngineRun) -> Run 
         shown.record_failure(at, reason);
     }
     shown
+}
+
+/// Whether the engine left a run out because another one of its workflow was going on: it says so in the message of a
+/// run that was cancelled before it began.
+fn is_skipped(run: &EngineRun) -> bool {
+    let says_so = |message: &str| message.to_lowercase().contains("concurrency limit");
+    run.phase == Phase::Cancelled && run.started.is_none() && run.message.as_deref().is_some_and(says_so)
 }
 
 /// Where a run stands, in the words of every tier.
@@ -52,7 +60,11 @@ pub(crate) fn phases(states: &[RunState]) -> Vec<Phase> {
         Phase::Crashed,
         Phase::Cancelled,
     ];
-    ALL.into_iter().filter(|phase| states.contains(&state(*phase))).collect()
+    let shown_as = |phase: &Phase| {
+        let may_be_skipped = *phase == Phase::Cancelled && states.contains(&RunState::Skipped);
+        may_be_skipped || states.contains(&state(*phase))
+    };
+    ALL.into_iter().filter(shown_as).collect()
 }
 
 /// The states of runs that have not ended, as the engine has them.
@@ -125,7 +137,23 @@ mod tests {
             assert_eq!((run.state, run.reason.as_deref()), (state, reason), "{raw}");
             assert!(phases(&[state]).contains(&phase));
         }
-        assert!(phases(&[RunState::Skipped]).is_empty());
+    }
+
+    #[test]
+    fn a_run_that_the_engine_left_out_beside_another_is_a_skipped_one() {
+        let cancelled = |message: &str, started| {
+            shown_as(|run| {
+                (run.phase, run.raw_state, run.started) = (Phase::Cancelled, "Cancelled".into(), started);
+                run.message = Some(message.into());
+            })
+        };
+        let limit = "Deployment concurrency limit reached.";
+        let skipped = cancelled(limit, None);
+        assert_eq!((skipped.state, skipped.reason.as_deref()), (RunState::Skipped, Some(limit)));
+        assert_eq!(skipped.url.as_deref(), Some("http://engine/runs/1"));
+        assert_eq!(cancelled(limit, Some(Timestamp::from_millis(1))).state, RunState::Cancelled);
+        assert_eq!(cancelled("by hand", None).state, RunState::Cancelled);
+        assert_eq!(phases(&[RunState::Skipped]), [Phase::Cancelled]);
     }
 
     #[test]

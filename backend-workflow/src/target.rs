@@ -66,7 +66,6 @@ impl Target {
     }
 
     /// What every run of the task's schedule is given. A workflow of ours works the rest out by itself.
-    #[expect(dead_code, reason = "what keeps schedules asks for it")]
     pub(crate) fn schedule_parameters(&self) -> Map<String, Value> {
         match self {
             Self::Deployment(args) => args.parameters.clone(),

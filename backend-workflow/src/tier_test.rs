@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scheduler_core::{
-    Backend, BackendContext, Cancelled, Enqueued, Event, HealthStatus, JobDescriptor, Name, Placed,
-    RetryPolicy, Run, RunFilter, RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp,
+    Backend, BackendContext, BackendInfo, Cancelled, Enqueued, Event, HealthStatus, JobDescriptor, Name,
+    Placed, RetryPolicy, Run, RunFilter, RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -82,10 +82,15 @@ impl Stage {
     }
 
     pub(crate) fn placed(&self, task: Task) -> Arc<Placed> {
+        self.placed_on(task, self.backend.info())
+    }
+
+    /// The task on a backend that may be another.
+    pub(crate) fn placed_on(&self, task: Task, info: BackendInfo) -> Arc<Placed> {
         let tick = JobDescriptor::function("tick", "ticks", |_| async { Ok(Value::Null) });
         let descriptor = if task.job == name("tick") { tick } else { job() };
         let job = descriptor.build(&task.args).unwrap();
-        let site = scheduler_core::Site { info: self.backend.info(), is_default: true, is_down: false };
+        let site = scheduler_core::Site { info, is_default: true, is_down: false };
         let placement = scheduler_core::place(&task, &descriptor, &[site]).unwrap();
         Arc::new(Placed { task, job, placement })
     }
