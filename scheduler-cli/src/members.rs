@@ -11,7 +11,7 @@ use crate::args_fault;
 use crate::checked::CheckedTask;
 use crate::diagnostic::Diagnostic;
 use crate::layers::Document;
-use crate::settings::{BackendSection, Settings};
+use crate::settings::{BackendSection, Settings, is_required};
 use crate::suggest::suggestion;
 
 /// A backend, and the part it plays.
@@ -42,7 +42,8 @@ pub(crate) fn build(
             continue;
         };
         let built = kind.build(&section.settings(settings));
-        let role = BackendRole { is_default: section.is_default, required: section.required };
+        let required = section.required.unwrap_or_else(|| is_required(kind.tier()));
+        let role = BackendRole { is_default: section.is_default, required };
         let info = match &built {
             Ok(backend) => backend.info(),
             // A faulty section still has its place: its tasks are not to blame.

@@ -2,6 +2,7 @@
 //! whether a daemon runs or not.
 
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use scheduler_core::{
     DeadLetter, DeadLetterFilter, Error, Event, Name, PageToken, Run, RunFilter, RunId, Scheduler, Tier,
@@ -28,6 +29,8 @@ pub(crate) struct Outside {
     pub(crate) scheduler: Scheduler,
     /// The backends that keep their runs outside.
     kept: Vec<Name>,
+    /// Why backends that may be missing are.
+    down: Vec<(Name, String)>,
 }
 
 /// Connects to what the configuration names, and acts on it.
@@ -53,18 +56,23 @@ pub(crate) fn open_with<T>(
         let members: Vec<Member> =
             checked.members.iter().filter(|member| concerns(member)).cloned().collect();
         let scheduler = build(&checked, &members)?;
-        scheduler.events().listen(tell_who_is_down);
+        let down = Arc::new(Mutex::default());
+        let heard = Arc::clone(&down);
+        scheduler.events().listen(move |event| note_who_is_down(event, &heard));
         let kept = scheduler.connect().await?;
-        act(&Outside { checked, scheduler, kept }).await
+        let down = std::mem::take(&mut *down.lock().unwrap_or_else(PoisonError::into_inner));
+        act(&Outside { checked, scheduler, kept, down }).await
     })
 }
 
 /// What such a backend keeps is missing from what is answered.
-fn tell_who_is_down(event: &Event<'_>) {
+fn note_who_is_down(event: &Event<'_>, down: &Mutex<Vec<(Name, String)>>) {
     if let Event::BackendDown { backend, reason } = event {
         let message = format!("backend `{backend}` does not answer: {reason}");
         let warning = Diagnostic::warning("backend/down", message, Origin::None);
         eprint!("{}", warning.render(output::has_colour(std::io::stderr().is_terminal())));
+        let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.push(((*backend).clone(), (*reason).to_owned()));
     }
 }
 
@@ -88,10 +96,15 @@ impl Outside {
     /// The run of this id.
     ///
     /// # Errors
-    /// `run/unknown`, with the next step.
+    /// `run/unknown`, with the next step; `backend/down` when one that may have it does not answer.
     pub(crate) async fn run(&self, id: RunId) -> Result<Run, Failure> {
         let found = self.scheduler.history(&RunFilter::of_run(id)).await?.runs.into_iter().next();
         found.ok_or_else(|| {
+            if let Some((backend, reason)) = self.down.first() {
+                let message =
+                    format!("run {id} may be on backend `{backend}`, which does not answer: {reason}");
+                return Failure::new(Exit::Unreachable, "backend/down", message);
+            }
             Failure::from(Error::not_found("run/unknown", format!("no backend has a run {id}"))).with_help(
                 "`scheduler history` lists runs; one that has not ended is known if its tier keeps it",
             )

@@ -7,7 +7,7 @@ use scheduler_core::{JobDescriptor, Registry, Tier};
 use serde_json::{Map, Value, json};
 
 use crate::schema_task;
-use crate::settings::Scheduler;
+use crate::settings::{Scheduler, is_required};
 
 const NAME: &str = "^[a-z0-9_]{1,64}$";
 
@@ -21,7 +21,7 @@ pub(crate) fn schema(registry: &Registry) -> Value {
     let kinds: Vec<(&str, Tier)> =
         registry.backends().map(|kind| (kind.item.kind().as_str(), kind.item.tier())).collect();
     for kind in registry.backends() {
-        let section = with_our_keys(kind.item.config_schema());
+        let section = with_our_keys(kind.item.config_schema(), kind.item.tier());
         definitions.embed(&format!("kind.{}", kind.item.kind()), &section);
     }
     definitions.add("task", schema_task::task(&jobs));
@@ -133,7 +133,7 @@ fn section_named_like(kind: &str) -> Value {
 }
 
 /// The section of a kind with the keys that the program reads itself.
-fn with_our_keys(section: &Value) -> Value {
+fn with_our_keys(section: &Value, tier: Tier) -> Value {
     let ours = json!({
         "kind": { "description": "What it is; its name unless set.", "type": "string" },
         "default": {
@@ -142,7 +142,7 @@ fn with_our_keys(section: &Value) -> Value {
         },
         "required": {
             "description": "Whether the daemon refuses to start without it.",
-            "type": "boolean", "default": true,
+            "type": "boolean", "default": is_required(tier),
         },
     });
     let mut section = section.clone();

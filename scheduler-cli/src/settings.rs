@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use scheduler_core::{Name, cron};
+use scheduler_core::{Name, Tier, cron};
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
@@ -47,8 +47,8 @@ pub(crate) struct BackendSection {
     pub(crate) kind: String,
     /// Whether its tier uses it when a task names none.
     pub(crate) is_default: bool,
-    /// Whether the daemon refuses to start without it.
-    pub(crate) required: bool,
+    /// Whether the daemon refuses to start without it, if that was said; see [`is_required`].
+    pub(crate) required: Option<bool>,
     /// The keys that its kind reads.
     pub(crate) config: Value,
 }
@@ -143,6 +143,12 @@ impl Scheduler {
     }
 }
 
+/// Whether the daemon refuses to start without a backend that does not say. An engine is a server of its own with a
+/// life of its own, and the other tiers do not wait for it.
+pub(crate) fn is_required(tier: Tier) -> bool {
+    tier != Tier::Workflow
+}
+
 impl BackendSection {
     /// The keys that the host reads; the others belong to the backend's kind.
     const OURS: [&str; 3] = ["kind", "default", "required"];
@@ -156,7 +162,7 @@ impl BackendSection {
             name: task_entry::name_or_placeholder(name),
             kind: fields.take("kind", faults).unwrap_or_else(|| name.to_owned()),
             is_default: fields.take("default", faults).unwrap_or(false),
-            required: fields.take("required", faults).unwrap_or(true),
+            required: fields.take("required", faults),
             config: Value::Object(config),
         }
     }

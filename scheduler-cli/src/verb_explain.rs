@@ -2,8 +2,8 @@
 
 use clap::Args;
 use scheduler_core::{
-    Classification, Misfire, MisfirePolicy, OnUnavailable, Overlap, Placement, Priority, Spelled, Task, Tier,
-    Timestamp,
+    Classification, FiredBy, Misfire, MisfirePolicy, OnUnavailable, Overlap, Placement, Priority, Spelled,
+    Task, Tier, Timestamp,
 };
 use serde::Serialize;
 
@@ -152,7 +152,7 @@ fn policies(task: &Task, tier: Tier) -> Vec<Policy> {
         ),
     };
     let policy = |name, value: String, is_default| Policy { name, value, is_default };
-    vec![
+    let mut policies = vec![
         policy("attempts", format!("{attempts} on {tier}{waits}"), task.retry.max_attempts.is_none()),
         policy(
             "timeout",
@@ -167,7 +167,11 @@ fn policies(task: &Task, tier: Tier) -> Vec<Policy> {
             task.on_unavailable.to_string(),
             task.on_unavailable == OnUnavailable::Error,
         ),
-    ]
+    ];
+    if tier == Tier::Workflow && task.trigger.is_some() {
+        policies.push(policy("fired_by", task.fired_by.to_string(), task.fired_by == FiredBy::Engine));
+    }
+    policies
 }
 
 fn misfire_words(misfire: &Misfire) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::placement::{Site, place};
 use crate::scheduler::{Inner, Member};
 use crate::{
-    ArgsError, Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunRequest,
+    ArgsError, Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunId, RunRequest,
     ScheduleStatus, Schedules, Task,
 };
 
@@ -119,6 +119,12 @@ impl Inner {
                 self.tasks.all().iter().map(|placed| placed.task.name.to_string()).collect();
             Error::not_found("task/unknown", format!("no task `{task}`; there are: {}", known.join(", ")))
         })
+    }
+
+    /// What is answered about a run that no backend owns: one that is down may own it.
+    pub(crate) fn nobody_has(&self, run: &RunId) -> Error {
+        let away = self.backends.iter().find_map(|member| member.answering().err());
+        away.unwrap_or_else(|| Error::not_found("run/unknown", format!("no backend has a run {run}")))
     }
 
     pub(crate) fn member(&self, backend: &Name) -> Result<&Member> {

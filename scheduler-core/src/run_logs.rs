@@ -32,7 +32,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// `run/no_logs`, of kind `Unsupported`, when the backend that owns the run keeps no logs; `run/unknown` when
-    /// none owns it; those of the first that did not answer when no other owns it.
+    /// none owns it; those of the first that did not answer, or `backend/down`, when no other owns it.
     pub async fn logs(&self, run: &RunId, offset: usize, limit: usize) -> Result<Vec<RunLogLine>> {
         let mut unanswered = None;
         for member in &self.0.backends {
@@ -57,7 +57,6 @@ impl Scheduler {
                 Err(error) => unanswered = unanswered.or(Some(error)),
             }
         }
-        let unknown = || Error::not_found("run/unknown", format!("no backend has a run {run}"));
-        Err(unanswered.unwrap_or_else(unknown))
+        Err(unanswered.unwrap_or_else(|| self.0.nobody_has(run)))
     }
 }

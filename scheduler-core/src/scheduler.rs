@@ -219,7 +219,8 @@ impl Scheduler {
     /// Ends a run, wherever it is.
     ///
     /// # Errors
-    /// `run/unknown` when no backend owns it; those of the first that did not answer when no other owns it.
+    /// `run/unknown` when no backend owns it; those of the first that did not answer, or `backend/down`, when no other
+    /// owns it.
     pub async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
         let mut unanswered = None;
         for member in &self.0.backends {
@@ -229,8 +230,7 @@ impl Scheduler {
                 Err(error) => unanswered = unanswered.or(Some(error)),
             }
         }
-        let unknown = || Error::not_found("run/unknown", format!("no backend has a run {run}"));
-        Err(unanswered.unwrap_or_else(unknown))
+        Err(unanswered.unwrap_or_else(|| self.0.nobody_has(run)))
     }
 
     /// The runs of every tier as one history, newest fire first. A backend that is known to be down and does not

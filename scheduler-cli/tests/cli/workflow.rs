@@ -22,10 +22,37 @@ fn an_engine_that_does_not_answer_ends_the_verbs_that_need_it_with_3() {
     let bench = with_section("", TASK);
 
     assert_eq!(bench.run(&["check"]).code, 0, "a configuration is sound without its server");
-    for verb in [&["trigger", "a"][..], &["history"], &["show", "01kdn4xt2v8d5q0z9w7r3y6mba"]] {
+    let run = "01kdn4xt2v8d5q0z9w7r3y6mba";
+    let verbs: [&[&str]; 4] = [&["trigger", "a"], &["show", run], &["cancel", run], &["logs", run]];
+    for verb in verbs {
         let answer = bench.run(verb);
         assert_eq!(answer.code, 3, "{verb:?}: {answer:?}");
     }
+}
+
+#[test]
+fn an_engine_that_does_not_answer_keeps_no_other_tier_waiting() {
+    let local = "[backends.local]\n[tasks.b]\njob = \"exec\"\ntimeout = \"50ms\"\n\
+                 args = { program = \"touch\", args = [\"ran\"] }\ntrigger = { every = \"100ms\" }\n";
+    let bench = with_section("", &format!("{TASK}{local}"));
+
+    let daemon = bench.run(&["run", "--for", "1s", "--log", "text"]);
+    let history = bench.run(&["history"]);
+
+    assert_eq!(daemon.code, 0, "{daemon:?}");
+    assert!(daemon.stderr.contains("workflow"), "it is told: {daemon:?}");
+    assert!(bench.path("ran").exists(), "{daemon:?}");
+    assert!(history.code == 0 && history.stdout.contains("succeeded"), "{history:?}");
+    assert!(history.stderr.contains("backend/down"), "{history:?}");
+}
+
+#[test]
+fn who_needs_the_engine_can_say_so() {
+    let bench = with_section("required = true\n", TASK);
+
+    let answer = bench.run(&["run", "--for", "1s", "--log", "text"]);
+
+    assert_eq!(answer.code, 3, "{answer:?}");
 }
 
 #[test]
@@ -54,8 +81,12 @@ fn a_task_on_the_tier_without_a_section_learns_what_to_write() {
 fn who_fires_a_task_is_one_of_two_words_and_matters_on_the_tier_only() {
     let fired = |by: &str| TASK.replace("tier = ", &format!("fired_by = \"{by}\"\ntier = "));
     for by in ["engine", "scheduler"] {
-        assert_eq!(with_section("", &fired(by)).run(&["check"]).code, 0, "{by}");
+        let bench = with_section("", &fired(by));
+        assert_eq!(bench.run(&["check"]).code, 0, "{by}");
+        let explained = bench.run(&["explain", "a"]).stdout;
+        assert!(explained.contains(&format!("fired_by       {by}")), "{explained}");
     }
+    assert!(with_section("", TASK).run(&["explain", "a"]).stdout.contains("fired_by       engine (default)"));
     let unknown = with_section("", &fired("daemon")).run(&["check"]);
     assert!(unknown.code == 2 && unknown.stderr.contains("`engine`, `scheduler`"), "{unknown:?}");
 

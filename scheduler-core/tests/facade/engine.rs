@@ -10,7 +10,8 @@ use scheduler_core::{
 };
 
 use crate::custom_backend::CustomBackend;
-use crate::stage::{BEGIN, SECOND, at, builder, in_memory, name, scheduler, task};
+use crate::faulty::{Call, Fault, Faulty};
+use crate::stage::{BEGIN, SECOND, at, builder, in_memory, name, optional, scheduler, task};
 
 /// A backend with every ability of an engine; each change is made once.
 #[derive(Debug)]
@@ -193,4 +194,19 @@ async fn a_backend_refuses_what_it_cannot_keep_and_warns_of_what_differs() {
     assert_eq!(placed(FiredBy::Engine, true), "engine/misfire");
     assert_eq!(placed(FiredBy::Engine, false), "true");
     assert_eq!(placed(FiredBy::Scheduler, true), "false");
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_owns_may_be_on_a_backend_that_is_down() {
+    let down = Arc::new(Faulty::on("down", Tier::Queue));
+    down.set(Call::Start, Fault::Away);
+    let clock = TestClock::at(BEGIN);
+    let scheduler = builder(&clock).backend(Arc::new(Engine::on("engine", Tier::Workflow)));
+    let scheduler = scheduler.backend_as(down, optional()).build().unwrap();
+    scheduler.start().await.unwrap();
+    let run = RunId::manual(at(7));
+
+    let errors = [scheduler.logs(&run, 0, 1).await.unwrap_err(), scheduler.cancel(&run).await.unwrap_err()];
+
+    assert_eq!(errors.map(|error| error.code().to_owned()), ["backend/down", "backend/down"]);
 }
