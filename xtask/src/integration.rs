@@ -24,8 +24,9 @@ const TEST_PREFECT_URL: &str = "TEST_PREFECT_URL";
 const TEST_PREFECT_POOL: &str = "TEST_PREFECT_POOL";
 const TEST_PREFECT_WORKER: &str = "TEST_PREFECT_WORKER";
 
-/// Tests that run at a time: each of their flow runs is a Python of its own.
-const AT_A_TIME: &str = "4";
+/// Tests that run at a time: each of their flow runs is a Python of its own, and the database of the server takes one
+/// change at a time.
+const AT_A_TIME: &str = "3";
 
 /// What can be tried against a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

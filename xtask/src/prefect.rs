@@ -149,6 +149,8 @@ impl Process {
             .env("PREFECT_SERVER_UI_ENABLED", "false")
             // It looks for work every ten seconds otherwise, and a test waits for each.
             .env("PREFECT_WORKER_QUERY_SECONDS", "2")
+            // It makes a hundred runs of each schedule in advance otherwise, and nothing else is written meanwhile.
+            .env("PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS", "10")
             // Flows make their temporary files where they are tidied up.
             .env("TMPDIR", folder)
             .env("NO_PROXY", "127.0.0.1,localhost")

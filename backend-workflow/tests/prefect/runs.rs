@@ -1,0 +1,160 @@
+//! Starting, following, cancelling and listing runs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backend_workflow::{
+    CancelOutcome, EngineRunFilter, EngineRunId, EngineRuns, Phase, WorkflowEngine, WorkflowName,
+};
+use scheduler_core::{ErrorKind, Timestamp};
+use serde_json::json;
+
+use crate::demo::{Demo, engine};
+use crate::records::{PATIENCE, Records, until};
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_server_tells_that_it_is_prefect_3() {
+    let records = Records::of_suite();
+
+    let info = engine(&records).probe().await.unwrap();
+
+    assert_eq!(info.kind, "prefect");
+    assert_eq!(json!(info.version), records.get("/admin/version"));
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_run_is_started_followed_to_its_end_and_its_log_is_read() {
+    let demo = Demo::new(&json!({})).await;
+
+    let launched = demo.engine.trigger(&demo.launch("k", &json!({ "who": "you" }))).await.unwrap();
+    let ended = demo.engine.wait(&launched.run.id, PATIENCE).await.unwrap();
+
+    assert!(launched.created && !launched.run.phase.is_end(), "{launched:?}");
+    assert_eq!(ended.phase, Phase::Succeeded, "{ended:?}");
+    assert_eq!(ended.key.as_deref(), Some(demo.key("k").as_str()));
+    assert!(ended.started <= ended.ended && ended.started.is_some(), "{ended:?}");
+    let recorded = &demo.runs()[0];
+    assert_eq!(recorded["id"], json!(ended.id.0));
+    assert_eq!(
+        (&recorded["state_type"], &recorded["parameters"]["who"]),
+        (&json!("COMPLETED"), &json!("you"))
+    );
+    let logged = demo.records.logs(recorded, "goodbye you");
+    let read = demo.engine.logs(&ended.id, 0, 1000).await.unwrap();
+    assert_eq!(read.iter().map(|line| &line.message).collect::<Vec<_>>(), logged.iter().collect::<Vec<_>>());
+    let rest = demo.engine.logs(&ended.id, read.len() - 1, 1000).await.unwrap();
+    assert_eq!(rest, read[read.len() - 1..]);
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn the_same_key_again_starts_nothing_even_from_another_process() {
+    let demo = Demo::new(&json!({})).await;
+    let at = Timestamp::from(SystemTime::now() + Duration::from_secs(3600));
+    let mut launch = demo.launch("once", &json!({}));
+    launch.at = Some(at);
+
+    let first = demo.engine.trigger(&launch).await.unwrap();
+    // After an answer that failed, only the second tells a run that was there from one just made.
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let of_first = second();
+    until("the next second", || (second() > of_first).then_some(()));
+    let again = demo.engine.trigger(&launch).await.unwrap();
+    let elsewhere = engine(&demo.records).trigger(&launch).await.unwrap();
+
+    assert_eq!((first.created, again.created, elsewhere.created), (true, false, false));
+    assert_eq!(again.run.id, first.run.id);
+    assert_eq!(elsewhere.run.id, first.run.id);
+    assert_eq!(first.run.scheduled_for, Some(at));
+    assert_eq!(demo.runs().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_run_that_fails_says_why() {
+    let demo = Demo::new(&json!({})).await;
+
+    let launched = demo.engine.trigger(&demo.launch("k", &json!({ "who": "nobody" }))).await.unwrap();
+    let ended = demo.engine.wait(&launched.run.id, PATIENCE).await.unwrap();
+
+    assert_eq!(ended.phase, Phase::Failed, "{ended:?}");
+    assert!(ended.message.unwrap().contains("nobody is there"));
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_run_is_cancelled_before_it_begins_while_it_runs_and_not_after_its_end() {
+    let demo = Demo::new(&json!({})).await;
+    let mut later = demo.launch("later", &json!({}));
+    later.at = Some(Timestamp::from(SystemTime::now() + Duration::from_secs(3600)));
+    let later = demo.engine.trigger(&later).await.unwrap().run.id;
+    let slow = demo.engine.trigger(&demo.launch("slow", &json!({ "seconds": 600.0 }))).await.unwrap().run.id;
+
+    assert_eq!(demo.engine.cancel(&later).await.unwrap(), CancelOutcome::Prevented);
+    demo.records.becomes(&json!({ "id": slow.0 }), &["RUNNING"]);
+    assert_eq!(demo.engine.cancel(&slow).await.unwrap(), CancelOutcome::Requested);
+    let ended = demo.engine.wait(&slow, PATIENCE).await.unwrap();
+
+    assert_eq!(ended.phase, Phase::Cancelled, "{ended:?}");
+    for run in [&later, &slow] {
+        assert_eq!(demo.engine.cancel(run).await.unwrap(), CancelOutcome::AlreadyFinished);
+        let recorded = demo.records.get(&format!("/flow_runs/{}", run.0));
+        assert_eq!(recorded["state_type"], "CANCELLED");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn what_cannot_be_started_is_refused_by_name_and_leaves_no_run() {
+    let demo = Demo::new(&json!({})).await;
+    let name = |flow: &str, deployment: &str| WorkflowName {
+        flow: flow.to_owned(),
+        deployment: deployment.to_owned(),
+    };
+
+    let unfit = demo.engine.trigger(&demo.launch("k", &json!({ "seconds": "long" }))).await.unwrap_err();
+    let unknown = demo.engine.workflow(&name("demo", "no-such-deployment")).await.unwrap_err();
+    // Prefect answers the last of these with an inner error.
+    let misspelt = demo.engine.workflow(&name("demo", "a/b")).await.unwrap_err();
+    let nowhere = EngineRunId("00000000-0000-4000-8000-000000000000".to_owned());
+    let unknown_run = demo.engine.status(&nowhere).await.unwrap_err();
+
+    assert_eq!((unfit.code(), unfit.kind()), ("engine/bad_parameters", ErrorKind::Invalid), "{unfit}");
+    assert!(unfit.to_string().contains("seconds"), "{unfit}");
+    assert_eq!(unknown.code(), "engine/unknown_workflow");
+    assert!(unknown.to_string().contains("no-such-deployment"), "{unknown}");
+    assert_eq!(misspelt.code(), "engine/bad_name");
+    assert_eq!(unknown_run.code(), "engine/unknown_run");
+    assert_eq!(demo.runs().len(), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn runs_are_listed_by_page_key_and_phase() {
+    let demo = Demo::new(&json!({})).await;
+    let at = Timestamp::from(SystemTime::now() + Duration::from_secs(3600));
+    for number in 0..5 {
+        let mut launch = demo.launch(&format!("key-{number}"), &json!({}));
+        launch.at = Some(at + Duration::from_secs(number));
+        demo.engine.trigger(&launch).await.unwrap();
+    }
+    let of_demo =
+        EngineRunFilter { workflows: vec![demo.workflow.id.clone()], limit: 3, ..Default::default() };
+
+    let first = demo.engine.list_runs(&of_demo).await.unwrap();
+    let second = demo.engine.list_runs(&EngineRunFilter { offset: 3, ..of_demo.clone() }).await.unwrap();
+    let keyed = EngineRunFilter { keys: vec![demo.key("key-2")], ..of_demo.clone() };
+    let keyed = demo.engine.list_runs(&keyed).await.unwrap();
+    let running = EngineRunFilter { phases: vec![Phase::Running], ..of_demo };
+    let running = demo.engine.list_runs(&running).await.unwrap();
+
+    let keys = |runs: &EngineRuns| -> Vec<String> {
+        let last = |key: &String| key.rsplit_once("-key-").unwrap().1.to_owned();
+        runs.runs.iter().filter_map(|run| run.key.as_ref().map(last)).collect()
+    };
+    assert_eq!((keys(&first), first.more), (vec!["4".into(), "3".into(), "2".into()], true));
+    assert_eq!((keys(&second), second.more), (vec!["1".into(), "0".into()], false));
+    assert_eq!(keys(&keyed), ["2"]);
+    assert_eq!(running.runs, []);
+}
