@@ -20,8 +20,8 @@ use crate::judge::judge;
 use crate::keep::keep;
 use crate::session::{Session, lock};
 
-/// How long the engine may take to say what it is, at the start and when somebody asks for the health.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long the engine may take to say what it is when somebody asks for the health. At the start it has as long as
+/// for every call.
 const HEALTH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs tasks on a workflow engine.
@@ -90,7 +90,7 @@ impl WorkflowBackend {
     async fn open(&self, mut ctx: BackendContext) -> Result<Arc<Session>> {
         ctx.data_dir = ctx.data_dir.or_else(|| self.data_dir.clone());
         let session = Session::new(&self.name, &self.config, Arc::clone(&self.engine), ctx);
-        let EngineInfo { kind, version } = probe(&session, START_LIMIT).await?;
+        let EngineInfo { kind, version } = probe(&session, self.config.timeout).await?;
         tracing::info!(backend = %self.name, "{kind} {version} at {}", self.config.shown_url());
         Ok(Arc::new(session))
     }

@@ -15,6 +15,8 @@ mod address;
 mod backend;
 mod catch_up;
 mod config;
+#[cfg(test)]
+mod conformance;
 mod directory;
 mod engine;
 mod follow;

@@ -75,6 +75,11 @@ impl Memory {
         Self::that_can(Capabilities::default())
     }
 
+    /// One that runs our tasks, and leaves the firing to us.
+    pub(crate) fn that_hosts() -> Self {
+        Self::that_can(Capabilities { delayed: true, hosting: true, ..Capabilities::default() })
+    }
+
     fn that_can(can: Capabilities) -> Self {
         Self { can, world: Arc::default() }
     }
@@ -105,6 +110,29 @@ impl Memory {
 
     pub(crate) fn calls(&self) -> usize {
         self.world().calls
+    }
+
+    /// Takes the runs whose time has come, as a worker does: they have begun then.
+    pub(crate) fn due(&self) -> Vec<EngineRunId> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let mut world = self.world();
+        let waits = |run: &&mut EngineRun| matches!(run.phase, Phase::Scheduled | Phase::Queued);
+        let due =
+            world.runs.iter_mut().filter(waits).filter(|run| run.scheduled_for.is_none_or(|at| at <= now));
+        let begin = |run: &mut EngineRun| {
+            (run.phase, run.raw_state) = (Phase::Running, "Running".to_owned());
+            (run.attempts, run.started) = (run.attempts + 1, Some(now));
+            run.id.clone()
+        };
+        due.map(begin).collect()
+    }
+
+    pub(crate) fn find(&self, id: &EngineRunId) -> EngineRun {
+        self.world().runs.iter().find(|run| run.id == *id).unwrap().clone()
+    }
+
+    pub(crate) fn change(&self, id: &EngineRunId, change: impl FnOnce(&mut EngineRun)) {
+        change(self.world().runs.iter_mut().find(|run| run.id == *id).unwrap());
     }
 
     /// Moves a run on.

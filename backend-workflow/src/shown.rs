@@ -12,12 +12,13 @@ pub(crate) fn shown(backend: &Name, identity: Identity, run: &EngineRun) -> Run 
     shown.origin = origin;
     shown.params = params;
     shown.state = if is_skipped(run) { RunState::Skipped } else { state(run.phase) };
-    shown.started_at = run.started;
     shown.finished_at = run.ended.filter(|_| run.phase.is_end());
     // An engine may count a start only when it is over.
-    let has_begun = run.started.is_some() || matches!(run.phase, Phase::Running | Phase::Retrying);
-    shown.url.clone_from(&run.page);
+    let has_begun = matches!(run.phase, Phase::Running | Phase::Retrying | Phase::Succeeded);
     shown.attempt = run.attempts.max(u32::from(has_begun));
+    // Prefect gives an instant of start also to a run that ended without one.
+    shown.started_at = run.started.filter(|_| shown.attempt > 0);
+    shown.url.clone_from(&run.page);
     shown.reason = reason(run);
     if let (RunState::Failed, Some(reason)) = (shown.state, shown.reason.clone()) {
         let at = run.ended.or(run.started).unwrap_or(fire_time);
@@ -30,7 +31,7 @@ pub(crate) fn shown(backend: &Name, identity: Identity, run: &EngineRun) -> Run 
 /// run that was cancelled before it began.
 fn is_skipped(run: &EngineRun) -> bool {
     let says_so = |message: &str| message.to_lowercase().contains("concurrency limit");
-    run.phase == Phase::Cancelled && run.started.is_none() && run.message.as_deref().is_some_and(says_so)
+    run.phase == Phase::Cancelled && run.attempts == 0 && run.message.as_deref().is_some_and(says_so)
 }
 
 /// Where a run stands, in the words of every tier.
@@ -141,18 +142,20 @@ mod tests {
 
     #[test]
     fn a_run_that_the_engine_left_out_beside_another_is_a_skipped_one() {
-        let cancelled = |message: &str, started| {
+        let cancelled = |message: &str, attempts| {
             shown_as(|run| {
-                (run.phase, run.raw_state, run.started) = (Phase::Cancelled, "Cancelled".into(), started);
+                (run.phase, run.raw_state, run.attempts) = (Phase::Cancelled, "Cancelled".into(), attempts);
+                run.started = Some(Timestamp::from_millis(1));
                 run.message = Some(message.into());
             })
         };
         let limit = "Deployment concurrency limit reached.";
-        let skipped = cancelled(limit, None);
+        let skipped = cancelled(limit, 0);
         assert_eq!((skipped.state, skipped.reason.as_deref()), (RunState::Skipped, Some(limit)));
+        assert_eq!((skipped.attempt, skipped.started_at), (0, None));
         assert_eq!(skipped.url.as_deref(), Some("http://engine/runs/1"));
-        assert_eq!(cancelled(limit, Some(Timestamp::from_millis(1))).state, RunState::Cancelled);
-        assert_eq!(cancelled("by hand", None).state, RunState::Cancelled);
+        assert_eq!(cancelled(limit, 1).state, RunState::Cancelled);
+        assert_eq!(cancelled("by hand", 0).state, RunState::Cancelled);
         assert_eq!(phases(&[RunState::Skipped]), [Phase::Cancelled]);
     }
 
