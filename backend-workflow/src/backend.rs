@@ -181,6 +181,10 @@ impl Backend for WorkflowBackend {
         self.session()?.launch(&request).await
     }
 
+    async fn enqueue_all(&self, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        self.session()?.launch_all(requests).await
+    }
+
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
         match self.last_session() {
             Some(session) => session.page(filter).await,

@@ -117,6 +117,10 @@ impl Backend for Manned {
         self.tier.enqueue(request).await
     }
 
+    async fn enqueue_all(&self, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        self.tier.enqueue_all(requests).await
+    }
+
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
         self.tier.runs(filter).await
     }

@@ -235,7 +235,9 @@ impl Keeping {
         let workflows = session.known_workflows();
         let found = session.link.call(|engine| engine.findings(&workflows, now)).await?;
         let before = std::mem::replace(&mut lock(&session.findings).engine, found.clone());
-        for finding in found.iter().filter(|finding| !before.contains(finding)) {
+        // A number in it that grows is no news.
+        let is_new = |finding: &&String| before.iter().all(|known| wordy(known) != wordy(finding));
+        for finding in found.iter().filter(is_new) {
             tracing::warn!(backend = %session.backend, "{finding}");
         }
         Ok(())
@@ -244,4 +246,9 @@ impl Keeping {
     fn publish(&self) {
         lock(&self.session.findings).faults = self.faults.values().cloned().collect();
     }
+}
+
+/// A finding without its numbers.
+fn wordy(finding: &str) -> String {
+    finding.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

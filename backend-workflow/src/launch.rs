@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use scheduler_core::{Enqueued, Error, Placed, Result, RunRequest, Tier};
 
+use tokio::task::JoinSet;
+
 use crate::engine::{Launch, Launched};
 use crate::session::Session;
 
 /// A call is repeated for so long in all, whatever the task's policy says: whoever asks does not wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// How many runs are started at once; more only wait in the engine.
+const AT_ONCE: usize = 16;
 /// A run that is due this soon is started at once by an engine that starts none in advance.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,35 @@ impl Session {
             }
             attempt += 1;
         }
+    }
+
+    /// Starts many runs, some at a time; answers in their order.
+    ///
+    /// # Errors
+    /// Those of the first that was not started; what was started before stays.
+    pub(crate) async fn launch_all(self: &Arc<Self>, requests: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
+        let mut waiting = requests.into_iter().enumerate();
+        let mut answers: Vec<(usize, Result<Enqueued>)> = Vec::with_capacity(waiting.len());
+        let mut under_way = JoinSet::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some((place, request)) = waiting.next()
+            {
+                let session = Arc::clone(self);
+                under_way.spawn(async move { (place, session.launch(&request).await) });
+            }
+            let Some(ended) = under_way.join_next().await else { break };
+            let (place, answer) = ended.map_err(|error| {
+                Error::unexpected("workflow/not_launched", "a run was given up half-way").with_source(error)
+            })?;
+            if answer.is_err() {
+                // What is under way goes on to its answer, and nothing else begins.
+                waiting = Vec::new().into_iter().enumerate();
+            }
+            answers.push((place, answer));
+        }
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     async fn launch_once(&self, placed: &Arc<Placed>, request: &RunRequest) -> Result<Enqueued> {

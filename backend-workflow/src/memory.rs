@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) launches: Vec<Launch>,
     pub(crate) backfills: Vec<(WorkflowId, Timestamp, Timestamp, usize)>,
     pub(crate) findings: Vec<String>,
+    /// How many runs were asked for by their ids, look by look.
+    pub(crate) looks: Vec<usize>,
     /// What changed a schedule, in order.
     pub(crate) writes: Vec<String>,
     down: bool,
@@ -285,7 +287,10 @@ impl WorkflowEngine for Memory {
     }
 
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns> {
-        let world = self.admit()?;
+        let mut world = self.admit()?;
+        if !filter.runs.is_empty() {
+            world.looks.push(filter.runs.len());
+        }
         let mut runs: Vec<EngineRun> =
             world.runs.iter().filter(|run| matches(filter, run)).cloned().collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.scheduled_for));

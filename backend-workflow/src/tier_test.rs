@@ -322,3 +322,43 @@ async fn nothing_is_taken_while_it_does_not_run_and_history_stays() {
     stage.start().await;
     assert!(stage.backend.enqueue(request).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_thousand_runs_that_live_are_looked_at_in_five_calls() {
+    let stage = Stage::set(Memory::without_schedules());
+    stage.engine.add_workflow("etl", "nightly");
+    stage.define(foreign("load"));
+    stage.start().await;
+    let at = now();
+    let request = |n: u64| {
+        let id = RunId::keyed(&name("default"), &name("load"), &n.to_string());
+        RunRequest::manual(id, name("load"), at)
+    };
+    let requests: Vec<RunRequest> = (0..1_000).map(request).collect();
+    let ids: Vec<Enqueued> = requests.iter().map(|request| Enqueued::Inserted(request.run_id)).collect();
+    assert_eq!(stage.backend.enqueue_all(requests).await.unwrap(), ids);
+
+    stage.engine.world().looks.clear();
+    let is_whole = |stage: &Stage| {
+        stage.engine.world().looks.windows(10).any(|looks| looks.iter().all(|ids| *ids == 200))
+    };
+    stage.until("two rounds go over all of them, 200 in a call", is_whole).await;
+
+    for run in 0..1_000 {
+        stage.engine.end(run, Phase::Succeeded);
+    }
+    stage.until("the last end is told", |stage| stage.told(ids[999].run_id()).len() == 2).await;
+}
+
+#[tokio::test]
+async fn of_many_runs_the_first_that_is_refused_is_told() {
+    let stage = Stage::set(Memory::without_schedules());
+    stage.engine.add_workflow("etl", "nightly");
+    stage.define(foreign("load"));
+    stage.start().await;
+    let request = |task: &str| RunRequest::manual(RunId::manual(now()), name(task), now());
+
+    let refused = stage.backend.enqueue_all(vec![request("load"), request("nobody"), request("load")]).await;
+
+    assert_eq!(refused.unwrap_err().code(), "task/unknown");
+}
