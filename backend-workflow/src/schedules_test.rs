@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    Backend, Cancelled, FiredBy, HealthStatus, Misfire, MisfirePolicy, Name, Pause, Placed, PlannedAction,
-    Planning, RunFilter, RunId, RunLogs, RunOrigin, RunState, Schedules, Task, Tier, Timestamp, Trigger,
+    Backend, Cancelled, FiredBy, HealthStatus, Misfire, MisfirePolicy, Name, Overlap, Pause, Placed,
+    PlannedAction, Planning, RunFilter, RunId, RunLogs, RunOrigin, RunState, Schedules, Task, Tier,
+    Timestamp, Trigger,
 };
 use serde_json::json;
 
@@ -167,7 +168,7 @@ async fn a_task_that_moved_or_that_we_fire_ourselves_is_not_fired_by_the_engine_
     let placed = stage.placed_on(moved, queue);
     stage.ctx.tasks.insert(placed);
     let mut ours = every(hosted("ours"), 60);
-    ours.fired_by = FiredBy::Scheduler;
+    (ours.fired_by, ours.overlap) = (FiredBy::Scheduler, Overlap::CancelOther);
     stage.define(ours);
     let mut turned = every(foreign("turned"), 60);
     turned.args["deployment"] = json!("weekly");
@@ -176,6 +177,12 @@ async fn a_task_that_moved_or_that_we_fire_ourselves_is_not_fired_by_the_engine_
 
     stage.until("only what is to fire is left", |stage| slugs(stage) == ["hs:default:turned"]).await;
     assert_eq!(schedules(&stage)[0].0, other);
+    let hosts = |stage: &Stage| {
+        let world = stage.engine.world();
+        let hosted = world.hosted.iter().find(|hosting| hosting.task == "ours");
+        hosted.map(|hosting| hosting.overlap)
+    };
+    stage.until("overlap is ours to keep", |stage| hosts(stage) == Some(Overlap::Allow)).await;
 }
 
 #[tokio::test]

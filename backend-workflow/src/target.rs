@@ -1,10 +1,11 @@
 //! Which workflow of the engine runs a task: one that its args name, or one that we make for it.
 
-use scheduler_core::{Result, RunRequest, Task};
+use scheduler_core::{Overlap, Result, RunRequest, Task};
 use serde_json::{Map, Value, json};
 
 use crate::engine::Hosting;
 use crate::job::{PREFECT, PrefectArgs};
+use crate::plan::is_engine_fired;
 use crate::session::Session;
 
 /// What a task becomes in the engine.
@@ -42,7 +43,8 @@ impl Target {
             task: task.name.to_string(),
             program: config.program.clone(),
             config: config.config_file.clone(),
-            overlap: task.overlap,
+            // What we fire ourselves takes its turn here already, and what is asked for runs beside what runs.
+            overlap: if is_engine_fired(task) { task.overlap } else { Overlap::Allow },
             pool: config.work_pool.clone(),
             flow_folder,
             env: config.env.clone(),
