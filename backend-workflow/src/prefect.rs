@@ -39,7 +39,7 @@ pub struct PrefectSettings {
     pub timeout: Duration,
     /// How long a call goes on repeating a request. A request that is under way is not cut short by it.
     pub patience: Duration,
-    /// How often a request is sent at most before the call fails.
+    /// How often a request is sent at most before the call fails; by default `patience` ends it earlier.
     pub attempts: u32,
     /// The wait before the first repetition; it doubles with each.
     pub backoff: Duration,
@@ -80,7 +80,7 @@ impl PrefectSettings {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             patience: Duration::from_secs(60),
-            attempts: 5,
+            attempts: 20,
             backoff: Duration::from_millis(250),
             max_answer: 8 << 20,
             failures_to_open: 5,

@@ -19,21 +19,20 @@ const YEAR: Duration = Duration::from_secs(366 * 86_400);
 pub(crate) fn notes(cron: &Cron, now: Timestamp) -> Vec<String> {
     let Ok(wall) = Cron::parse(cron.plain(), "UTC", "") else { return Vec::new() };
     let changes = changes(cron.zone(), now);
-    let skipped = changes.iter().find(|change| change.is_skipped_by(&wall));
+    let skipped = changes.iter().find_map(|change| Some((change, change.skips(cron, &wall)?)));
     let doubled = changes.iter().find(|change| change.is_doubled_by(cron));
     let zone = cron.zone();
-    let skipped = skipped.and_then(|change| {
-        let (at, ours) = (in_zone(change.at, zone).ok()?, cron.next_after(change.at - Duration::from_millis(1))?);
-        let ours = if ours == change.at { "we fire at that instant" } else { "we do not fire then" };
+    let skipped = skipped.and_then(|(change, what)| {
+        let at = in_zone(change.at, zone).ok()?;
         Some(format!(
-            "the clocks of {zone} go forward at {at} and skip a time that the schedule names: {ours}, Prefect an hour off"
+            "the clocks of {zone} go forward at {at} and skip a time that the schedule names: {what}"
         ))
     });
     let doubled = doubled.and_then(|change| {
         let at = in_zone(change.at, zone).ok()?;
         Some(format!(
-            "the clocks of {zone} go back at {at}: we fire through both passes of the hour that is there twice, \
-             Prefect only in the first"
+            "the clocks of {zone} go back at {at} and show some times twice: we fire through both passes, \
+             Prefect through one"
         ))
     });
     skipped.into_iter().chain(doubled).collect()
@@ -48,10 +47,25 @@ struct Change {
 }
 
 impl Change {
-    /// Whether the expression names a time that the clock skips.
-    fn is_skipped_by(&self, wall: &Cron) -> bool {
+    /// What is different about the times that the clock skips, if anything.
+    fn skips(&self, cron: &Cron, wall: &Cron) -> Option<&'static str> {
         let (from, to) = (shifted(self.at, self.before), shifted(self.at, self.after));
-        from < to && fires_within(wall, from, to)
+        let is_named = |at: Timestamp| fires_within(wall, at, shifted(at, 1));
+        if from >= to || !fires_within(wall, from, to) {
+            return None;
+        }
+        if fires_within(cron, self.at, shifted(self.at, 1)) && !is_named(to) {
+            return Some("we fire at that instant, Prefect earlier, or not at all");
+        }
+        // Prefect puts them as much earlier as the clock skips, where they mostly meet others that are named.
+        let mut skipped = shifted(from, -1);
+        while let Some(next) = wall.next_after(skipped).filter(|next| *next < to) {
+            if !is_named(shifted(next, self.before - self.after)) {
+                return Some("we do not fire for it, Prefect does earlier");
+            }
+            skipped = next;
+        }
+        None
     }
 
     /// Whether ours fires while the clock shows times that it has shown.
@@ -117,7 +131,10 @@ mod tests {
             ("0 4 * * *", "Europe/Zurich", false, false),
             ("0 2 28 3 *", "Europe/Zurich", true, false),
             ("0 2 27 3 *", "Europe/Zurich", false, false),
-            ("0 * * * *", "Europe/Zurich", true, true),
+            ("0 * * * *", "Europe/Zurich", false, true),
+            ("15 1,2 * * *", "Europe/Zurich", true, false),
+            ("*/30 1-3 * * *", "Europe/Zurich", false, true),
+            ("*/30 2 * * *", "Europe/Zurich", true, true),
             ("30 2 * * *", "UTC", false, false),
             ("30 2 * * *", "Asia/Tokyo", false, false),
             ("30 2 * * *", "America/New_York", true, false),

@@ -121,18 +121,29 @@ fn render_cron(cron: &Cron) -> Result<Value> {
         let why = "it takes a day such as the last or the first of its kind alone";
         return Err(unsayable_cron(cron, "the two fields of days", why));
     }
-    // A field that names every day decides nothing where both are asked for, and everything where either is.
-    if days.is_restricted() && weekdays.is_restricted() && !both && (days.is_full() || weekdays.is_full()) {
-        (days, weekdays) = (Field::all(), Field::all());
+    let number = |text: &str, form: Form| number_field(text, form).map_err(refused);
+    let months = number(month, Form::Month)?;
+    if days.is_lost_after_february(&months) {
+        let why =
+            "where a day at the end of a month stands beside the first it passes over the first of March";
+        return Err(unsayable_cron(cron, "the day of month", why));
+    }
+    if days.is_restricted() && weekdays.is_restricted() && !both {
+        if days.is_full() || weekdays.is_full() {
+            // One that names every day decides everything where either is asked for.
+            (days, weekdays) = (Field::all(), Field::all());
+        } else if days.is_in_no_month(&months) {
+            // One that names none decides nothing, and Prefect would search it for ever.
+            days = Field::all();
+        }
     }
     let day_or =
         !(both && days.is_restricted() && weekdays.is_restricted() && !days.is_full() && !weekdays.is_full());
-    let number = |text: &str, form: Form| number_field(text, form).map_err(refused);
     let text = [
         number(minute, Form::Minute)?.to_string(),
         number(hour, Form::Hour)?.to_string(),
         days.to_string(),
-        number(month, Form::Month)?.to_string(),
+        months.to_string(),
         weekdays.to_string(),
     ];
     Ok(json!({ "cron": text.join(" "), "timezone": cron.zone(), "day_or": day_or }))
@@ -180,6 +191,9 @@ mod tests {
             ("0 0 * * MON#1,7#2", "0 0 * * 1#1,0#2", true),
             ("5-59/20 0 * * 5-7", "5,25,45 0 * * 0,5,6", true),
             ("0-59 * * * *", "* * * * *", true),
+            ("0 0 31 2 1", "0 0 * 2 1", true),
+            ("0 0 1,29,30 * *", "0 0 1,29,30 * *", true),
+            ("0 0 1,31 4-12 *", "0 0 1,31 4-12 *", true),
             ("0 0 */2 * *", "0 0 */2 * *", true),
         ];
         for (ours, theirs, day_or) in cases {
@@ -217,6 +231,9 @@ mod tests {
             Trigger::cron("0 0 13 * 5L", "UTC").unwrap(),
             Trigger::cron("0 0 L * 1", "UTC").unwrap(),
             Trigger::cron("0 0 13 * +5#2", "UTC").unwrap(),
+            Trigger::cron("0 0 */5 * *", "UTC").unwrap(),
+            Trigger::cron("0 0 1,28,31 * *", "UTC").unwrap(),
+            Trigger::cron("0 0 1,30 2,3 *", "UTC").unwrap(),
         ];
         for trigger in cases {
             let refused = render(&trigger, now()).unwrap_err();

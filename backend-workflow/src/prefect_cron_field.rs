@@ -22,6 +22,8 @@ pub(crate) enum Form {
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     text: String,
+    /// In order; none where that is not what the field is made of.
+    numbers: Vec<u32>,
     is_restricted: bool,
     is_full: bool,
     is_special: bool,
@@ -30,11 +32,17 @@ pub(crate) struct Field {
 impl Field {
     /// Everything.
     pub(crate) fn all() -> Self {
-        Self { text: "*".to_owned(), is_restricted: false, is_full: true, is_special: false }
+        Self {
+            text: "*".to_owned(),
+            numbers: Vec::new(),
+            is_restricted: false,
+            is_full: true,
+            is_special: false,
+        }
     }
 
     fn special(text: String) -> Self {
-        Self { text, is_restricted: true, is_full: false, is_special: true }
+        Self { text, numbers: Vec::new(), is_restricted: true, is_full: false, is_special: true }
     }
 
     /// Whether it is written as anything but `*`, which is what counts where a day has two fields.
@@ -45,6 +53,32 @@ impl Field {
     /// Whether it names everything, however it is written.
     pub(crate) fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    /// Whether it names this number.
+    fn names(&self, number: u32) -> bool {
+        self.is_full || self.numbers.contains(&number)
+    }
+
+    /// Whether no month that `months` names has one of these days.
+    pub(crate) fn is_in_no_month(&self, months: &Self) -> bool {
+        const LONGEST: [(u32, u32); 5] = [(2, 29), (4, 30), (6, 30), (9, 30), (11, 30)];
+        let is_short =
+            |month: u32| LONGEST.iter().find(|(short, _)| *short == month).map_or(31, |(_, days)| *days);
+        let longest = (1..=12).filter(|month| months.names(*month)).map(is_short).max().unwrap_or(0);
+        !self.is_special && !self.is_full && self.numbers.first().is_some_and(|day| *day > longest)
+    }
+
+    /// Whether Prefect passes over days of March: from a day of February it steps on to the next that is named,
+    /// and where that is past the end of the month, it begins as many days into March as it is past.
+    pub(crate) fn is_lost_after_february(&self, months: &Self) -> bool {
+        let loses = |end: u32, from: u32| {
+            let next = self.numbers.iter().find(|day| **day >= from && **day > end);
+            let is_direct = self.numbers.iter().all(|day| *day < from || *day > end);
+            is_direct && next.is_some_and(|next| self.numbers.iter().any(|day| *day < next - end))
+        };
+        let in_february = [28, 29].iter().any(|end| (1..=*end).any(|from| loses(*end, from)));
+        months.names(2) && months.names(3) && in_february
     }
 
     /// Whether it names days by their place in the month.
@@ -106,7 +140,7 @@ pub(crate) fn number_field(text: &str, form: Form) -> Result<Field, String> {
     let is_step = text.strip_prefix("*/").is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()));
     let is_full = named.len() == form.length();
     let text = if is_step { text.to_owned() } else { listed(&named) };
-    Ok(Field { text, is_restricted: true, is_full, is_special: false })
+    Ok(Field { text, numbers: named, is_restricted: true, is_full, is_special: false })
 }
 
 /// Numbers as a list; three or more that follow each other as a range.

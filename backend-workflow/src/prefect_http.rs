@@ -19,7 +19,7 @@ use crate::prefect_exchange::Exchange;
 use crate::prefect_verdict::{Verdict, judge};
 
 /// The longest wait between two requests of one call, unless the server asks for more.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 /// What is asked of the API.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use scheduler_core::{Error, Timestamp};
+use serde_json::Value;
 
 use crate::prefect_answer::{Reply, told};
 use crate::prefect_exchange::{Answer, Exchange};
@@ -83,7 +84,9 @@ pub(crate) fn judge(outcome: Result<Answer, Fault>, exchange: &Exchange, call: &
             let error =
                 Error::unavailable("engine/overloaded", format!("{place} answered {status}: {}", said()));
             let after = wait_asked_for(&answer.headers);
-            Verdict::Fault(Fault { after, ..Fault::silence(error, true) })
+            // Prefect answers so while its database is locked: it is there, and able again in a moment.
+            let is_silence = !(status == 503 && is_said_by_prefect(&answer.body));
+            Verdict::Fault(Fault { after, is_silence, ..Fault::silence(error, true) })
         }
         500 => {
             let message = format!("{place} answered {status}: {}; its own log says more", said());
@@ -107,6 +110,11 @@ pub(crate) fn judge(outcome: Result<Answer, Fault>, exchange: &Exchange, call: &
         )),
         _ => Verdict::Fault(Fault::lasting(bad_answer(no_answer_of_prefect(&place, status, &said())))),
     }
+}
+
+/// Whether the words of an error are Prefect's and not those of a gateway before it.
+fn is_said_by_prefect(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get("exception_message").is_some())
 }
 
 fn bad_answer(message: String) -> Error {

@@ -19,8 +19,8 @@ const TO_PLAN: Duration = Duration::from_secs(120);
 /// Prefect plans at least the runs of the next hour; what lies further off need not be there yet.
 const PLANNED: Duration = Duration::from_secs(3_600);
 
-/// How long a run may stay between the worker that took it and its start.
-const TO_START: Duration = Duration::from_secs(300);
+/// How long a worker may take to start a run that it took, or to end one.
+const TO_ACT: Duration = Duration::from_secs(300);
 
 impl PrefectEngine {
     pub(crate) async fn look_around(&self, workflows: &[Workflow], now: Timestamp) -> Result<Vec<String>> {
@@ -108,23 +108,28 @@ impl PrefectEngine {
         Ok(workers.is_empty().then(nobody))
     }
 
-    /// Runs that a worker took and did not start.
+    /// Runs that a worker took and did not start, or was told to end and did not.
     async fn stuck(
         &self,
         ids: &[&str],
         names: &BTreeMap<String, String>,
         now: Timestamp,
     ) -> Result<Vec<String>> {
-        let pending = self.runs_in(ids, json!({ "type": { "any_": ["PENDING"] } })).await?;
-        let since = |run: &FlowRun| run.state.as_ref().and_then(|state| state.timestamp);
-        let stuck = pending.iter().filter(|run| since(run).is_some_and(|since| now.since(since) > TO_START));
-        Ok(stuck
-            .map(|run| {
+        let waiting = self.runs_in(ids, json!({ "type": { "any_": ["PENDING", "CANCELLING"] } })).await?;
+        let stuck = waiting.iter().filter_map(|run| {
+            let since = now.since(run.state.as_ref()?.timestamp?);
+            (since > TO_ACT).then(|| {
                 let name = named(names, run.deployment_id.as_deref().unwrap_or_default());
-                let minutes = since(run).map_or(0, |since| now.since(since).as_secs() / 60);
-                format!("run {} of deployment `{name}` has not started for {minutes} minutes: its worker has lost it", run.id)
+                let is_ending = run.state_type.as_deref() == Some("CANCELLING");
+                let what = if is_ending { "was told to end" } else { "was taken to be started" };
+                let minutes = since.as_secs() / 60;
+                format!(
+                    "run {} of deployment `{name}` {what} {minutes} minutes ago: its worker has lost it",
+                    run.id
+                )
             })
-            .collect())
+        });
+        Ok(stuck.collect())
     }
 
     async fn runs_in(&self, ids: &[&str], state: Value) -> Result<Vec<FlowRun>> {

@@ -295,6 +295,20 @@ async fn a_server_that_fails_in_a_row_is_not_asked_any_more() {
     }
 }
 
+#[tokio::test]
+async fn a_server_whose_database_is_locked_for_a_moment_is_waited_for() {
+    let locked = status(503, "", r#"{"exception_message":"Service Unavailable"}"#);
+    let server = Server::start(vec![locked; 7]).await;
+    let mut settings = PrefectSettings::new(&server.url);
+    settings.backoff = Duration::from_millis(1);
+    let engine = PrefectEngine::new(settings).unwrap();
+
+    let launched = engine.trigger(&launch(&json!({}))).await;
+
+    // More often than a server that says nothing is asked.
+    assert_eq!((code_of(launched), server.starts(), server.runs()), ("created", 8, 1));
+}
+
 fn code_of(outcome: Result<backend_workflow::Launched>) -> &'static str {
     outcome.map_or_else(|error| error.code(), |_| "created")
 }
