@@ -3,9 +3,7 @@
 //! Prefect words its errors in three ways, and one of them holds the whole request, which may carry secrets of a
 //! task: only the words about it are taken.
 
-use std::time::Duration;
-
-use scheduler_core::{Error, Result, Timestamp};
+use scheduler_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,24 +17,14 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// Whether the request was sent before, so that this may be the answer to a repetition.
     pub(crate) is_repeated: bool,
-    /// How long ago the call began.
-    pub(crate) elapsed: Duration,
-    /// The server's time.
-    date: Option<Timestamp>,
     body: Vec<u8>,
     place: String,
     hidden: Vec<String>,
 }
 
 impl Reply {
-    pub(crate) fn new(
-        status: u16,
-        body: Vec<u8>,
-        place: String,
-        hidden: Vec<String>,
-        date: Option<Timestamp>,
-    ) -> Self {
-        Self { status, is_repeated: false, elapsed: Duration::ZERO, date, body, place, hidden }
+    pub(crate) fn new(status: u16, body: Vec<u8>, place: String, hidden: Vec<String>) -> Self {
+        Self { status, is_repeated: false, body, place, hidden }
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -45,11 +33,6 @@ impl Reply {
 
     pub(crate) fn is_missing(&self) -> bool {
         self.status == 404
-    }
-
-    /// When the call began by the server's clock, which shows whole seconds; not later than that.
-    pub(crate) fn began(&self) -> Option<Timestamp> {
-        self.date.map(|date| date - self.elapsed - Duration::from_secs(1))
     }
 
     /// What was asked for.

@@ -1,11 +1,11 @@
 //! The token that a server may ask for with everything that is not a `GET`, against forged requests.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::prefect_http::fresh;
 use tokio::time::Instant;
 
 /// A token is good for an hour unless the server is told otherwise; one that ends earlier is refused, and renewed.
@@ -60,8 +60,7 @@ impl Csrf {
 
     /// A name that nobody else has.
     pub(crate) fn fresh_client() -> String {
-        let number = || RandomState::new().build_hasher().finish();
-        format!("hybrid-scheduler-{:016x}{:016x}", number(), number())
+        format!("hybrid-scheduler-{:016x}{:016x}", fresh(), fresh())
     }
 }
 

@@ -105,7 +105,6 @@ impl Client {
                 Verdict::Meant(mut reply) => {
                     permit.answered();
                     reply.is_repeated = sent > 1;
-                    reply.elapsed = began.elapsed();
                     return Ok(reply);
                 }
                 Verdict::StaleToken(error) => {
@@ -150,7 +149,10 @@ impl Client {
 
 /// A number from 0 up to 1.
 fn chance() -> f64 {
-    // The keys of the standard library's maps are random enough to part requests.
-    f64::from(u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0))
-        / f64::from(u32::MAX)
+    f64::from(u32::try_from(fresh() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+/// A number that nobody else has drawn: the keys of the standard library's maps are random enough for that.
+pub(crate) fn fresh() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

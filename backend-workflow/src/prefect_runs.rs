@@ -10,9 +10,12 @@ use crate::engine::{
     CancelOutcome, EngineRun, EngineRunFilter, EngineRunId, EngineRuns, Launch, Launched, WorkflowId,
 };
 use crate::prefect::PrefectEngine;
-use crate::prefect_http::Call;
+use crate::prefect_http::{Call, fresh};
 use crate::prefect_state::{filter, run_of};
 use crate::prefect_wire::{FlowRun, Orchestrated};
+
+/// The label of a run that tells which call made it.
+const CALL: &str = "hybrid-scheduler.call";
 
 /// What one page of Prefect's holds at most.
 pub(crate) const PAGE: usize = 200;
@@ -25,8 +28,9 @@ impl PrefectEngine {
             return Err(Error::invalid("engine/no_key", "a run is started with a key only"));
         }
         self.check_parameters(&request.workflow, &request.parameters).await?;
-        let reply =
-            self.client.call(&Call::post(&["deployments", id, "create_flow_run"], order(request))).await?;
+        let call = format!("{:016x}{:016x}", fresh(), fresh());
+        let order = order(request, &call);
+        let reply = self.client.call(&Call::post(&["deployments", id, "create_flow_run"], order)).await?;
         if reply.is_missing() {
             return Err(unknown_workflow(id));
         }
@@ -40,10 +44,9 @@ impl PrefectEngine {
                 format!("key `{}` belongs to a run of another deployment of the same flow", request.key);
             return Err(Error::conflict("engine/key_taken", message));
         }
-        // After a lost answer a run that is there may be the one that was just made.
-        let is_ours =
-            || reply.is_repeated && run.created.zip(reply.began()).is_some_and(|(at, from)| at >= from);
-        let created = reply.status == 201 || is_ours();
+        // After a lost answer a run that is there may be the one that this very call has made.
+        let made_by = run.labels.as_ref().and_then(|labels| labels.get(CALL)).and_then(Value::as_str);
+        let created = reply.status == 201 || made_by == Some(call.as_str());
         Ok(Launched { run: run_of(run, &self.links), created })
     }
 
@@ -132,7 +135,7 @@ impl PrefectEngine {
 }
 
 /// Only ever a scheduled state: Prefect takes any other too, and shows a run that nothing runs.
-fn order(request: &Launch) -> Value {
+fn order(request: &Launch, call: &str) -> Value {
     let mut state = json!({ "type": "SCHEDULED" });
     if let Some(at) = request.at {
         state["state_details"] = json!({ "scheduled_time": at });
@@ -141,6 +144,7 @@ fn order(request: &Launch) -> Value {
         "idempotency_key": request.key,
         "parameters": request.parameters,
         "tags": request.tags,
+        "labels": { CALL: call },
         "state": state,
     });
     if !request.name.is_empty() {

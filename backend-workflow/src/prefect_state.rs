@@ -117,6 +117,6 @@ mod tests {
             r#"{"id":"7","tags":null,"parameters":null,"state":null,"created":"yesterday","new_field":{"a":1}}"#,
         )
         .unwrap();
-        assert_eq!((phase(&run), run.created), (Phase::Queued, None));
+        assert_eq!((phase(&run), run.start_time), (Phase::Queued, None));
     }
 }

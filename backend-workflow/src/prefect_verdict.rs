@@ -101,13 +101,9 @@ pub(crate) fn judge(outcome: Result<Answer, Fault>, exchange: &Exchange, call: &
             );
             Verdict::Fault(Fault::lasting(bad_answer(message)))
         }
-        200..=299 | 400 | 404 | 409 | 422 if !is_page(&answer) => Verdict::Meant(Reply::new(
-            answer.status.as_u16(),
-            answer.body,
-            place,
-            exchange.hidden(),
-            answer.headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(instant),
-        )),
+        200..=299 | 400 | 404 | 409 | 422 if !is_page(&answer) => {
+            Verdict::Meant(Reply::new(answer.status.as_u16(), answer.body, place, exchange.hidden()))
+        }
         _ => Verdict::Fault(Fault::lasting(bad_answer(no_answer_of_prefect(&place, status, &said())))),
     }
 }

@@ -93,8 +93,8 @@ pub(crate) struct FlowRun {
     pub(crate) state_name: Option<String>,
     #[serde(default)]
     pub(crate) state: Option<State>,
-    #[serde(default, deserialize_with = "instant")]
-    pub(crate) created: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) labels: Option<Map<String, Value>>,
     #[serde(default, deserialize_with = "instant")]
     pub(crate) expected_start_time: Option<Timestamp>,
     #[serde(default, deserialize_with = "instant")]

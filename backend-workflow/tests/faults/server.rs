@@ -207,10 +207,9 @@ fn plain(state: &State, method: &str, path: &str, body: &Value) -> (u16, Value) 
 /// Makes the run of that key, unless it is there.
 fn make(state: &State, body: &Value) -> (u16, Value) {
     let mut seen = state.seen.lock().unwrap();
-    let now = scheduler_core::Timestamp::from(SystemTime::now());
     let number = seen.runs.len();
     let run = json!({
-        "id": format!("00000000-0000-4000-8000-{number:012}"), "created": now, "deployment_id": DEPLOYMENT,
+        "id": format!("00000000-0000-4000-8000-{number:012}"), "deployment_id": DEPLOYMENT, "labels": body["labels"],
         "state_type": "SCHEDULED", "state_name": "Scheduled", "idempotency_key": body["idempotency_key"],
     });
     let Some(key) = body["idempotency_key"].as_str() else {
