@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use scheduler_core::{Name, Result, RunOrigin, Task};
+use scheduler_core::{Name, Result, Task};
 
 use crate::engine::{EngineRun, Workflow, WorkflowId};
 use crate::names::Identity;
@@ -139,12 +139,5 @@ impl Session {
             (Some(_), Some(fire_time)) => Some(self.names.scheduled(task, fire_time)),
             _ => self.names.by_hand(task, run),
         }
-    }
-
-    /// Whether a run is only announced: a schedule of the engine's will make it later.
-    pub(crate) fn is_announced(&self, identity: &Identity, run: &EngineRun) -> bool {
-        identity.origin == RunOrigin::Schedule
-            && run.schedule.is_some()
-            && identity.fire_time > self.ctx.clock.now()
     }
 }

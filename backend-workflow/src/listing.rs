@@ -110,7 +110,7 @@ impl Session {
 
     /// The run as ours, if it is one.
     fn ours(&self, run: &EngineRun) -> Option<Run> {
-        let identity = self.identity(run).filter(|identity| !self.is_announced(identity, run))?;
+        let identity = self.identity(run)?;
         self.remember(identity.run_id, &run.id);
         Some(shown(&self.backend, identity, run))
     }
