@@ -30,7 +30,9 @@ pub(crate) fn judge(engine: &dyn WorkflowEngine, task: &Task) -> Result<Vec<Warn
                 Err(error)
                     if error.kind() == ErrorKind::Unsupported || error.kind() == ErrorKind::Invalid =>
                 {
-                    faults.push(error.to_string());
+                    // What to write instead stands at the end of the whole.
+                    let fault = error.to_string();
+                    faults.push(fault.split("; ").next().unwrap_or_default().to_owned());
                 }
                 Err(error) => return Err(error),
             }
@@ -44,7 +46,7 @@ pub(crate) fn judge(engine: &dyn WorkflowEngine, task: &Task) -> Result<Vec<Warn
     let message = format!(
         "task `{}` cannot be fired by the engine: {}; write fired_by = \"scheduler\"",
         task.name,
-        faults.join("; ")
+        faults.join(", and ")
     );
     Err(Error::invalid("workflow/not_keepable", message))
 }
@@ -118,6 +120,7 @@ mod tests {
             for part in parts.into_iter().chain(["fired_by = \"scheduler\""]) {
                 assert!(error.to_string().contains(part), "{part}: {error}");
             }
+            assert_eq!(error.to_string().matches("fired_by").count(), 1, "{error}");
             task.fired_by = FiredBy::Scheduler;
             assert!(judge(&engine, &task).is_ok());
         }

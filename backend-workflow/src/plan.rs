@@ -95,7 +95,9 @@ impl Session {
             (Some(_), false) => PlannedAction::Update,
         };
         let mut change = PlannedChange::new(action, format!("deployment {}", hosting.deployment));
-        change.notes = hosted.changes;
+        if action == PlannedAction::Update {
+            change.notes = hosted.changes;
+        }
         let act = if action.is_change() { Act::Host } else { Act::Nothing };
         steps.push(Step { change: change.of_task(task.name.clone()), act });
         Ok(hosted.workflow)

@@ -281,7 +281,12 @@ async fn what_is_wrong_with_one_task_is_a_finding_and_keeps_no_other_from_its_sc
     stage.until("the other one is written", |stage| slugs(stage) == ["hs:default:fine"]).await;
 
     let findings = stage.backend.health().await.findings;
-    assert!(findings[0].contains("task `broken`") && findings[0].contains("etl/nightly"), "{findings:?}");
+    assert!(
+        findings[0].contains("task `broken`")
+            && findings[0].contains("etl")
+            && findings[0].contains("/nightly"),
+        "{findings:?}"
+    );
     let error = stage.backend.plan(&stage.ctx.tasks.all(), false).await.unwrap_err();
     assert_eq!(error.code(), "engine/unknown_workflow");
     engine.world().findings.push("no worker polls pool `x`".into());

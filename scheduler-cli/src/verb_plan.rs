@@ -5,7 +5,7 @@
 use clap::Args;
 use scheduler_core::{BackendPlan, PlannedAction, PlannedChange};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -120,22 +120,33 @@ fn change(change: &PlannedChange) -> String {
     text
 }
 
-/// One line for each key that differs, or one for the whole where there are no keys.
+/// One line for each key that differs, by its path where tables lie in tables.
 fn differences(before: &Value, after: &Value) -> Vec<String> {
-    let none = serde_json::Map::new();
-    let keys = |value: &Value| value.is_object() || value.is_null();
-    if !keys(before) || !keys(after) {
-        return vec![difference("", Some(before), Some(after))];
+    let mut lines = Vec::new();
+    let none = Map::new();
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => compare("", before, after, &mut lines),
+        (Value::Object(before), Value::Null) => compare("", before, &none, &mut lines),
+        (Value::Null, Value::Object(after)) => compare("", &none, after, &mut lines),
+        (Value::Null, Value::Null) => {}
+        _ => lines.push(difference("", Some(before), Some(after))),
     }
-    let (before, after) = (before.as_object().unwrap_or(&none), after.as_object().unwrap_or(&none));
+    lines
+}
+
+fn compare(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, lines: &mut Vec<String>) {
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let line = |name: &String| {
-        let (before, after) = (before.get(name), after.get(name));
-        (before != after).then(|| difference(&format!("{name}: "), before, after))
-    };
-    names.into_iter().filter_map(line).collect()
+    for name in names {
+        match (before.get(name), after.get(name)) {
+            (before, after) if before == after => {}
+            (Some(Value::Object(before)), Some(Value::Object(after))) => {
+                compare(&format!("{path}{name}."), before, after, lines);
+            }
+            (before, after) => lines.push(difference(&format!("{path}{name}: "), before, after)),
+        }
+    }
 }
 
 fn difference(name: &str, before: Option<&Value>, after: Option<&Value>) -> String {
@@ -156,12 +167,16 @@ mod tests {
 
     #[test]
     fn an_update_shows_what_differs_and_nothing_else() {
-        let before = json!({"cron": "0 2 * * *", "timezone": "UTC", "active": true});
-        let after = json!({"cron": "30 2 * * *", "timezone": "UTC", "parameters": {"a": 1}});
+        let before = json!({"rule": {"cron": "0 2 * * *", "timezone": "UTC"}, "active": true});
+        let after = json!({"rule": {"cron": "30 2 * * *", "timezone": "UTC"}, "parameters": {"a": 1}});
 
         assert_eq!(
             differences(&before, &after),
-            ["active: true -> nothing", r#"cron: "0 2 * * *" -> "30 2 * * *""#, r#"parameters: {"a":1}"#]
+            [
+                "active: true -> nothing",
+                r#"parameters: {"a":1}"#,
+                r#"rule.cron: "0 2 * * *" -> "30 2 * * *""#
+            ]
         );
         assert!(differences(&Value::Null, &Value::Null).is_empty());
         assert_eq!(differences(&json!("x"), &json!(2)), [r#""x" -> 2"#]);

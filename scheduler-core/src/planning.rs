@@ -79,8 +79,6 @@ impl PlannedChange {
 words! {
     /// What becomes of something outside.
     PlannedAction {
-        /// It is as it should be, or somebody else's.
-        Keep = "keep",
         /// It is made.
         Create = "create",
         /// It is changed in place.
@@ -91,6 +89,8 @@ words! {
         Resume = "resume",
         /// It is removed.
         Delete = "delete",
+        /// It is as it should be, or somebody else's.
+        Keep = "keep",
     }
 }
 

@@ -23,7 +23,15 @@ fn an_engine_that_does_not_answer_ends_the_verbs_that_need_it_with_3() {
 
     assert_eq!(bench.run(&["check"]).code, 0, "a configuration is sound without its server");
     let run = "01kdn4xt2v8d5q0z9w7r3y6mba";
-    let verbs: [&[&str]; 4] = [&["trigger", "a"], &["show", run], &["cancel", run], &["logs", run]];
+    let verbs: [&[&str]; 7] = [
+        &["plan"],
+        &["plan", "-o", "json"],
+        &["plan", "--apply"],
+        &["trigger", "a"],
+        &["show", run],
+        &["cancel", run],
+        &["logs", run],
+    ];
     for verb in verbs {
         let answer = bench.run(verb);
         assert_eq!(answer.code, 3, "{verb:?}: {answer:?}");
@@ -150,4 +158,32 @@ fn the_flow_is_installed_where_the_configuration_looks_for_it() {
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(bench.path("data/workflow/scheduler_flow.py").exists(), "{:?}", bench.files());
     assert!(!answer.stdout.contains("flow_folder"), "nothing needs to be set: {answer:?}");
+}
+
+#[test]
+fn what_an_engine_does_in_another_way_is_warned_of_and_what_it_cannot_do_is_refused() {
+    let with = |more: &str| with_section("", &format!("{TASK}{more}")).run(&["check"]);
+
+    let warned = with("");
+    assert!(warned.code == 0 && warned.stderr.contains("workflow/misfire_by_engine"), "{warned:?}");
+
+    let refusals = [
+        ("overlap = \"cancel_other\"\n", "overlap"),
+        ("misfire = { policy = \"all\", max = 3 }\n", "misfire"),
+    ];
+    for (policy, key) in refusals {
+        let refused = with(policy);
+        assert_eq!(refused.code, 2, "{policy}: {refused:?}");
+        assert!(refused.stderr.contains("workflow/not_keepable"), "{refused:?}");
+        assert!(
+            refused.stderr.contains(key) && refused.stderr.contains("fired_by = \"scheduler\""),
+            "{refused:?}"
+        );
+
+        let ours = with(&format!("{policy}fired_by = \"scheduler\"\n"));
+        assert_eq!(ours.code, 0, "{policy}: {ours:?}");
+    }
+    let seconds = TASK.replace("30 2 * * *", "*/10 0 2 * * *");
+    let refused = with_section("", &seconds).run(&["check"]);
+    assert!(refused.code == 2 && refused.stderr.contains("workflow/not_keepable"), "{refused:?}");
 }
