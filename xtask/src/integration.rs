@@ -26,7 +26,7 @@ const TEST_PREFECT_WORKER: &str = "TEST_PREFECT_WORKER";
 
 /// Tests that run at a time: each of their flow runs is a Python of its own, and the database of the server takes one
 /// change at a time.
-const AT_A_TIME: &str = "3";
+const AT_A_TIME: &str = "2";
 
 /// What can be tried against a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,6 +7,7 @@ mod demo;
 #[cfg(test)]
 mod hosting;
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests of the command line use all of it")]
 mod records;
 #[cfg(test)]
 mod runs;

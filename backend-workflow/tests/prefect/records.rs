@@ -33,6 +33,10 @@ impl Records {
         self.expect("POST", path, body)
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Value {
+        self.expect("PATCH", path, body)
+    }
+
     /// Asks, whatever the answer is.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let deadline = Instant::now() + PATIENCE;
@@ -70,6 +74,11 @@ impl Records {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+    }
+
+    /// The deployment of that name.
+    pub(crate) fn deployment(&self, flow: &str, name: &str) -> Value {
+        self.get(&format!("/deployments/name/{flow}/{name}"))
     }
 
     /// Every run of the deployment, as it is recorded.
