@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     Answers,
     Hangs,
     Refuses,
+    /// Each answer takes a while.
+    Lingers,
     /// It does all but take new ones.
     RefusesRuns,
 }
@@ -49,6 +51,9 @@ impl Moody {
         let answers = mood.wait_for(|mood| *mood != Mood::Hangs).await.map(|mood| *mood);
         if answers.is_ok_and(|mood| mood == Mood::Refuses) {
             return Err(Error::unavailable("queue/unavailable", "not now"));
+        }
+        if *mood.borrow() == Mood::Lingers {
+            tokio::time::sleep(Duration::from_millis(30)).await;
         }
         self.answered.lock().unwrap().push((Instant::now(), call));
         Ok(T::default())
@@ -199,8 +204,8 @@ async fn after_the_store_refused_leases_are_renewed_before_any_is_taken_away() {
     after_a_silence(Mood::Refuses).await;
 }
 
-#[tokio::test]
-async fn a_schedule_that_was_put_off_is_looked_at_once_the_store_answers() {
+/// A loop on a store, with a schedule of one hour.
+async fn scheduled() -> (Driver, Arc<Moody>) {
     let (name, ctx) = context(|_| async { Ok(Value::Null) });
     let placed = ctx.tasks.find(&name).unwrap();
     let mut task = placed.task.clone();
@@ -211,6 +216,25 @@ async fn a_schedule_that_was_put_off_is_looked_at_once_the_store_answers() {
     let shared = Arc::clone(&store) as Arc<dyn Store>;
     let mut driver = Driver::new(name, QueueConfig::default(), ctx, shared, work);
     driver.upsert(Arc::new(placed)).await.unwrap();
+    (driver, store)
+}
+
+#[tokio::test]
+async fn a_schedule_far_behind_on_a_slow_store_leaves_time_for_all_else() {
+    let (mut driver, store) = scheduled().await;
+
+    // It never knows the schedule, so there is always another step to take.
+    store.mood.send_replace(Mood::Lingers);
+    let began = Instant::now();
+    driver.look_at_due().await;
+
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(driver.look_in(), Some(Duration::ZERO), "it goes on in the next turn");
+}
+
+#[tokio::test]
+async fn a_schedule_that_was_put_off_is_looked_at_once_the_store_answers() {
+    let (mut driver, store) = scheduled().await;
 
     store.mood.send_replace(Mood::Refuses);
     for _ in 0..20 {

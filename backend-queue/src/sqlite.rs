@@ -12,6 +12,7 @@ use scheduler_core::{
 };
 use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::Synchronous;
 use crate::driver::SAFETY_POLL;
@@ -35,6 +36,8 @@ pub(crate) struct SqliteStore {
     pub(crate) backend: Name,
     /// Nothing while a change is under way, and after one that did not end well.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
+    /// Until when the file is left to other processes.
+    pub(crate) rests_until: std::sync::Mutex<Option<Instant>>,
     pub(crate) reader: Reader,
 }
 
@@ -50,8 +53,9 @@ impl SqliteStore {
         backend: Name,
     ) -> Result<Self> {
         let writer = Mutex::new(Some(sqlite_schema::open(file, synchronous).await?));
-        let reader = Reader::new();
-        let store = Self { file: file.to_owned(), synchronous, namespace, backend, writer, reader };
+        let (reader, rests_until) = (Reader::new(), std::sync::Mutex::default());
+        let store =
+            Self { file: file.to_owned(), synchronous, namespace, backend, writer, rests_until, reader };
         // What is there by now is no news.
         store.has_changed().await?;
         Ok(store)

@@ -3,9 +3,13 @@
 //! sqlx counts open transactions, and its count stays wrong once SQLite has rolled back by itself, as it does when
 //! the disk is full. So the statements are ours, and a connection whose change did not end well is given up.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use scheduler_core::Result;
 use sqlx::SqliteConnection;
 use tokio::sync::MutexGuard;
+use tokio::time::{Instant, sleep_until};
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_error::is_busy;
@@ -15,12 +19,24 @@ use crate::sqlite_schema;
 const PROOF: &str = "INSERT INTO meta VALUES ('proof', random()) \
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
+/// How long a change takes after which others are let in, for what part of that, and for how long at most. SQLite
+/// lets nobody wait in line: who waits looks ten times a second, and never finds the file free when a disk is so
+/// slow that one change follows on the other.
+const SLOW: Duration = Duration::from_millis(20);
+const REST: u32 = 20;
+const LONGEST_REST: Duration = Duration::from_millis(50);
+
+fn rest(store: &SqliteStore) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    store.rests_until.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A transaction under way. Dropped before its end it leaves nothing behind.
 pub(crate) struct Change<'a> {
     pub(crate) store: &'a SqliteStore,
     pub(crate) connection: SqliteConnection,
     /// Where the connection goes back to.
     writer: MutexGuard<'a, Option<SqliteConnection>>,
+    began: Instant,
 }
 
 impl SqliteStore {
@@ -30,6 +46,10 @@ impl SqliteStore {
     /// `queue/locked` when another process writes for too long, and those of opening the file again.
     pub(crate) async fn change(&self) -> Result<Change<'_>> {
         let mut writer = self.writer.lock().await;
+        let rests_until = *rest(self);
+        if let Some(until) = rests_until {
+            sleep_until(until).await;
+        }
         let (mut connection, is_proven) = match writer.take() {
             Some(connection) => (connection, true),
             None => (self.reconnect().await?, false),
@@ -40,12 +60,13 @@ impl SqliteStore {
             }
             return Err(self.failed(error));
         }
+        let began = Instant::now();
         if !is_proven {
             // Maybe nothing else is written by this change, and its success would be taken for news of the disk.
             let proof = sqlx::query(PROOF).execute(&mut connection).await;
             proof.map_err(|error| self.failed(error))?;
         }
-        Ok(Change { store: self, connection, writer })
+        Ok(Change { store: self, connection, writer, began })
     }
 
     /// A connection in place of one that was given up, maybe because the disk is full. What was committed may take
@@ -68,6 +89,8 @@ impl<'a> Change<'a> {
             Ok(answer) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(|_| answer),
             Err(error) => Err(error),
         };
+        let took = self.began.elapsed();
+        *rest(self.store) = (took >= SLOW).then(|| Instant::now() + (took / REST).min(LONGEST_REST));
         match committed {
             Ok(answer) => {
                 *self.writer = Some(self.connection);

@@ -28,6 +28,20 @@ async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody()
 }
 
 #[tokio::test]
+async fn after_a_slow_change_the_file_is_left_to_others_for_a_moment() {
+    let bench = Bench::new().await;
+
+    let slow = bench.store.change().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    slow.end(Ok(())).await.unwrap();
+    let ended = std::time::Instant::now();
+    bench.push(1, 3).await;
+
+    // A twentieth of it, less the moment between the end and our look at the clock.
+    assert!(ended.elapsed() >= Duration::from_millis(8), "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
 async fn a_file_that_is_locked_keeps_the_connection_and_answers_that_it_is() {
     let bench = Bench::new().await;
     let mut other = bench.raw().await;

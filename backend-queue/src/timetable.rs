@@ -9,6 +9,8 @@ use scheduler_core::{
     Tier, Timestamp, Trigger, plan,
 };
 
+use tokio::time::Instant;
+
 use crate::driver::{Driver, SAFETY_POLL};
 use crate::store::{Decided, Decision, Effect, Pushed, Standing};
 
@@ -89,7 +91,7 @@ impl Driver {
         let now = self.ctx.clock.now();
         let look_at = placed.task.trigger.is_some().then_some(now);
         self.timetable.tasks.insert(name.clone(), Scheduled { placed, revision, look_at, next: None });
-        self.look(&name).await;
+        self.look(&name, self.looks_until()).await;
         Ok(())
     }
 
@@ -123,24 +125,29 @@ impl Driver {
             ));
         }
         self.store.pause(task, pause.as_ref()).await?;
-        self.look(task).await;
+        self.look(task, self.looks_until()).await;
         Ok(())
     }
 
     /// Looks at every task whose time has come.
     pub(crate) async fn look_at_due(&mut self) {
-        let now = self.ctx.clock.now();
-        let is_due = |task: &Scheduled| task.look_at.is_some_and(|at| at <= now);
-        let due: Vec<Name> = self
-            .timetable
-            .tasks
-            .iter()
-            .filter(|(_, task)| is_due(task))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in due {
-            self.look(&name).await;
+        let (now, until) = (self.ctx.clock.now(), self.looks_until());
+        let look_at = |(name, task): (&Name, &Scheduled)| Some((task.look_at?, name.clone()));
+        let mut due: Vec<_> = self.timetable.tasks.iter().filter_map(look_at).collect();
+        due.retain(|(at, _)| *at <= now);
+        // Whoever has waited longest comes first, so that none waits for one that is always behind.
+        due.sort_unstable();
+        for (_, name) in due {
+            self.look(&name, until).await;
+            if Instant::now() >= until {
+                return;
+            }
         }
+    }
+
+    /// Until when tasks are looked at before all else has its turn: leases, ends and commands wait meanwhile.
+    fn looks_until(&self) -> Instant {
+        Instant::now() + (self.config.lease / 10).min(SAFETY_POLL)
     }
 
     /// A run of this task ended: what waits for that is looked at now.
@@ -162,9 +169,10 @@ impl Driver {
         }
     }
 
-    async fn look(&mut self, name: &Name) {
+    async fn look(&mut self, name: &Name, until: Instant) {
         for _ in 0..MOST_STEPS {
             match self.take_step(name).await {
+                Ok(Planned::Taken) if Instant::now() >= until => break,
                 Ok(Planned::Taken) => {}
                 Ok(Planned::Wait(look_at, next)) => {
                     self.timetable.put_off.remove(name);
