@@ -136,11 +136,11 @@ async fn a_run_that_takes_longer_than_its_lease_keeps_it_and_runs_once() {
     let job = JobDescriptor::function("slow", "takes three leases", move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
         async {
-            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            tokio::time::sleep(Duration::from_millis(4_500)).await;
             Ok("done".into())
         }
     });
-    let config = QueueConfig { lease: Duration::from_millis(300), ..QueueConfig::default() };
+    let config = QueueConfig { lease: Duration::from_millis(1_500), ..QueueConfig::default() };
     let (backend, request) = running_with(folder.path(), &job, config).await;
 
     backend.enqueue(request.clone()).await.unwrap();
