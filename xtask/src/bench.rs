@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::command_line::{CommandLine, target_folder, workspace_root};
+use crate::prefect::Prefect;
 use crate::redis::{AppendOnly, Redis, Settings};
 use crate::scratch::Scratch;
 
@@ -16,6 +17,8 @@ const MANIFEST: &str = "backend-queue/bench/Cargo.toml";
 pub(crate) enum Subject {
     /// The durable tier beside stock apalis-redis or apalis-sqlite
     Queue,
+    /// The workflow tier on a Prefect server of our own, beside a program that makes the same calls
+    Workflow,
 }
 
 /// Where the durable tier keeps its runs.
@@ -39,7 +42,8 @@ pub(crate) enum Output {
 /// What to measure, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
-    pub(crate) store: Store,
+    /// Of the durable tier.
+    pub(crate) store: Option<Store>,
     pub(crate) output: Output,
     /// Whether to measure less, to see that all of it works.
     pub(crate) quick: bool,
@@ -51,23 +55,41 @@ pub(crate) struct Options {
 /// It cannot be built, there is no server, or jobs get lost. A target that is not reached is told and no error: the
 /// machine may be busy.
 pub(crate) fn run(subject: Subject, options: Options) -> Result<ExitCode> {
-    let Subject::Queue = subject;
+    let scratch = Scratch::new()?;
+    match (subject, options.store) {
+        (Subject::Queue, Some(store)) => queue(store, options, &scratch)?,
+        (Subject::Queue, None) => bail!("say where runs are kept: --store redis or --store sqlite"),
+        (Subject::Workflow, None) => workflow(options, &scratch)?,
+        (Subject::Workflow, Some(_)) => bail!("--store belongs to `queue`: Prefect keeps the runs"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn queue(store: Store, options: Options, scratch: &Scratch) -> Result<()> {
     CommandLine::cargo("build --release --locked --manifest-path")
         .and([MANIFEST, "--target-dir", &build_folder()])
         .run()?;
-
-    let scratch = Scratch::new()?;
-    let program = workspace_root().join(build_folder()).join("release/backend-queue-bench");
-    let line = CommandLine::program(program.display().to_string()).and(words(options));
-    match options.store {
-        Store::Sqlite => line.and(["--sqlite".to_owned(), scratch.path().display().to_string()]).run()?,
+    let line = program("release/backend-queue-bench").and(words(options));
+    match store {
+        Store::Sqlite => line.and(["--sqlite".to_owned(), scratch.path().display().to_string()]).run(),
         Store::Redis => {
             let settings = Settings { append_only: AppendOnly::EverySecond, ..Settings::default() };
             let redis = Redis::start(&scratch.path().join("redis"), &settings)?;
-            line.and(["--redis".to_owned(), redis.url()]).run()?;
+            line.and(["--redis".to_owned(), redis.url()]).run()
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn workflow(options: Options, scratch: &Scratch) -> Result<()> {
+    CommandLine::cargo("build --release --locked --package backend-workflow --example workflow-bench")
+        .and(["--target-dir", &build_folder()])
+        .run()?;
+    let prefect = Prefect::start(&scratch.path().join("prefect"))?;
+    program("release/examples/workflow-bench").and([prefect.url()]).and(words(options)).run()
+}
+
+fn program(path: &str) -> CommandLine {
+    CommandLine::program(workspace_root().join(build_folder()).join(path).display().to_string())
 }
 
 fn words(options: Options) -> Vec<&'static str> {
@@ -89,7 +111,7 @@ mod tests {
     fn what_is_built_is_a_workspace_of_its_own() {
         let manifest = std::fs::read_to_string(workspace_root().join(MANIFEST)).unwrap();
         assert!(manifest.lines().any(|line| line == "[workspace]"));
-        let options = Options { store: Store::Redis, output: Output::Json, quick: true };
+        let options = Options { store: Some(Store::Redis), output: Output::Json, quick: true };
         assert_eq!(words(options), ["--json", "--quick"]);
     }
 }

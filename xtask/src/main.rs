@@ -80,9 +80,9 @@ enum Command {
         /// What to measure
         #[arg(value_enum)]
         subject: bench::Subject,
-        /// Where runs are kept
-        #[arg(long, value_enum)]
-        store: bench::Store,
+        /// Where runs are kept, of `queue` only
+        #[arg(long, value_enum, required_if_eq("subject", "queue"))]
+        store: Option<bench::Store>,
         /// How results are printed
         #[arg(short, long, value_enum, default_value_t = bench::Output::Table)]
         output: bench::Output,

@@ -49,7 +49,7 @@ impl Prefect {
         let environment = Environment::ensure()?;
         let version = environment::version_of_prefect()?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        println!("    starting a server of Prefect {version} and a worker");
+        eprintln!("    starting a server of Prefect {version} and a worker");
         let (server, address) = start_server(&environment, folder, &version)?;
         let worker = start_worker(&environment, folder, address)?;
         Ok(Self { worker, _server: server, address })

@@ -67,7 +67,7 @@ impl Environment {
     fn make(&self, lock: &Path, wanted: &str) -> Result<()> {
         let python = python()?;
         let count = wanted.lines().filter(|line| line.contains("==")).count();
-        println!("    installing Prefect ({count} packages of {LOCK}) in {}", self.folder.display());
+        eprintln!("    installing Prefect ({count} packages of {LOCK}) in {}", self.folder.display());
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", self.folder.display()));

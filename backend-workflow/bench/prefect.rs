@@ -1,0 +1,74 @@
+//! Prefect by plain calls: the load generator that we are compared with, and the hand that changes states.
+
+use std::error::Error;
+
+use backend_workflow::{WorkflowId, WorkflowName};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The flow of which runs are made. Nothing serves its deployments, so they stay where they are put.
+pub(crate) const FLOW: &str = "measured";
+
+/// A server.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefect {
+    http: Client,
+    pub(crate) url: String,
+}
+
+impl Prefect {
+    /// The server at that URL.
+    pub(crate) async fn at(url: &str) -> Result<Self> {
+        let roots = rustls::RootCertStore::empty();
+        let tls =
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let http = Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
+        Ok(Self { http, url: url.to_owned() })
+    }
+
+    pub(crate) async fn version(&self) -> Result<String> {
+        let answer = self.call(Method::GET, "/admin/version", None).await?;
+        Ok(answer.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Makes a deployment.
+    pub(crate) async fn deployment(&self, name: &str) -> Result<(WorkflowName, WorkflowId)> {
+        let flow = self.call(Method::POST, "/flows/", Some(&json!({ "name": FLOW }))).await?;
+        let wanted = json!({ "name": name, "flow_id": flow["id"] });
+        let made = self.call(Method::POST, "/deployments/", Some(&wanted)).await?;
+        let id = made["id"].as_str().ok_or("a deployment without an id")?.to_owned();
+        Ok((WorkflowName { flow: FLOW.to_owned(), deployment: name.to_owned() }, WorkflowId(id)))
+    }
+
+    /// Starts a run.
+    pub(crate) async fn start(&self, deployment: &WorkflowId, order: &Value) -> Result<()> {
+        let path = format!("/deployments/{}/create_flow_run", deployment.0);
+        self.call(Method::POST, &path, Some(order)).await.map(|_| ())
+    }
+
+    /// Puts a run into a state, as a worker does.
+    pub(crate) async fn put(&self, run: &str, state: &str) -> Result<()> {
+        let path = format!("/flow_runs/{run}/set_state");
+        let body = json!({ "state": { "type": state }, "force": true });
+        self.call(Method::POST, &path, Some(&body)).await.map(|_| ())
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            return Err(format!("{path} answered {status}: {text}").into());
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+}
