@@ -1,15 +1,20 @@
 //! Prefect by plain calls: the load generator that we are compared with, and the hand that changes states.
 
 use std::error::Error;
+use std::time::Duration;
 
 use backend_workflow::{WorkflowId, WorkflowName};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The flow of which runs are made. Nothing serves its deployments, so they stay where they are put.
 pub(crate) const FLOW: &str = "measured";
+
+/// How often a call is sent while the server says that it cannot answer now, and the pause between.
+const MOST_SENT: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A server.
 #[derive(Clone, Debug)]
@@ -59,13 +64,20 @@ impl Prefect {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
+        let mut sent = 0;
+        let (status, text) = loop {
+            let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let answer = request.send().await?;
+            sent += 1;
+            // While its database is locked, which is nobody's fault here.
+            if answer.status() != StatusCode::SERVICE_UNAVAILABLE || sent == MOST_SENT {
+                break (answer.status(), answer.text().await?);
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
         if !status.is_success() {
             return Err(format!("{path} answered {status}: {text}").into());
         }
