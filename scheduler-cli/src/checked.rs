@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, Trigger, place};
+use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, Trigger, hints, place};
 
 use crate::args_fault;
 use crate::diagnostic::Diagnostic;
@@ -92,10 +92,12 @@ pub(crate) fn check(
         let job = task.job();
         let placement = sites.as_deref().and_then(|sites| task.placement(sites, &members));
         task.warn_of_passed(now);
+        task.hint(now);
         if let Some(job) = job.filter(|_| entry.is_sound) {
             tasks.push(CheckedTask { task: entry.task, job, placement });
         }
     }
+    faults.extend(crowd(&tasks));
     members::mark_unused(&mut members, document, &tasks, &allowing);
     faults.sort_by(|a, b| position(a).cmp(&position(b)));
     Checked { settings, registry: allowing, members, tasks, diagnostics: faults }
@@ -262,10 +264,34 @@ impl TaskCheck<'_> {
         self.faults.push(fault.with_help("remove the task, or give it a time to come"));
     }
 
+    /// What a trigger does that may not be meant.
+    fn hint(&mut self, now: Timestamp) {
+        let task = &self.entry.task;
+        let Some(trigger) = &task.trigger else { return };
+        let cron = format!("{}/trigger/cron", self.entry.pointer);
+        let place = match self.document.value(&cron) {
+            Some(_) => cron,
+            None => format!("{}/trigger", self.entry.pointer),
+        };
+        for warning in hints::hints(trigger, now) {
+            let (message, help) = split_remedy(&format!("task `{}`: {}", task.name, warning.message));
+            let origin = self.document.origin(&place);
+            self.faults.push(Diagnostic { help, ..Diagnostic::warning(warning.code, message, origin) });
+        }
+    }
+
     fn fault(&self, code: &'static str, below: &str, message: String) -> Diagnostic {
         let origin = self.document.origin(&format!("{}{below}", self.entry.pointer));
         Diagnostic::error(code, message, origin)
     }
+}
+
+/// Many tasks that fire at once.
+fn crowd(tasks: &[CheckedTask]) -> Option<Diagnostic> {
+    let timed = tasks.iter().filter_map(|task| Some((&task.task.name, task.task.trigger.as_ref()?)));
+    let warning = hints::crowd(timed)?;
+    let (message, help) = split_remedy(&warning.message);
+    Some(Diagnostic { help, ..Diagnostic::warning(warning.code, message, Origin::None) })
 }
 
 /// The placement with what its backend says of the task, as the scheduler asks it.

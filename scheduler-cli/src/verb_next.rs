@@ -1,7 +1,7 @@
 //! `scheduler next`: when a task or a cron expression fires.
 
 use clap::Args;
-use scheduler_core::{Bounds, Timestamp, Trigger};
+use scheduler_core::{Bounds, Timestamp, Trigger, dst};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -36,41 +36,71 @@ pub(crate) struct Flags {
     output: OutputFlag,
 }
 
+/// One fire time.
 #[derive(Serialize)]
-struct Fire<'a> {
-    fire: &'a str,
+struct Fire {
+    fire: String,
+    fire_utc: Timestamp,
+    /// What a change of the zone's clock does to it; empty where there is nothing to say.
+    note: String,
+}
+
+/// All of them, as lists side by side.
+#[derive(Serialize)]
+struct Report<'a> {
+    fires: Vec<&'a str>,
+    fires_utc: Vec<Timestamp>,
+    notes: Vec<&'a str>,
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
     let (trigger, zone) = trigger(session, flags)?;
     let now = Timestamp::from(std::time::SystemTime::now());
-    let mut fires = Vec::new();
-    let mut after = flags.after.unwrap_or(now);
-    if let Some(trigger) = &trigger {
+    let fires = match &trigger {
         // Of a rule that follows the end of each run, only the first fire time is known.
-        let count = if trigger.follows_finish() { 1 } else { usize::from(flags.count) };
-        while let Some(next) = trigger.next_after(after).filter(|_| fires.len() < count) {
-            fires.push(next);
-            after = next;
-        }
-    }
-    let written: Vec<String> = fires.iter().map(|fire| schedule::written(*fire, &zone)).collect();
+        Some(trigger) if trigger.follows_finish() => fires(trigger, &zone, flags.after.unwrap_or(now), 1),
+        Some(trigger) => fires(trigger, &zone, flags.after.unwrap_or(now), flags.count.into()),
+        None => Vec::new(),
+    };
     match flags.output.format {
-        Format::Jsonl => {
-            let lines: Vec<Fire<'_>> = written.iter().map(|fire| Fire { fire }).collect();
-            output::many(Format::Jsonl, "fires", &lines, String::new)?;
-        }
-        format => output::many(format, "fires", &written, || match (&trigger, written.is_empty()) {
+        Format::Jsonl => output::many(Format::Jsonl, "fires", &fires, String::new)?,
+        Format::Json => output::print_object(&Report {
+            fires: fires.iter().map(|fire| fire.fire.as_str()).collect(),
+            fires_utc: fires.iter().map(|fire| fire.fire_utc).collect(),
+            notes: fires.iter().map(|fire| fire.note.as_str()).collect(),
+        })?,
+        Format::Table => output::print(&match (&trigger, fires.is_empty()) {
             (None, _) => "when asked: the task has no trigger\n".to_owned(),
             (Some(_), true) => "never again\n".to_owned(),
-            (Some(_), false) => {
-                let row =
-                    |(fire, written): (&Timestamp, &String)| vec![written.clone(), relative(*fire, now)];
-                table(&["FIRE TIME", "WHEN"], 1, fires.iter().zip(&written).map(row))
-            }
+            (Some(_), false) => written(&fires, now),
         })?,
     }
     Ok(Exit::Done)
+}
+
+fn fires(trigger: &Trigger, zone: &str, after: Timestamp, count: usize) -> Vec<Fire> {
+    let mut previous = after;
+    let mut fires = Vec::new();
+    while let Some(next) = trigger.next_after(previous).filter(|_| fires.len() < count) {
+        let note = dst::note(trigger, zone, previous, next).map(|note| note.to_string()).unwrap_or_default();
+        fires.push(Fire { fire: schedule::written(next, zone), fire_utc: next, note });
+        previous = next;
+    }
+    fires
+}
+
+fn written(fires: &[Fire], now: Timestamp) -> String {
+    let row = |fire: &Fire| {
+        let Fire { fire, fire_utc, note } = fire;
+        vec![fire.clone(), fire_utc.to_string(), relative(*fire_utc, now), note.clone()]
+    };
+    let is_noted = fires.iter().any(|fire| !fire.note.is_empty());
+    let columns = if is_noted { 4 } else { 3 };
+    let rows = fires.iter().map(row).map(|mut row| {
+        row.truncate(columns);
+        row
+    });
+    table(&["FIRE TIME", "UTC", "WHEN", "NOTE"][..columns], columns - 1, rows)
 }
 
 fn trigger(session: &Session, flags: &Flags) -> Result<(Option<Trigger>, String), Failure> {

@@ -82,6 +82,16 @@ impl Cron {
         &self.0.zone
     }
 
+    /// Whether it names times of the day: none of its second, minute and hour fields begins with `*` or `?`.
+    pub fn is_fixed(&self) -> bool {
+        self.0.fixed
+    }
+
+    /// The same expression on a clock that never changes.
+    pub(crate) fn in_utc(&self) -> Option<Self> {
+        Self::parse(&self.0.plain, "UTC", "").ok()
+    }
+
     /// The first instant after `after`, exclusive, that the expression names.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let zone = lookup(&self.0.zone).ok()?;
@@ -173,6 +183,33 @@ pub fn in_zone(instant: Timestamp, zone: &str) -> Result<String> {
     let format =
         if instant.as_millis() % 1_000 == 0 { "%Y-%m-%dT%H:%M:%S%:z" } else { "%Y-%m-%dT%H:%M:%S%.3f%:z" };
     Ok(zoned.strftime(format).to_string())
+}
+
+/// A time at which the clock of a zone is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// How many seconds the clock was ahead of UTC before.
+    pub before: i32,
+    /// How many seconds it is ahead of UTC from then on; never the same number.
+    pub after: i32,
+}
+
+/// The first time after `after` at which the clock of a zone is set.
+///
+/// # Errors
+/// `cron/unknown_zone` when the time-zone database has no such zone.
+pub fn next_change(after: Timestamp, zone: &str) -> Result<Option<Change>> {
+    let zone = lookup(zone)?;
+    let Ok(from) = jiff::Timestamp::from_millisecond(after.as_millis()) else { return Ok(None) };
+    let mut before = zone.to_offset(from).seconds();
+    let changes = zone.following(from).map(|change| {
+        let (at, after) = (change.timestamp().as_millisecond(), change.offset().seconds());
+        Change { at: Timestamp::from_millis(at), before: std::mem::replace(&mut before, after), after }
+    });
+    // Some only change the name of the time.
+    Ok(changes.into_iter().find(|change| change.before != change.after))
 }
 
 /// The names of the zones that the time-zone database knows.

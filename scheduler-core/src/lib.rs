@@ -15,10 +15,14 @@ pub mod cron;
 mod dead_letters;
 mod driven;
 mod driver;
+#[cfg(feature = "cron")]
+pub mod dst;
 mod duration;
 mod error;
 mod events;
 mod fire;
+#[cfg(feature = "cron")]
+pub mod hints;
 mod job;
 mod letters;
 mod lifecycle;

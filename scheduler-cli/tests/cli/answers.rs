@@ -17,7 +17,7 @@ trigger = { every = "30s" }
 job = "exec"
 args.program = "true"
 timeout = "1h"
-trigger = { cron = "30 2 * * *", timezone = "Europe/Berlin" }
+trigger = { cron = "30 4 * * *", timezone = "Europe/Berlin" }
 "#;
 
 #[test]
