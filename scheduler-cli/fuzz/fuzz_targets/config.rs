@@ -7,6 +7,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use scheduler_cli::App;
 use scheduler_cli::diagnostic::Diagnostic;
 use scheduler_cli::origin::Origin;
+use scheduler_core::source;
 
 fuzz_target!(|content: &[u8]| -> Corpus {
     // Other files of the machine are no part of the input, and their faults could not be repeated elsewhere.
@@ -22,7 +23,7 @@ fuzz_target!(|content: &[u8]| -> Corpus {
 });
 
 fn diagnose(name: &str, content: &[u8]) -> Vec<Diagnostic> {
-    let app = App::new().with_builtins();
+    let app = App::new().with_builtins().backend_kind(backend_queue::kind(), source!());
     app.diagnose(Path::new(name), content.to_vec()).expect("the built-in parts have names of their own")
 }
 
