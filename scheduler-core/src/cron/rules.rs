@@ -43,6 +43,7 @@ pub enum CronRule {
 
 impl CronRule {
     /// Every rule.
+    #[cfg(feature = "test-util")]
     pub const ALL: [Self; 17] = [
         Self::GapFires,
         Self::GapFiresOnce,
