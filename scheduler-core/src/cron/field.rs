@@ -119,9 +119,8 @@ pub(super) fn read(kind: Kind, text: &str, dialect: Dialect) -> Result<Set, Unre
     {
         (set.has_plus, rest, at) = (true, after, 1);
     }
-    let is_wild = |text: &str| text == "*" || (text == "?" && has_question(kind, dialect));
-    set.is_bare = is_wild(rest);
-    set.is_wildcard = rest.get(..1).is_some_and(is_wild);
+    set.is_bare = is_wildcard(kind, rest, dialect);
+    set.is_wildcard = rest.get(..1).is_some_and(|first| is_wildcard(kind, first, dialect));
     for part in rest.split(',') {
         item(kind, part, dialect, &mut set).map_err(|reason| Unread { at, reason })?;
         at += part.len() + 1;
@@ -135,8 +134,9 @@ pub(super) fn read(kind: Kind, text: &str, dialect: Dialect) -> Result<Set, Unre
     Ok(set)
 }
 
-fn has_question(kind: Kind, dialect: Dialect) -> bool {
-    kind.is_of_days() && dialect != Dialect::Vixie
+/// Whether the text is a `*`, or a `?` where that is the same.
+fn is_wildcard(kind: Kind, text: &str, dialect: Dialect) -> bool {
+    text == "*" || (text == "?" && kind.is_of_days() && dialect != Dialect::Vixie)
 }
 
 fn item(kind: Kind, text: &str, dialect: Dialect, set: &mut Set) -> Result<(), String> {
@@ -153,7 +153,7 @@ fn item(kind: Kind, text: &str, dialect: Dialect, set: &mut Set) -> Result<(), S
         Some((base, step)) => (base, Some(read_step(kind, step, dialect)?)),
         None => (text, None),
     };
-    let (low, high) = if base == "*" || (base == "?" && has_question(kind, dialect)) {
+    let (low, high) = if is_wildcard(kind, base, dialect) {
         kind.all()
     } else if base.is_empty() && step.is_some() && dialect == Dialect::Quartz {
         set.is_foreign = true;

@@ -120,7 +120,7 @@ impl Days {
         // Bit n of a week that begins with `start` is its n-th day, if its weekday is in the set.
         let week =
             |set: u8, start: u32| u64::from((u32::from(set) | u32::from(set) << 7) >> (start % 7) & 0x7f);
-        let mut named = week(self.weekdays, first) * 0x1020_4081 << 1;
+        let mut named = (week(self.weekdays, first) * 0x1020_4081) << 1;
         if self.nth != [0; 6] {
             for nth in 1..6_u32 {
                 let counted = if CronRule::NthIsCounted.is_broken() { nth.min(4) } else { nth };
