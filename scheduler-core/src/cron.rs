@@ -1,19 +1,37 @@
-//! Cron expressions in a time zone, by the Open Cron Pattern Specification 1.4, plus `H`.
+//! Cron expressions in a time zone: by the Open Cron Pattern Specification 1.4 with `H`, or in another dialect.
 //!
-//! croner matches the fields on a wall clock without changes, jiff knows the zones, and what happens in a gap
-//! or an overlap is decided here; neither crate shows outside this file. The zone is
-//! looked up by name at each search, so a changed time-zone database is seen.
+//! An engine of our own: [`fields`] holds what is named as bits, [`search`] finds it on a wall clock that never changes,
+//! [`placed`] decides what a gap or an overlap of the zone makes of it, and [`zone`] alone knows the library of zones.
+
+mod dialect;
+mod fault;
+mod field;
+mod fields;
+mod hashed;
+mod ocps;
+mod parse;
+mod placed;
+mod rules;
+mod search;
+mod years;
+mod zone;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use croner::parser::{CronParser, Seconds, Year};
-use jiff::civil::DateTime;
-use jiff::tz::{AmbiguousOffset, TimeZone};
-
 use crate::{Error, Result, Timestamp};
+
+pub use dialect::Dialect;
+pub use fault::Fault;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub use rules::CronRule;
+pub use zone::{Change, check_zone, in_zone, next_change, zones};
+
+use fields::Fields;
+use zone::Zone;
 
 /// A cron expression and the zone it is read in.
 ///
@@ -24,12 +42,12 @@ use crate::{Error, Result, Timestamp};
 pub struct Cron(Arc<Parts>);
 
 struct Parts {
-    expression: String,
-    plain: String,
-    zone: String,
-    parsed: croner::Cron,
-    /// Whether none of the second, minute and hour fields starts with `*` or `?`.
-    fixed: bool,
+    expression: Box<str>,
+    /// What [`Cron::plain`] answers, where that is not the expression.
+    plain: Option<Box<str>>,
+    dialect: Dialect,
+    zone: Zone,
+    fields: Fields,
     /// Counted when it is first asked for.
     mean_period: OnceLock<Duration>,
 }
@@ -38,27 +56,34 @@ impl Cron {
     /// Reads an expression. `hash_key`, usually the task's name, fixes the value of each `H`.
     ///
     /// # Errors
-    /// `cron/bad_expression` names the field and the reason; `cron/unknown_zone` the zone;
-    /// `trigger/never_fires` when no date matches.
+    /// `cron/bad_expression` names each faulty field, where it stands and the reason; `cron/unknown_zone` the zone;
+    /// `cron/no_start` is for `@reboot`; `trigger/never_fires` when no date matches.
     pub fn parse(expression: &str, zone: &str, hash_key: &str) -> Result<Self> {
-        lookup(zone)?;
-        let plain = hashed::replace(expression, hash_key).map_err(|reason| bad(expression, &reason))?;
-        field::check(&plain).map_err(|reason| bad(expression, &reason))?;
-        let parsed = CronParser::builder()
-            .seconds(Seconds::Optional)
-            .year(Year::Optional)
-            .build()
-            .parse(&plain)
-            .map_err(|error| bad(expression, &error.to_string()))?;
-        let fixed = field::is_fixed(&plain);
-        // One space between fields, whatever stood there, so that it can be printed anywhere.
-        let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (expression, plain) = (spaced(expression), spaced(&plain));
-        let zone = zone.to_owned();
-        let cron =
-            Self(Arc::new(Parts { expression, plain, zone, parsed, fixed, mean_period: OnceLock::new() }));
-        // A leap day is at most eight years off, its weekday 40; croner itself gives up where nothing matches.
-        match cron.next_after(Timestamp::from_millis(0)) {
+        Self::parse_in(Dialect::Ocps, expression, zone, hash_key)
+    }
+
+    /// Reads an expression in a dialect; only [`Dialect::Ocps`] has `H`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_in(dialect: Dialect, expression: &str, zone: &str, hash_key: &str) -> Result<Self> {
+        let zone = Zone::named(zone)?;
+        if expression.trim() == "@reboot" && dialect != Dialect::Quartz {
+            return Err(no_start());
+        }
+        let parsed = parse::parse(dialect, expression, hash_key)
+            .map_err(|faults| fault::error(expression, &faults))?;
+        let parts = Parts {
+            // One space between fields, whatever stood there, so that it can be printed anywhere.
+            expression: spaced(expression),
+            plain: parsed.plain.map(String::into_boxed_str),
+            dialect,
+            zone,
+            fields: parsed.fields,
+            mean_period: OnceLock::new(),
+        };
+        let cron = Self(Arc::new(parts));
+        match cron.next_after(Timestamp::from_millis(-1)) {
             Some(_) => Ok(cron),
             None => Err(Error::invalid(
                 "trigger/never_fires",
@@ -67,81 +92,76 @@ impl Cron {
         }
     }
 
+    /// What is wrong with an expression: every faulty field, in their order; empty where it can be read.
+    pub fn faults(dialect: Dialect, expression: &str) -> Vec<Fault> {
+        parse::parse(dialect, expression, "").err().unwrap_or_default()
+    }
+
     /// The expression as it was written, with one space between its fields.
     pub fn expression(&self) -> &str {
         &self.0.expression
     }
 
-    /// The expression with the value of each `H` in its place.
+    /// The expression by the Open Cron Pattern Specification, with the value of each `H` in its place.
     pub fn plain(&self) -> &str {
-        &self.0.plain
+        self.0.plain.as_ref().unwrap_or(&self.0.expression)
+    }
+
+    /// The dialect in which it is written.
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect
     }
 
     /// The name of the zone.
     pub fn zone(&self) -> &str {
-        &self.0.zone
+        self.0.zone.name()
     }
 
     /// Whether it names times of the day: none of its second, minute and hour fields begins with `*` or `?`.
     pub fn is_fixed(&self) -> bool {
-        self.0.fixed
+        self.0.fields.is_fixed
     }
 
     /// The same expression on a clock that never changes.
     pub(crate) fn in_utc(&self) -> Option<Self> {
-        Self::parse(&self.0.plain, "UTC", "").ok()
+        let parts = Parts {
+            expression: self.0.expression.clone(),
+            plain: self.0.plain.clone(),
+            dialect: self.0.dialect,
+            zone: Zone::Utc,
+            fields: self.0.fields.clone(),
+            mean_period: OnceLock::new(),
+        };
+        Some(Self(Arc::new(parts)))
     }
 
     /// The first instant after `after`, exclusive, that the expression names.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let zone = lookup(&self.0.zone).ok()?;
-        let after = jiff::Timestamp::from_millisecond(after.as_millis()).ok()?;
-        let next =
-            if self.0.fixed { self.next_fixed(after, &zone) } else { self.next_wildcard(after, &zone) };
-        next.map(|next| Timestamp::from_millis(next.as_millisecond()))
+        let from = after.as_millis().div_euclid(1_000) + 1;
+        placed::next(&self.0.fields, &self.0.zone.windows(), from).and_then(instant)
     }
 
-    /// A fixed time is searched on the wall, then placed: in a gap at its end, in an overlap at the first pass.
-    fn next_fixed(&self, after: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
-        let mut wall = zone.to_datetime(after);
-        loop {
-            wall = self.next_on_wall(wall, false)?;
-            let ambiguous = zone.to_ambiguous_zoned(wall);
-            let instant = match ambiguous.offset() {
-                AmbiguousOffset::Gap { after: offset, .. } => {
-                    zone.following(offset.to_timestamp(wall).ok()?).next()?.timestamp()
-                }
-                _ => ambiguous.earlier().ok()?.timestamp(),
-            };
-            // A second pass, or several times in one gap, name an instant that has passed already.
-            if instant > after {
-                return Some(instant);
-            }
-        }
+    /// The last instant before `before`, exclusive, that the expression names.
+    pub fn previous_before(&self, before: Timestamp) -> Option<Timestamp> {
+        let to = (before.as_millis() - 1).div_euclid(1_000);
+        placed::previous(&self.0.fields, &self.0.zone.windows(), to).and_then(instant)
     }
 
-    /// A wildcard follows real time: it is searched in each stretch of one offset after the other.
-    fn next_wildcard(&self, after: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
-        let (mut from, mut inclusive) = (after, false);
-        loop {
-            let offset = zone.to_offset(from);
-            let wall = self.next_on_wall(offset.to_datetime(from), inclusive)?;
-            let instant = offset.to_timestamp(wall).ok()?;
-            match zone.following(from).next().map(|change| change.timestamp()) {
-                Some(change) if instant >= change => {
-                    // Nothing matches before `wall`, on whatever offset; two days are more than any change.
-                    let near = instant.checked_sub(jiff::SignedDuration::from_hours(48)).ok()?;
-                    (from, inclusive) = (change.max(near), true);
-                }
-                _ => return Some(instant),
-            }
-        }
+    /// Whether the expression names `at`.
+    pub fn matches(&self, at: Timestamp) -> bool {
+        let second = at.as_millis().div_euclid(1_000);
+        at.as_millis() % 1_000 == 0
+            && placed::next(&self.0.fields, &self.0.zone.windows(), second) == Some(second)
     }
 
-    /// The next match on a wall clock that never changes.
-    fn next_on_wall(&self, wall: DateTime, inclusive: bool) -> Option<DateTime> {
-        let from = wall.to_zoned(TimeZone::UTC).ok()?;
-        self.0.parsed.find_next_occurrence(&from, inclusive).ok().map(|found| found.datetime())
+    /// The instants after `after` that the expression names, in their order.
+    pub fn fires_after(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> {
+        std::iter::successors(self.next_after(after), |fire| self.next_after(*fire))
+    }
+
+    /// The instants before `before` that the expression names, from the last to the first.
+    pub fn fires_before(&self, before: Timestamp) -> impl Iterator<Item = Timestamp> {
+        std::iter::successors(self.previous_before(before), |fire| self.previous_before(*fire))
     }
 
     /// The mean time between fires over the 28 days from 2024-01-01 UTC; of an expression that fires less than
@@ -151,246 +171,52 @@ impl Cron {
     }
 
     fn count_mean_period(&self) -> Duration {
-        const FROM: Timestamp = Timestamp::from_millis(1_704_067_200_000);
-        const WINDOW: Duration = Duration::from_secs(28 * 86_400);
-        // Beyond one fire a second nothing changes the class, so the count is bounded by looking at an hour first.
-        let hour = self.count(FROM, Duration::from_secs(3_600));
-        if hour >= 60 {
-            return Duration::from_secs(3_600) / hour;
+        const FROM: i64 = 1_704_067_200;
+        const HOUR: i64 = 3_600;
+        const WINDOW: i64 = 28 * 86_400;
+        // Beyond one fire a second nothing changes the class, so an hour decides where there are many.
+        match self.count(FROM, HOUR) {
+            many if many >= 60 => Duration::from_secs(3_600) / many,
+            _ => Duration::from_secs(WINDOW as u64) / self.count(FROM, WINDOW).max(1),
         }
-        WINDOW / self.count(FROM, WINDOW).max(1)
     }
 
-    fn count(&self, from: Timestamp, window: Duration) -> u32 {
-        let mut at = from - Duration::from_millis(1);
-        let mut count = 0;
-        while let Some(next) = self.next_after(at).filter(|next| *next < from + window) {
-            count += 1;
-            at = next;
+    /// How many fires there are in so many seconds from an instant.
+    fn count(&self, from: i64, seconds: i64) -> u32 {
+        let (fields, windows) = (&self.0.fields, self.0.zone.windows());
+        let (first, last) = (windows.at(from), windows.at(from + seconds));
+        if first != last || from < first.from + first.overlap() {
+            let fires = std::iter::successors(placed::next(fields, &windows, from), |fire| {
+                placed::next(fields, &windows, fire + 1)
+            });
+            return fires.take_while(|fire| *fire < from + seconds).count() as u32;
         }
-        count
+        let wall = from + first.offset;
+        search::count(fields, wall, wall + seconds) as u32
     }
 }
 
-/// Writes an instant as RFC 3339 with the offset that `zone` has then.
-///
-/// # Errors
-/// `cron/unknown_zone` when the time-zone database has no such zone.
-pub fn in_zone(instant: Timestamp, zone: &str) -> Result<String> {
-    let zoned = jiff::Timestamp::from_millisecond(instant.as_millis())
-        .map_err(|error| Error::invalid("time/bad_timestamp", error.to_string()))?
-        .to_zoned(lookup(zone)?);
-    let format =
-        if instant.as_millis() % 1_000 == 0 { "%Y-%m-%dT%H:%M:%S%:z" } else { "%Y-%m-%dT%H:%M:%S%.3f%:z" };
-    Ok(zoned.strftime(format).to_string())
+fn instant(second: i64) -> Option<Timestamp> {
+    let millis = second.checked_mul(1_000)?;
+    Some(Timestamp::from_millis(millis)).filter(|instant| instant.as_millis() == millis)
 }
 
-/// A time at which the clock of a zone is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// When.
-    pub at: Timestamp,
-    /// How many seconds the clock was ahead of UTC before.
-    pub before: i32,
-    /// How many seconds it is ahead of UTC from then on; never the same number.
-    pub after: i32,
-}
-
-/// The first time after `after` at which the clock of a zone is set.
-///
-/// # Errors
-/// `cron/unknown_zone` when the time-zone database has no such zone.
-pub fn next_change(after: Timestamp, zone: &str) -> Result<Option<Change>> {
-    let zone = lookup(zone)?;
-    let Ok(from) = jiff::Timestamp::from_millisecond(after.as_millis()) else { return Ok(None) };
-    let mut before = zone.to_offset(from).seconds();
-    let changes = zone.following(from).map(|change| {
-        let (at, after) = (change.timestamp().as_millisecond(), change.offset().seconds());
-        Change { at: Timestamp::from_millis(at), before: std::mem::replace(&mut before, after), after }
-    });
-    // Some only change the name of the time.
-    Ok(changes.into_iter().find(|change| change.before != change.after))
-}
-
-/// The names of the zones that the time-zone database knows.
-pub fn zones() -> Vec<String> {
-    jiff::tz::db().available().map(|zone| zone.to_string()).collect()
-}
-
-/// Checks that the time-zone database knows `zone`.
-///
-/// # Errors
-/// `cron/unknown_zone`, naming the zone.
-pub fn check_zone(zone: &str) -> Result<()> {
-    lookup(zone).map(|_| ())
-}
-
-fn lookup(zone: &str) -> Result<TimeZone> {
-    if zone == "UTC" {
-        return Ok(TimeZone::UTC);
+fn spaced(text: &str) -> Box<str> {
+    let mut spaced = String::with_capacity(text.len());
+    for field in text.split_whitespace() {
+        if !spaced.is_empty() {
+            spaced.push(' ');
+        }
+        spaced.push_str(field);
     }
-    let unknown = || {
-        let message =
-            format!("`{}` is no time zone of the IANA database, such as Europe/Berlin", zone.escape_debug());
-        Error::invalid("cron/unknown_zone", message)
-    };
-    let found = TimeZone::get(zone).map_err(|_| unknown())?;
-    // jiff takes any spelling of case; a zone is stored by name, so only the one of the database is taken.
-    if found.iana_name().is_some_and(|name| name != zone) { Err(unknown()) } else { Ok(found) }
+    spaced.into()
 }
 
-fn bad(expression: &str, reason: &str) -> Error {
-    Error::invalid(
-        "cron/bad_expression",
-        format!("`{}` is no cron expression: {}", expression.escape_debug(), printable(reason)),
+fn no_start() -> Error {
+    Error::unsupported(
+        "cron/no_start",
+        "`@reboot` names the start of a machine, which is no time: what shall run at a start is run by what starts it",
     )
-}
-
-/// The reason without what a terminal would obey: it may quote the field.
-fn printable(reason: &str) -> String {
-    let shown = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    reason.chars().map(shown).collect()
-}
-
-/// Names the field that is wrong, which croner's errors do not.
-mod field {
-    use super::{CronParser, Seconds, Year};
-
-    const SEVEN: [&str; 7] = ["second", "minute", "hour", "day of month", "month", "day of week", "year"];
-
-    pub(super) fn check(expression: &str) -> Result<(), String> {
-        let text = expression.trim();
-        if text.is_empty() {
-            return Err("it is empty; five fields are minute, hour, day of month, month, day of week".into());
-        }
-        if text.starts_with('@') {
-            return match text {
-                "@yearly" | "@annually" | "@monthly" | "@weekly" | "@daily" | "@midnight" | "@hourly" => {
-                    Ok(())
-                }
-                _ => Err(
-                    "the nicknames are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly; \
-                          for an interval write every = \"90s\""
-                        .into(),
-                ),
-            };
-        }
-        let fields: Vec<&str> = text.split_whitespace().collect();
-        let names = match fields.len() {
-            5 => &SEVEN[1..6],
-            6 => &SEVEN[..6],
-            7 => &SEVEN[..],
-            n => return Err(format!("it has {n} fields; 5, 6 (seconds first) or 7 (year last) are allowed")),
-        };
-        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
-        for (name, field) in names.iter().zip(&fields) {
-            // Each field alone among wildcards: what is refused then is this field's own fault.
-            let alone: Vec<&str> =
-                SEVEN.iter().map(|other| if other == name { *field } else { "*" }).collect();
-            if field.split(',').any(str::is_empty) {
-                return Err(format!("{name} `{field}`: a list has an empty item"));
-            }
-            let steps = field.split(',').filter_map(|part| part.split_once('/'));
-            if let Some((_, step)) =
-                steps.clone().find(|(_, step)| step.parse::<u32>().is_ok_and(|n| n > width(name)))
-            {
-                return Err(format!("{name} `{field}`: step {step} is larger than the field"));
-            }
-            if parser.parse(&alone.join(" ")).is_err() {
-                return Err(format!("{name} `{field}`: {}", allowed(name)));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn is_fixed(expression: &str) -> bool {
-        let fields: Vec<&str> = expression.split_whitespace().collect();
-        let time = if fields.len() == 5 { 2 } else { 3 };
-        match fields[..] {
-            ["@hourly"] => false,
-            [_] => true,
-            _ => !fields.iter().take(time).any(|field| field.starts_with(['*', '?'])),
-        }
-    }
-
-    fn allowed(name: &str) -> &'static str {
-        match name {
-            "second" | "minute" => "it takes 0-59, lists 1,2, ranges 1-5 and steps */15",
-            "hour" => "it takes 0-23, lists 1,2, ranges 1-5 and steps */2",
-            "day of month" => "it takes 1-31, L, 15W, lists, ranges and steps",
-            "month" => "it takes 1-12, JAN-DEC, lists, ranges and steps",
-            "day of week" => "it takes 0-7 or SUN-SAT (0 and 7 are Sunday), 5L, 1#2, lists, ranges and steps",
-            _ => "it takes 1-9999, lists, ranges and steps",
-        }
-    }
-
-    fn width(name: &str) -> u32 {
-        match name {
-            "second" | "minute" => 59,
-            "hour" => 23,
-            "day of month" => 31,
-            "month" => 12,
-            "day of week" => 7,
-            _ => 9_999,
-        }
-    }
-}
-
-/// `H`: a value that the task's name fixes, so that many tasks of one rhythm do not fire together.
-mod hashed {
-    use sha2::{Digest, Sha256};
-
-    /// The range of each of the seven fields, as `H` uses it: a day that every month has.
-    const RANGES: [(u64, u64); 7] = [(0, 59), (0, 59), (0, 23), (1, 28), (1, 12), (0, 6), (1970, 2199)];
-
-    pub(super) fn replace(expression: &str, key: &str) -> Result<String, String> {
-        if !expression.contains('H') {
-            return Ok(expression.to_owned());
-        }
-        let fields: Vec<&str> = expression.split_whitespace().collect();
-        let first = usize::from(fields.len() == 5);
-        let replaced: Result<Vec<String>, String> = fields
-            .iter()
-            .enumerate()
-            .map(|(i, field)| match (field.strip_prefix('H'), RANGES.get(first + i)) {
-                (Some(rest), Some(range)) => one(field, rest, *range, &format!("{key}/{}", first + i)),
-                _ => Ok((*field).to_owned()),
-            })
-            .collect();
-        Ok(replaced?.join(" "))
-    }
-
-    /// `H`, `H/step`, `H(low-high)` or `H(low-high)/step`.
-    fn one(field: &str, rest: &str, range: (u64, u64), key: &str) -> Result<String, String> {
-        let wrong = || format!("`{field}` is not H, H/15, H(0-29) or H(0-29)/10");
-        let (range, rest) = match rest.strip_prefix('(') {
-            Some(inner) => {
-                let (inner, rest) = inner.split_once(')').ok_or_else(wrong)?;
-                let (low, high) = inner.split_once('-').ok_or_else(wrong)?;
-                let bounds = (low.parse().map_err(|_| wrong())?, high.parse().map_err(|_| wrong())?);
-                if bounds.0 > bounds.1 || bounds.0 < range.0 || bounds.1 > range.1 {
-                    return Err(format!("`{field}`: H takes {}-{} here", range.0, range.1));
-                }
-                (bounds, rest)
-            }
-            None => (range, rest),
-        };
-        let digest = Sha256::digest(key);
-        let hash = digest.iter().take(8).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
-        let (low, high) = range;
-        match rest.strip_prefix('/') {
-            None if rest.is_empty() => Ok((low + hash % (high - low + 1)).to_string()),
-            Some(step) => {
-                let step: u64 =
-                    step.parse().ok().filter(|step| (1..=high - low).contains(step)).ok_or_else(wrong)?;
-                Ok(format!("{}-{high}/{step}", low + hash % step))
-            }
-            None => Err(wrong()),
-        }
-    }
 }
 
 impl FromStr for Cron {
@@ -405,15 +231,19 @@ impl FromStr for Cron {
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
         self.0.expression == other.0.expression
-            && self.0.zone == other.0.zone
-            && self.0.parsed == other.0.parsed
+            && self.0.dialect == other.0.dialect
+            && self.zone() == other.zone()
+            && self.0.fields == other.0.fields
     }
 }
 
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.expression)?;
-        if self.0.zone == "UTC" { Ok(()) } else { write!(f, " {}", self.0.zone) }
+        if self.0.dialect != Dialect::Ocps {
+            write!(f, " ({})", self.0.dialect)?;
+        }
+        if self.zone() == "UTC" { Ok(()) } else { write!(f, " {}", self.zone()) }
     }
 }
 
@@ -545,7 +375,11 @@ mod tests {
             ("* * *", "3 fields"),
             ("", "empty"),
             ("@fortnightly", "nicknames"),
-            ("1,,2 * * * *", "minute `1,,2`: a list has an empty item"),
+            ("1,,2 * * * *", "minute `1,,2` at character 3: a list has an empty item"),
+            ("61 25 * * 9", "minute `61` at character 1: it takes 0-59"),
+            ("61 25 * * 9", "hour `25` at character 4: it takes 0-23"),
+            ("61 25 * * 9", "day of week `9` at character 11: it takes 0-7"),
+            ("@Daily", "@daily"),
             ("H(5-99) * * * *", "0-59"),
         ];
         for (expression, part) in cases {

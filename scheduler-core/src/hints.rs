@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::classify::Warning;
-use crate::cron::Cron;
+use crate::cron::{Cron, Dialect};
 use crate::dst::{Gap, first_gap};
 use crate::{Bounds, Name, Rule, Timestamp, Trigger};
 
@@ -87,7 +87,7 @@ fn either_day(cron: &Cron, fields: &[(&Field, &str)]) -> Option<Warning> {
     let of = |name| fields.iter().find(|(field, _)| field.name == name).map(|(_, text)| *text);
     let (day, weekday) = (of("day of month")?, of("day of week")?);
     let is_any = |text: &str| ["*", "?"].contains(&text);
-    if is_any(day) || is_any(weekday) || weekday.contains('+') {
+    if is_any(day) || is_any(weekday) || weekday.contains('+') || cron.dialect() != Dialect::Ocps {
         return None;
     }
     let message = format!(
