@@ -57,8 +57,8 @@ pub async fn attempt(job: &dyn Job, ctx: &RunContext, limit: Option<Duration>) -
     let Ok(future) = catch_unwind(AssertUnwindSafe(|| job.run(ctx))) else {
         return AttemptEnd::Panicked("before its first await".into());
     };
-    let mut running = Box::pin(AssertUnwindSafe(future).catch_unwind());
-    let end = drive(job, ctx, limit, running.as_mut()).await;
+    let mut running = AssertUnwindSafe(future).catch_unwind();
+    let end = drive(job, ctx, limit, &mut running).await;
     // What a job holds may panic when it is dropped, too.
     match catch_unwind(AssertUnwindSafe(|| drop(running))) {
         Ok(()) => end,
@@ -72,14 +72,14 @@ async fn drive(
     job: &dyn Job,
     ctx: &RunContext,
     limit: Option<Duration>,
-    mut running: std::pin::Pin<&mut (impl Future<Output = Ended> + Send)>,
+    running: &mut (impl Future<Output = Ended> + Send + Unpin),
 ) -> AttemptEnd {
     // Held until the time limit is known to the clock, which would else move past it.
     let mut beginning = Some(ctx.clock().busy());
     // Most jobs end at the first poll; only the others pay for a timer.
     let first = poll_fn(|cx| Poll::Ready(running.poll_unpin(cx))).await;
     if let Poll::Ready(ended) = first {
-        return conclude(ended, ctx.cancel_token().reason(), limit);
+        return conclude(ended, ctx.told_to_stop(), limit);
     }
     let began = ctx.clock().monotonic();
     let mut cancelled = Box::pin(ctx.cancel_token().cancelled());
@@ -98,12 +98,12 @@ async fn drive(
         Poll::Pending
     });
     let reason = match told.await {
-        Err(ended) => return conclude(ended, ctx.cancel_token().reason(), limit),
+        Err(ended) => return conclude(ended, ctx.told_to_stop(), limit),
         Ok(reason) => reason,
     };
     ctx.cancel(reason);
     // Only one of two reasons counts when both come at once: the one the job hears.
-    let reason = ctx.cancel_token().reason().unwrap_or(reason);
+    let reason = ctx.told_to_stop().unwrap_or(reason);
     let mut patience = ctx.clock().sleep_until(ctx.clock().monotonic().saturating_add(job.wind_down()));
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = running.poll_unpin(cx) {

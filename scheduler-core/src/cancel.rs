@@ -1,6 +1,5 @@
 //! How a run hears that it should stop, and why.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +42,8 @@ pub struct CancelToken(Arc<Mutex<State>>);
 struct State {
     reason: Option<CancelReason>,
     next_id: u64,
-    wakers: HashMap<u64, Waker>,
+    /// A handful at most.
+    wakers: Vec<(u64, Waker)>,
 }
 
 impl CancelToken {
@@ -59,7 +59,7 @@ impl CancelToken {
             state.reason.get_or_insert(reason);
             std::mem::take(&mut state.wakers)
         };
-        wakers.into_values().for_each(Waker::wake);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Why it was cancelled, if it was.
@@ -94,7 +94,8 @@ impl Future for Cancelled {
         if self.id.is_none() {
             state.next_id += 1;
         }
-        state.wakers.insert(id, cx.waker().clone());
+        state.wakers.retain(|(other, _)| *other != id);
+        state.wakers.push((id, cx.waker().clone()));
         drop(state);
         self.id = Some(id);
         Poll::Pending
@@ -104,7 +105,7 @@ impl Future for Cancelled {
 impl Drop for Cancelled {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.token.lock().wakers.remove(&id);
+            self.token.lock().wakers.retain(|(other, _)| *other != id);
         }
     }
 }

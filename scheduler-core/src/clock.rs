@@ -24,6 +24,14 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// Waits until [`monotonic`](Self::monotonic) has reached `at`, never shorter.
     fn sleep_until(&self, at: Duration) -> BoxFuture<()>;
 
+    /// How long a thread has to sleep until [`monotonic`](Self::monotonic) has reached `at`, where this is the
+    /// machine's own clock: a thread sleeps more exactly than a timer of tokio does. `None` where only
+    /// [`sleep_until`](Self::sleep_until) knows when it has come.
+    fn thread_sleep(&self, at: Duration) -> Option<Duration> {
+        let _ = at;
+        None
+    }
+
     /// Says that work goes on for which a test clock has to wait before it moves; free on a real clock.
     fn busy(&self) -> Busy {
         Busy(None)
@@ -137,6 +145,10 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn thread_sleep(&self, at: Duration) -> Option<Duration> {
+        Some(at.saturating_sub(self.monotonic()))
     }
 
     /// # Panics

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,8 +19,9 @@ pub struct RunContext(Arc<Inner>);
 
 struct Inner {
     identity: RunIdentity,
-    host: RunHost,
-    cancel: CancelToken,
+    host: Arc<RunHost>,
+    /// Made when somebody asks for it: most runs end before anybody does.
+    cancel: OnceLock<CancelToken>,
     busy: Busy,
     /// Holds a test clock from the moment the run is told to stop until its attempt has heard it.
     told: Mutex<Option<Busy>>,
@@ -86,14 +87,14 @@ pub struct Progress {
 }
 
 impl RunContext {
-    /// A context for one attempt.
-    pub fn new(identity: RunIdentity, host: RunHost) -> Self {
+    /// A context for one attempt; the attempts of a backend may share their host.
+    pub fn new(identity: RunIdentity, host: impl Into<Arc<RunHost>>) -> Self {
+        let host = host.into();
         let busy = host.clock.busy();
-        let cancel = CancelToken::new();
         Self(Arc::new(Inner {
             identity,
             host,
-            cancel,
+            cancel: OnceLock::new(),
             busy,
             told: Mutex::default(),
             progress: Mutex::default(),
@@ -160,7 +161,7 @@ impl RunContext {
 
     /// Waits until the run is told to stop. A test clock may move meanwhile.
     pub async fn cancelled(&self) -> CancelReason {
-        self.0.busy.parked(self.0.cancel.cancelled()).await
+        self.0.busy.parked(self.cancel_token().cancelled()).await
     }
 
     /// Awaits `future` unless the run is told to stop first.
@@ -169,7 +170,7 @@ impl RunContext {
     /// The reason, when it was told to stop.
     pub async fn unless_cancelled<F: Future>(&self, future: F) -> Result<F::Output, CancelReason> {
         let future = std::pin::pin!(future);
-        let cancelled = std::pin::pin!(self.0.cancel.cancelled());
+        let cancelled = std::pin::pin!(self.cancel_token().cancelled());
         match futures_util::future::select(future, cancelled).await {
             futures_util::future::Either::Left((output, _)) => Ok(output),
             futures_util::future::Either::Right((reason, _)) => Err(reason),
@@ -178,15 +179,21 @@ impl RunContext {
 
     /// The token through which the run is told to stop.
     pub fn cancel_token(&self) -> &CancelToken {
-        &self.0.cancel
+        self.0.cancel.get_or_init(CancelToken::new)
+    }
+
+    /// Why the run was told to stop, if it was.
+    pub fn told_to_stop(&self) -> Option<CancelReason> {
+        self.0.cancel.get()?.reason()
     }
 
     /// Tells the run to stop. A test clock does not move before its attempt has heard it.
     pub fn cancel(&self, reason: CancelReason) {
-        if self.0.cancel.reason().is_none() {
+        let token = self.cancel_token();
+        if token.reason().is_none() {
             *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock().busy());
         }
-        self.0.cancel.cancel(reason);
+        token.cancel(reason);
     }
 
     /// Lets a test clock move again: the attempt has heard that it should stop.

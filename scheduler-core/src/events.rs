@@ -86,16 +86,24 @@ impl Events {
         Arc::make_mut(&mut *listeners).push(Arc::new(listener));
     }
 
+    /// Whether anybody hears of runs that go well: a listener, or a log. Who emits many such events asks before.
+    pub fn is_heard(&self) -> bool {
+        tracing::enabled!(target: "scheduler::run", tracing::Level::INFO) || !self.listeners().is_empty()
+    }
+
     /// Logs an event and tells the listeners. One that panics is logged and keeps nobody else from hearing.
     pub fn emit(&self, event: &Event<'_>) {
         log(event);
-        // Not under the lock, so that a listener may itself listen or emit.
-        let listeners = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        for listener in listeners.iter() {
+        for listener in self.listeners().iter() {
             if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
                 error!(target: "scheduler::events", "a listener panicked");
             }
         }
+    }
+
+    /// Those of now, so that nothing is locked while they are called: a listener may itself listen or emit.
+    fn listeners(&self) -> Arc<Vec<Arc<Listener>>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -77,7 +77,7 @@ pub use job::{ArgsError, Job, JobDescriptor, JobError, OrAbort, Output};
 pub use name::Name;
 pub use orders::Order;
 pub use placement::{Placement, Site, place};
-pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Schedule, SkipReason, Step, plan};
+pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Pace, Schedule, SkipReason, Step, plan};
 pub use planning::{BackendPlan, PlannedAction, PlannedChange, Planning};
 pub use printed::{Printed, Stream};
 pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{MisfirePolicy, Name, Overlap, RunId, Spelled, Task, Timestamp, Trigger};
+use crate::timestamp::millis;
+use crate::{Bounds, MisfirePolicy, Name, Overlap, Rule, RunId, Spelled, Task, Timestamp, Trigger};
 
 /// How many fires may wait behind a live run under [`Overlap::Queue`].
 pub const MAX_QUEUED: usize = 100;
@@ -192,6 +193,44 @@ pub fn plan(schedule: &Schedule<'_>, cursor: &mut Cursor, live: Live, now: Times
     Step::Fire { fire_time: next, entry }
 }
 
+/// A schedule of the plainest kind: a period, and nothing that ends, bounds or spreads its fires.
+///
+/// For such a task that has nothing live, [`step`](Self::step) decides the usual case as [`plan`] does, from
+/// two numbers, which is what lets a loop fire a million of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// No fire before it; the anchor, unless it is the least number.
+    start: i64,
+    period: i64,
+}
+
+impl Pace {
+    /// The pace of a trigger, if it is a plain one.
+    pub fn of(trigger: &Trigger) -> Option<Self> {
+        let Rule::Every(period) = trigger.rule() else { return None };
+        let Bounds { start, end: None, max_runs: None, jitter: Duration::ZERO } = *trigger.bounds() else {
+            return None;
+        };
+        Some(Self { start: start.map_or(i64::MIN, Timestamp::as_millis), period: millis(*period) })
+    }
+
+    /// Decides a fire that is due, served and alone, moves the cursor past it, and answers its time and when the
+    /// next one is due. `None` when nothing is due or [`plan`] has more to say: then nothing has changed.
+    pub fn step(&self, cursor: &mut Cursor, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let after = cursor.decided.as_millis().max(self.start.saturating_sub(1));
+        let anchor = if self.start == i64::MIN { 0 } else { self.start };
+        let next = ((after - anchor).div_euclid(self.period) + 1).checked_mul(self.period)?.checked_add(anchor)?;
+        let following = next.checked_add(self.period).filter(|at| *at <= Timestamp::MAX.as_millis())?;
+        let is_due = next <= now.as_millis() && following > now.as_millis();
+        if !is_due || next <= cursor.served_since.as_millis() {
+            return None;
+        }
+        cursor.decided = Timestamp::from_millis(next);
+        cursor.runs += 1;
+        Some((cursor.decided, Timestamp::from_millis(following)))
+    }
+}
+
 /// The due fires, from `next` on, that the misfire policy leaves out: the last of them, and why.
 fn left_out(
     schedule: &Schedule<'_>,
@@ -327,7 +366,8 @@ impl fmt::Display for SkipReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bounds, Misfire};
+    use crate::Misfire;
+    use proptest::prelude::*;
     use std::num::{NonZeroU32, NonZeroU64};
 
     fn at(second: i64) -> Timestamp {
@@ -516,5 +556,61 @@ mod tests {
         assert_eq!(plan(&schedule, &mut cursor, live, at(30)), Step::AwaitFinish);
         cursor.finished = Some(at(33));
         assert_eq!(plan(&schedule, &mut cursor, Live::default(), at(33)), Step::Wait(at(43)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pace_decides_as_the_plan_does_or_leaves_it_to_that(
+            period in 1_i64..5_000,
+            start in prop::option::of(-10_000_i64..10_000),
+            decided in -20_000_i64..20_000,
+            served in 0_i64..6_000,
+            ahead in 0_i64..12_000,
+        ) {
+            let start = start.map(Timestamp::from_millis);
+            let rule = Rule::Every(Duration::from_millis(period.unsigned_abs()));
+            let trigger = Trigger::new(rule, Bounds { start, ..Bounds::default() }).unwrap();
+            let pace = Pace::of(&trigger).unwrap();
+            let task = task(|task| task.trigger = Some(trigger));
+            let namespace = Name::new("n").unwrap();
+            let schedule = Schedule::of(&namespace, &task).unwrap();
+            let decided = Timestamp::from_millis(decided);
+            let mut cursor = Cursor { served_since: decided + Duration::from_millis(served.unsigned_abs()),
+                ..Cursor::starting(decided + Duration::from_millis(1)) };
+            let now = decided + Duration::from_millis(ahead.unsigned_abs());
+            let (mut paced, before) = (cursor.clone(), cursor.clone());
+
+            let Some((fire_time, following)) = pace.step(&mut paced, now) else {
+                prop_assert_eq!(paced, before);
+                return Ok(());
+            };
+
+            prop_assert_eq!(
+                plan(&schedule, &mut cursor, Live::default(), now),
+                Step::Fire { fire_time, entry: Entry::Start }
+            );
+            prop_assert_eq!(&cursor, &paced);
+            prop_assert_eq!(plan(&schedule, &mut cursor, Live::default(), now), Step::Wait(following));
+        }
+    }
+
+    #[test]
+    fn a_pace_serves_the_usual_fire_and_no_other_trigger_has_one() {
+        let task = task(|_| ());
+        let trigger = task.trigger.clone().unwrap();
+        let pace = Pace::of(&trigger).unwrap();
+        let mut cursor = Cursor::starting(at(5));
+        assert_eq!(pace.step(&mut cursor, at(9)), None);
+        assert_eq!(pace.step(&mut cursor, at(10)), Some((at(10), at(20))));
+        assert_eq!(pace.step(&mut cursor, at(40)), None, "a backlog is for the plan");
+        let bounds = [
+            Bounds { end: Some(at(1_000)), ..Bounds::default() },
+            Bounds { max_runs: NonZeroU64::new(5), ..Bounds::default() },
+            Bounds { jitter: Duration::from_secs(1), ..Bounds::default() },
+        ];
+        for bounds in bounds {
+            assert_eq!(Pace::of(&trigger.clone().within(bounds).unwrap()), None);
+        }
+        assert_eq!(Pace::of(&Trigger::after_finish(Duration::from_secs(1)).unwrap()), None);
     }
 }

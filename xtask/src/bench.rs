@@ -10,7 +10,9 @@ use crate::prefect::Prefect;
 use crate::redis::{AppendOnly, Redis, Settings};
 use crate::scratch::Scratch;
 
-const MANIFEST: &str = "backend-queue/bench/Cargo.toml";
+/// The workspaces that measure a tier beside its peers.
+const QUEUE: &str = "backend-queue/bench/Cargo.toml";
+const LOCAL: &str = "backend-local/bench/Cargo.toml";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +21,8 @@ pub(crate) enum Subject {
     Queue,
     /// The workflow tier on a Prefect server of our own, beside a program that makes the same calls
     Workflow,
+    /// The local tier at a million tasks, beside tokio-cron-scheduler, apalis-cron, clokwerk and plain intervals
+    Local,
 }
 
 /// Where the durable tier keeps its runs.
@@ -60,15 +64,15 @@ pub(crate) fn run(subject: Subject, options: Options) -> Result<ExitCode> {
         (Subject::Queue, Some(store)) => queue(store, options, &scratch)?,
         (Subject::Queue, None) => bail!("say where runs are kept: --store redis or --store sqlite"),
         (Subject::Workflow, None) => workflow(options, &scratch)?,
+        (Subject::Local, None) => local(options)?,
         (Subject::Workflow, Some(_)) => bail!("--store belongs to `queue`: Prefect keeps the runs"),
+        (Subject::Local, Some(_)) => bail!("--store belongs to `queue`: the local tier keeps runs in memory"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn queue(store: Store, options: Options, scratch: &Scratch) -> Result<()> {
-    CommandLine::cargo("build --release --locked --manifest-path")
-        .and([MANIFEST, "--target-dir", &build_folder()])
-        .run()?;
+    build(QUEUE)?;
     let line = program("release/backend-queue-bench").and(words(options));
     match store {
         Store::Sqlite => line.and(["--sqlite".to_owned(), scratch.path().display().to_string()]).run(),
@@ -86,6 +90,25 @@ fn workflow(options: Options, scratch: &Scratch) -> Result<()> {
         .run()?;
     let prefect = Prefect::start(&scratch.path().join("prefect"))?;
     program("release/examples/workflow-bench").and([prefect.url()]).and(words(options)).run()
+}
+
+fn local(options: Options) -> Result<()> {
+    build(LOCAL)?;
+    // The daemon as people install it.
+    CommandLine::cargo("build --release --locked --package scheduler-cli")
+        .and(["--target-dir", &build_folder()])
+        .run()?;
+    let daemon = workspace_root().join(build_folder()).join("release/scheduler");
+    program("release/backend-local-bench")
+        .and(words(options))
+        .and(["--daemon".to_owned(), daemon.display().to_string()])
+        .run()
+}
+
+fn build(manifest: &str) -> Result<()> {
+    CommandLine::cargo("build --release --locked --manifest-path")
+        .and([manifest, "--target-dir", &build_folder()])
+        .run()
 }
 
 fn program(path: &str) -> CommandLine {
@@ -109,8 +132,10 @@ mod tests {
 
     #[test]
     fn what_is_built_is_a_workspace_of_its_own() {
-        let manifest = std::fs::read_to_string(workspace_root().join(MANIFEST)).unwrap();
-        assert!(manifest.lines().any(|line| line == "[workspace]"));
+        for path in [QUEUE, LOCAL] {
+            let manifest = std::fs::read_to_string(workspace_root().join(path)).unwrap();
+            assert!(manifest.lines().any(|line| line == "[workspace]"), "{path}");
+        }
         let options = Options { store: Some(Store::Redis), output: Output::Json, quick: true };
         assert_eq!(words(options), ["--json", "--quick"]);
     }

@@ -68,8 +68,12 @@ impl Part {
                     CommandLine::cargo("fmt --manifest-path scheduler-cli/fuzz/Cargo.toml --check"),
                 ),
                 Step::command(
-                    "format, bench",
+                    "format, bench of the queue",
                     CommandLine::cargo("fmt --manifest-path backend-queue/bench/Cargo.toml --check"),
+                ),
+                Step::command(
+                    "format, bench of the local tier",
+                    CommandLine::cargo("fmt --manifest-path backend-local/bench/Cargo.toml --check"),
                 ),
             ],
             Self::Clippy => vec![Step::command(

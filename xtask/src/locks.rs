@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use crate::command_line::CommandLine;
 
 /// The folders of the other workspaces.
-const OTHERS: [&str; 3] = ["examples", "scheduler-cli/fuzz", WITH_PEERS];
+const OTHERS: [&str; 4] = ["examples", "scheduler-cli/fuzz", WITH_PEERS[0], WITH_PEERS[1]];
 
-/// The one whose peers of ours bring versions of their own.
-const WITH_PEERS: &str = "backend-queue/bench";
+/// Those in which peers of ours bring versions of their own.
+const WITH_PEERS: [&str; 2] = ["backend-queue/bench", "backend-local/bench"];
 
 /// Fails for a lock file that is out of date, or that locks another version of a shared crate.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
             continue;
         }
         let different = different(&main, &versions(root, other)?);
-        if !different.is_empty() && other != WITH_PEERS {
+        if !different.is_empty() && !WITH_PEERS.contains(&other) {
             findings.push(format!(
                 "{other}/Cargo.lock has other versions than Cargo.lock of {}; copy Cargo.lock to {other}/ and run \
                  `cargo update --workspace --manifest-path {other}/Cargo.toml`",
