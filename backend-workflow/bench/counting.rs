@@ -62,6 +62,10 @@ impl WorkflowEngine for Counting {
         self.engine.cancel(run).await
     }
 
+    async fn cancel_waiting(&self, runs: &[EngineRunId]) -> Result<usize> {
+        self.engine.cancel_waiting(runs).await
+    }
+
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns> {
         let counter = if filter.runs.is_empty() { &self.searches } else { &self.looks };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use backend_workflow::{
-    EngineRunFilter, PrefectEngine, PrefectSettings, WorkflowBackend, WorkflowConfig, WorkflowEngine,
-};
+use backend_workflow::{EngineRunFilter, PrefectEngine, WorkflowBackend, WorkflowConfig, WorkflowEngine};
 use scheduler_core::{
     Event, Name, OnUnavailable, Registry, Scheduler, SystemClock, Task, Tier, TriggerRequest, Way, source,
 };
@@ -27,7 +25,7 @@ type Heard = Arc<Mutex<BTreeMap<String, Vec<Instant>>>>;
 pub(crate) async fn measure(prefect: &Prefect, report: &mut Report) -> Result<()> {
     let (runs, seconds) = if report.quick { (200, 6) } else { (1000, 20) };
     let (_, deployment) = prefect.deployment("followed").await?;
-    let engine = Arc::new(Counting::new(PrefectEngine::new(PrefectSettings::new(&prefect.url))?));
+    let engine = Arc::new(Counting::new(PrefectEngine::new(prefect.settings())?));
     let (name, task) = (Name::new("workflow")?, Name::new("followed")?);
     let backend = WorkflowBackend::new(name, WorkflowConfig::default(), engine.clone());
     let mut registry = Registry::new();

@@ -32,7 +32,9 @@ async fn main() -> ExitCode {
     match measured.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            eprintln!("error: {error}{causes}");
             ExitCode::FAILURE
         }
     }

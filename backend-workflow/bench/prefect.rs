@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use backend_workflow::{WorkflowId, WorkflowName};
+use backend_workflow::{PrefectSettings, WorkflowId, WorkflowName};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,6 +15,8 @@ pub(crate) const FLOW: &str = "measured";
 /// How often a call is sent while the server says that it cannot answer now, and the pause between.
 const MOST_SENT: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a connection is kept that is not used.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// A server.
 #[derive(Clone, Debug)]
@@ -32,8 +34,18 @@ impl Prefect {
                 .with_safe_default_protocol_versions()?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
-        let http = Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
+        // The server closes a connection that was idle for five seconds, and between two rounds each is.
+        let http =
+            Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(IDLE).no_proxy().build()?;
         Ok(Self { http, url: url.to_owned() })
+    }
+
+    /// How we reach it. On SQLite it says nothing for a minute now and then, which the plain calls wait for as well.
+    pub(crate) fn settings(&self) -> PrefectSettings {
+        let mut settings = PrefectSettings::new(&self.url);
+        settings.patience = Duration::from_secs(600);
+        (settings.attempts, settings.failures_to_open) = (u32::MAX, 0);
+        settings
     }
 
     pub(crate) async fn version(&self) -> Result<String> {
@@ -70,11 +82,17 @@ impl Prefect {
             if let Some(body) = body {
                 request = request.json(body);
             }
-            let answer = request.send().await?;
+            let answer = request.send().await;
             sent += 1;
-            // While its database is locked, which is nobody's fault here.
-            if answer.status() != StatusCode::SERVICE_UNAVAILABLE || sent == MOST_SENT {
-                break (answer.status(), answer.text().await?);
+            match answer {
+                // While its database is locked, which is nobody's fault here.
+                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && sent < MOST_SENT => {}
+                // A server that is slow closes a connection as idle that is in use again.
+                Err(_) if sent < MOST_SENT => {}
+                answer => {
+                    let answer = answer?;
+                    break (answer.status(), answer.text().await?);
+                }
             }
             tokio::time::sleep(PAUSE).await;
         };

@@ -1,11 +1,11 @@
 //! Applies the missed-run policies of tasks that the engine fires: cancels late runs, and fills in missing ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use scheduler_core::{MisfirePolicy, Name, Placed, Result, Timestamp};
 
-use crate::engine::{CancelOutcome, EngineRun, EngineRunFilter, Phase};
+use crate::engine::{EngineRun, EngineRunFilter, EngineRunId, Phase};
 use crate::listing::PAGE;
 use crate::misfires::{GRACE, left_out};
 use crate::plan::is_engine_fired;
@@ -16,6 +16,8 @@ use crate::target::is_hosted;
 const LATE: &str = "Late";
 /// How many pages of late runs are read in one go.
 const MOST_PAGES: usize = 25;
+/// How many late runs are cancelled with one call.
+const AT_ONCE: usize = 50;
 
 impl Session {
     /// The tasks of this backend that the engine fires.
@@ -40,11 +42,12 @@ impl Session {
             let Some(runs) = late.get(&placed.task.name) else { continue };
             let fires: Vec<Timestamp> = runs.iter().map(|(fire_time, _)| *fire_time).collect();
             let out = left_out(&placed.task.misfire, &fires, now);
+            let out: HashSet<Timestamp> = out.into_iter().collect();
+            let missed = runs.iter().filter(|(fire_time, _)| out.contains(fire_time));
+            let missed: Vec<EngineRunId> = missed.map(|(_, run)| run.id.clone()).collect();
             let mut cancelled = 0_usize;
-            for (_, run) in runs.iter().filter(|(fire_time, _)| out.contains(fire_time)) {
-                let outcome = self.link.call(|engine| engine.cancel(&run.id)).await?;
-                cancelled +=
-                    usize::from(outcome == CancelOutcome::Prevented || outcome == CancelOutcome::Requested);
+            for some in missed.chunks(AT_ONCE) {
+                cancelled += self.link.call(|engine| engine.cancel_waiting(some)).await?;
             }
             if cancelled > 0 {
                 let (task, misfire) = (&placed.task.name, placed.task.misfire.policy);

@@ -55,6 +55,8 @@ pub struct WorkflowConfig {
     pub env: BTreeMap<String, String>,
     /// Whether schedules of tasks that the configuration no longer has are deleted. They are reported otherwise.
     pub prune: bool,
+    /// Whether the engine's stream of events tells what changes; runs are looked at as well, but only every `idle_poll`.
+    pub events: bool,
     /// How often the runs that live are looked at. Two seconds by default.
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration_schema")]
@@ -92,6 +94,7 @@ impl Default for WorkflowConfig {
             flow_folder: None,
             env: BTreeMap::new(),
             prune: false,
+            events: false,
             poll: Duration::from_secs(2),
             idle_poll: Duration::from_secs(15),
         }

@@ -52,6 +52,10 @@ pub trait WorkflowEngine: Debug + Send + Sync + 'static {
     /// `engine/unknown_run`.
     async fn cancel(&self, run: &EngineRunId) -> Result<CancelOutcome>;
 
+    /// Ends those of these runs that no worker has fetched, and answers how many it ended. A run that began meanwhile
+    /// goes on.
+    async fn cancel_waiting(&self, runs: &[EngineRunId]) -> Result<usize>;
+
     /// One page of the runs that match, newest first.
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns>;
 
@@ -150,6 +154,15 @@ pub trait WorkflowEngine: Debug + Send + Sync + 'static {
         Err(unsupported("fill in what was missed"))
     }
 
+    /// Tells which runs with this tag change, as it happens, until the stream of that ends.
+    ///
+    /// # Errors
+    /// `engine/unsupported`, unless [`Capabilities::events`]. Every end of the stream is one.
+    async fn watch(&self, tag: &str, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<()> {
+        let _ = (tag, tell);
+        Err(unsupported("tell what happens"))
+    }
+
     /// What keeps the engine from doing its work although it answers: a schedule without a future run, a late run that
     /// nobody fetches, a run that hangs before its start. Each names the thing.
     async fn findings(&self, workflows: &[Workflow], now: Timestamp) -> Result<Vec<String>> {
@@ -176,6 +189,8 @@ pub struct Capabilities {
     pub logs: bool,
     /// It makes runs of the past.
     pub backfill: bool,
+    /// It tells what happens to runs.
+    pub events: bool,
 }
 
 /// What an engine is.
@@ -199,6 +214,15 @@ pub struct WorkflowName {
 /// The engine's own id of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct WorkflowId(pub String);
+
+/// What [`WorkflowEngine::watch`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Whatever changes from now on is told.
+    Begun,
+    /// This run changed.
+    Changed(EngineRunId),
+}
 
 /// The engine's own id of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -1,14 +1,16 @@
 //! Follows the runs of the tier, all together: one call for many of them, often while any lives and seldom while
-//! none does, and tells what happened to them.
+//! none does, and tells what happened to them. Runs that the engine's events name are looked at at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{Event, Result, Timestamp};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::engine::{EngineRun, EngineRunFilter, EngineRunId};
 use crate::followed::{Followed, News};
+use crate::hearing::{Heard, hear};
 use crate::listing::PAGE;
 use crate::session::{Session, lock};
 use crate::shown::live_phases;
@@ -21,8 +23,10 @@ const MOST_PAGES: usize = 50;
 /// Follows runs until the backend stops.
 pub(crate) async fn follow(session: Arc<Session>, handed: UnboundedReceiver<EngineRun>) {
     let stopping = session.stopping.cancelled();
+    let (tell, heard) = unbounded_channel();
     tokio::select! {
-        () = Following::new(session).go_on(handed) => {}
+        () = Following::new(Arc::clone(&session)).go_on(handed, heard) => {}
+        () = hear(&session, tell) => {}
         _ = stopping => {}
     }
 }
@@ -36,6 +40,15 @@ struct Following {
     looked_up_to: Option<Timestamp>,
     next_search: Duration,
     last_round: Duration,
+    /// Whether the engine tells what changes.
+    is_told: bool,
+}
+
+/// What ends a wait.
+enum Woken {
+    Time,
+    Handed(Option<Box<EngineRun>>),
+    Heard(Heard),
 }
 
 impl Following {
@@ -48,10 +61,11 @@ impl Following {
             looked_up_to: None,
             next_search: Duration::ZERO,
             last_round: Duration::ZERO,
+            is_told: false,
         }
     }
 
-    async fn go_on(mut self, mut handed: UnboundedReceiver<EngineRun>) {
+    async fn go_on(mut self, mut handed: UnboundedReceiver<EngineRun>, mut heard: UnboundedReceiver<Heard>) {
         let clock = Arc::clone(&self.session.ctx.clock);
         let busy = clock.busy();
         loop {
@@ -66,29 +80,71 @@ impl Following {
                 let mut sleep = clock.sleep_until(self.next_round());
                 let woken = async {
                     tokio::select! {
-                        () = &mut sleep => None,
-                        run = handed.recv() => Some(run),
+                        () = &mut sleep => Woken::Time,
+                        run = handed.recv() => Woken::Handed(run.map(Box::new)),
+                        Some(heard) = heard.recv() => Woken::Heard(heard),
                     }
                 };
                 match busy.parked(woken).await {
-                    None => break,
-                    Some(Some(run)) => self.take(&run),
-                    Some(None) => return,
+                    Woken::Time => break,
+                    Woken::Handed(Some(run)) => self.take(&run),
+                    Woken::Handed(None) => return,
+                    Woken::Heard(first) => {
+                        if !self.heed(first, &mut heard).await {
+                            break;
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// Looks at what the engine told; answers whether the wait for the next round goes on.
+    async fn heed(&mut self, first: Heard, more: &mut UnboundedReceiver<Heard>) -> bool {
+        let mut changed = BTreeSet::new();
+        let mut next = Some(first);
+        while let Some(heard) = next {
+            match heard {
+                Heard::Changed(run) => drop(changed.insert(run)),
+                // What was missed before is found by looking at everything.
+                Heard::Begun => {
+                    (self.is_told, self.next_search) = (true, Duration::ZERO);
+                    return false;
+                }
+                Heard::Ended => {
+                    self.is_told = false;
+                    return false;
+                }
+            }
+            next = more.try_recv().ok();
+        }
+        let changed: Vec<EngineRunId> = changed.into_iter().collect();
+        for some in changed.chunks(PAGE) {
+            if let Err(error) = self.look_at(some).await {
+                tracing::debug!(backend = %self.session.backend, "what changed is not seen now: {error}");
+                return false;
+            }
+        }
+        *lock(&self.session.live) = self.followed.live_by_task();
+        true
     }
 
     /// When to look again.
     fn next_round(&self) -> Duration {
         let session = &self.session;
         let (now, monotonic) = (session.ctx.clock.now(), session.ctx.clock.monotonic());
-        let poll = session.link.wait(session.config.poll);
+        let poll = session.link.wait(self.usual_poll());
         if self.followed.is_busy(now) {
             return self.last_round + poll;
         }
         let ahead = self.followed.next_due().map(|due| monotonic + due.since(now));
         ahead.map_or(self.next_search, |ahead| ahead.min(self.next_search)).max(self.last_round + poll)
+    }
+
+    /// How often the runs that live are looked at. Events may get lost, so it is never left out.
+    fn usual_poll(&self) -> Duration {
+        let config = &self.session.config;
+        if self.is_told { config.idle_poll.max(config.poll) } else { config.poll }
     }
 
     /// Takes a run that was started here.
@@ -120,7 +176,10 @@ impl Following {
             self.followed.lose(id);
         }
         for run in &page.runs {
-            if let Some(identity) = self.followed.identity(&run.id) {
+            // One that is not followed yet was told of by the engine.
+            let known = self.followed.identity(&run.id);
+            if let Some(identity) = known.or_else(|| session.identity(run)) {
+                session.remember(identity.run_id, &run.id);
                 let looked = session.ctx.clock.monotonic();
                 let news = self.followed.see(&session.backend, identity, run, looked);
                 self.tell(news);
@@ -185,7 +244,7 @@ impl Following {
     /// New runs are expected when a schedule fires; others are found a little later.
     fn until_next_search(&self, now: Timestamp) -> Duration {
         let config = &self.session.config;
-        let usual = if self.followed.is_busy(now) { config.poll * 2 } else { config.idle_poll };
+        let usual = if self.followed.is_busy(now) { self.usual_poll() * 2 } else { config.idle_poll };
         let tasks = self.session.ctx.tasks.all();
         let triggers = tasks.iter().filter(|placed| placed.placement.backend == self.session.backend);
         let fires = triggers.filter_map(|placed| placed.task.trigger.as_ref()?.next_after(now));

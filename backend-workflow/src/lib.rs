@@ -21,6 +21,7 @@ mod directory;
 mod engine;
 mod follow;
 mod followed;
+mod hearing;
 mod job;
 mod judge;
 mod keep;
@@ -37,11 +38,13 @@ mod plan;
 mod prefect;
 mod prefect_answer;
 mod prefect_breaker;
+mod prefect_cancel;
 mod prefect_clock_changes;
 mod prefect_cron;
 mod prefect_cron_field;
 mod prefect_csrf;
 mod prefect_deployment;
+mod prefect_events;
 mod prefect_exchange;
 mod prefect_http;
 mod prefect_links;
@@ -49,6 +52,7 @@ mod prefect_logs;
 mod prefect_parameters;
 mod prefect_runs;
 mod prefect_schedules;
+mod prefect_socket;
 mod prefect_state;
 mod prefect_verdict;
 mod prefect_watch;
@@ -66,8 +70,8 @@ pub use backend::WorkflowBackend;
 pub use config::{EngineKind, WorkflowConfig};
 pub use engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
-    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Workflow,
-    WorkflowEngine, WorkflowId, WorkflowName,
+    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Told,
+    Workflow, WorkflowEngine, WorkflowId, WorkflowName,
 };
 pub use job::job;
 pub use kind::{engine, kind};

@@ -9,8 +9,8 @@ use serde_json::{Map, json};
 
 use crate::engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
-    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Workflow,
-    WorkflowEngine, WorkflowId, WorkflowName,
+    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Told,
+    Workflow, WorkflowEngine, WorkflowId, WorkflowName,
 };
 
 /// Clones share what they hold.
@@ -33,6 +33,11 @@ pub(crate) struct World {
     pub(crate) looks: Vec<usize>,
     /// What changed a schedule, in order.
     pub(crate) writes: Vec<String>,
+    /// How many runs were to be cancelled together, call by call.
+    pub(crate) bulks: Vec<usize>,
+    /// How often the stream of events was opened, and how many of those are cut.
+    pub(crate) streams: usize,
+    pub(crate) broken_streams: usize,
     down: bool,
     lost_answers: usize,
     refused: Option<&'static str>,
@@ -69,6 +74,7 @@ impl Memory {
             hosting: true,
             logs: true,
             backfill: true,
+            events: true,
         })
     }
 
@@ -286,6 +292,18 @@ impl WorkflowEngine for Memory {
         Ok(outcome)
     }
 
+    async fn cancel_waiting(&self, runs: &[EngineRunId]) -> Result<usize> {
+        let mut world = self.admit()?;
+        world.bulks.push(runs.len());
+        let waits = |run: &&mut EngineRun| {
+            runs.contains(&run.id) && matches!(run.phase, Phase::Scheduled | Phase::Queued)
+        };
+        let ended = world.runs.iter_mut().filter(waits).map(|run| {
+            (run.phase, run.raw_state) = (Phase::Cancelled, "Cancelled".to_owned());
+        });
+        Ok(ended.count())
+    }
+
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns> {
         let mut world = self.admit()?;
         if !filter.runs.is_empty() {
@@ -399,6 +417,30 @@ impl WorkflowEngine for Memory {
     ) -> Result<()> {
         self.admit()?.backfills.push((workflow.clone(), from, to, at_most));
         Ok(())
+    }
+
+    async fn watch(&self, tag: &str, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<()> {
+        let (number, mut seen) = {
+            let mut world = self.admit()?;
+            world.streams += 1;
+            (world.streams, world.runs.clone())
+        };
+        tell(Told::Begun);
+        loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let now = {
+                let world = self.world();
+                if world.down || world.broken_streams >= number {
+                    return Err(Error::unavailable("engine/cut_short", "the stream ended"));
+                }
+                world.runs.clone()
+            };
+            let is_tagged = |run: &&EngineRun| run.tags.iter().any(|own| own == tag);
+            for run in now.iter().filter(is_tagged).filter(|run| !seen.contains(run)) {
+                tell(Told::Changed(run.id.clone()));
+            }
+            seen = now;
+        }
     }
 
     async fn findings(&self, _: &[Workflow], _: Timestamp) -> Result<Vec<String>> {

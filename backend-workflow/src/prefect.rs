@@ -13,7 +13,7 @@ use scheduler_core::{Result, Secret, Timestamp, Trigger};
 
 use crate::engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
-    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Rendered, ScheduleSpec, Workflow,
+    EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Rendered, ScheduleSpec, Told, Workflow,
     WorkflowEngine, WorkflowId, WorkflowName,
 };
 use crate::prefect_breaker::Patience;
@@ -118,7 +118,14 @@ impl PrefectEngine {
 #[async_trait]
 impl WorkflowEngine for PrefectEngine {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { schedules: true, delayed: true, hosting: true, logs: true, backfill: true }
+        Capabilities {
+            schedules: true,
+            delayed: true,
+            hosting: true,
+            logs: true,
+            backfill: true,
+            events: true,
+        }
     }
 
     async fn probe(&self) -> Result<EngineInfo> {
@@ -139,6 +146,10 @@ impl WorkflowEngine for PrefectEngine {
 
     async fn cancel(&self, run: &EngineRunId) -> Result<CancelOutcome> {
         self.end_run(run).await
+    }
+
+    async fn cancel_waiting(&self, runs: &[EngineRunId]) -> Result<usize> {
+        self.end_waiting(runs).await
     }
 
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns> {
@@ -189,6 +200,10 @@ impl WorkflowEngine for PrefectEngine {
         at_most: usize,
     ) -> Result<()> {
         self.fill_in(workflow, from, to, at_most).await
+    }
+
+    async fn watch(&self, tag: &str, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<()> {
+        self.hear(tag, tell).await
     }
 
     async fn findings(&self, workflows: &[Workflow], now: Timestamp) -> Result<Vec<String>> {

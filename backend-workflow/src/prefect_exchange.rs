@@ -23,8 +23,8 @@ use crate::prefect_http::Call;
 use crate::prefect_links::read_url;
 use crate::prefect_verdict::Fault;
 
-/// Prefect's own server closes a connection that was idle for five seconds.
-const IDLE: Duration = Duration::from_secs(4);
+/// Prefect's own server closes a connection that was idle for five seconds, or what a slow one takes for that.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// What a server answered, whatever it was.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub(crate) struct Exchange {
     timeout: Duration,
     max_answer: usize,
     csrf: Csrf,
+    /// For the connections that are not HTTP's.
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) connect_timeout: Duration,
 }
 
 impl Exchange {
@@ -56,7 +59,7 @@ impl Exchange {
             .with_root_certificates(tls)
             .with_no_client_auth();
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls.clone())
             .user_agent(concat!("hybrid-scheduler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE)
@@ -69,8 +72,16 @@ impl Exchange {
                 let message = format!("no connection can be prepared: {}", causes(&error));
                 Error::unavailable("engine/unreachable", message)
             })?;
-        let (timeout, max_answer) = (settings.timeout, settings.max_answer);
-        Ok(Self { http, base, auth: settings.auth, timeout, max_answer, csrf: Csrf::default() })
+        Ok(Self {
+            http,
+            base,
+            auth: settings.auth,
+            timeout: settings.timeout,
+            max_answer: settings.max_answer,
+            csrf: Csrf::default(),
+            tls: Arc::new(tls),
+            connect_timeout: settings.connect_timeout,
+        })
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -79,6 +90,22 @@ impl Exchange {
 
     pub(crate) fn is_bearer(&self) -> bool {
         matches!(self.auth, Auth::Bearer(_))
+    }
+
+    pub(crate) fn max_answer(&self) -> usize {
+        self.max_answer
+    }
+
+    /// Who asks, as the stream of events wants to be told.
+    ///
+    /// # Errors
+    /// The secret cannot be read.
+    pub(crate) fn token(&self) -> Result<Option<String>> {
+        Ok(match &self.auth {
+            Auth::None => None,
+            Auth::Basic { user, password } => Some(format!("{user}:{}", password.resolve()?.expose())),
+            Auth::Bearer(key) => Some(key.resolve()?.expose().to_owned()),
+        })
     }
 
     pub(crate) fn forget_token(&self) {

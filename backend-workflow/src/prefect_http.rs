@@ -84,6 +84,10 @@ impl Client {
         self.exchange.is_bearer()
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
     /// Sends the request until there is an answer with a meaning: what was asked for, or that the request is
     /// wrong, names nothing, or is in conflict with what there is.
     ///

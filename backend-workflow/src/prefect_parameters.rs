@@ -4,27 +4,21 @@
 //! start a run that fails: so what cannot be judged, as a value that Prefect computes, is let pass.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use jsonschema::Validator;
 use scheduler_core::{Error, Result};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::engine::WorkflowId;
 use crate::prefect::PrefectEngine;
 use crate::prefect_wire::Deployment;
 
-/// How long a schema is taken to be what it was.
-const FRESH: Duration = Duration::from_secs(60);
-
 /// Of how many workflows the schema is kept.
 const KEPT: usize = 1_000;
 
-/// What was seen of a workflow.
+/// What was seen of a workflow, which counts until the server contradicts it.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    seen: Instant,
     rule: Option<Arc<Rule>>,
 }
 
@@ -55,7 +49,7 @@ impl Known {
             let defaults = deployment.parameters.clone().unwrap_or_default();
             Arc::new(Rule { validator, defaults, required: required.collect() })
         });
-        Self { seen: Instant::now(), rule }
+        Self { rule }
     }
 }
 
@@ -72,7 +66,7 @@ impl PrefectEngine {
         {
             return Ok(());
         }
-        // It was not seen for a while, or what was seen then would refuse them: it may have changed.
+        // It was never seen, or what was seen would refuse them: it may have changed.
         let deployment = self.read_deployment(workflow).await?;
         let rule = self.learn(&deployment);
         let found = rule.map(|rule| faults(&rule, parameters)).unwrap_or_default();
@@ -86,7 +80,12 @@ impl PrefectEngine {
 
     fn recall(&self, workflow: &WorkflowId) -> Option<Option<Arc<Rule>>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(workflow).filter(|known| known.seen.elapsed() < FRESH).map(|known| known.rule.clone())
+        known.get(workflow).map(|known| known.rule.clone())
+    }
+
+    /// Has the workflow looked at again before its next run.
+    pub(crate) fn forget(&self, workflow: &WorkflowId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(workflow);
     }
 
     fn learn(&self, deployment: &Deployment) -> Option<Arc<Rule>> {

@@ -1,4 +1,4 @@
-//! Runs: started, looked at, listed, waited for and ended.
+//! Runs: started, looked at, listed and waited for.
 
 use std::time::Duration;
 
@@ -6,13 +6,11 @@ use scheduler_core::{Error, Result, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::engine::{
-    CancelOutcome, EngineRun, EngineRunFilter, EngineRunId, EngineRuns, Launch, Launched, WorkflowId,
-};
+use crate::engine::{EngineRun, EngineRunFilter, EngineRunId, EngineRuns, Launch, Launched, WorkflowId};
 use crate::prefect::PrefectEngine;
 use crate::prefect_http::{Call, fresh};
 use crate::prefect_state::{filter, run_of};
-use crate::prefect_wire::{FlowRun, Orchestrated};
+use crate::prefect_wire::FlowRun;
 
 /// The label of a run that tells which call made it.
 const CALL: &str = "hybrid-scheduler.call";
@@ -32,10 +30,12 @@ impl PrefectEngine {
         let order = order(request, &call);
         let reply = self.client.call(&Call::post(&["deployments", id, "create_flow_run"], order)).await?;
         if reply.is_missing() {
+            self.forget(&request.workflow);
             return Err(unknown_workflow(id));
         }
         // A conflict is what Prefect calls parameters that do not fit.
         if reply.status == 409 {
+            self.forget(&request.workflow);
             return Err(Error::invalid("engine/bad_parameters", reply.told()));
         }
         let run: FlowRun = reply.read()?;
@@ -85,34 +85,6 @@ impl PrefectEngine {
             }
             pause = pause.mul_f64(1.5).min(longest);
         }
-    }
-
-    /// Asks for the state that ends what runs. Prefect turns that into the end at once where nothing runs yet,
-    /// and judges by itself which of the two it is, so a run that begins meanwhile is ended as well.
-    pub(crate) async fn end_run(&self, run: &EngineRunId) -> Result<CancelOutcome> {
-        let id = id_of_run(run)?;
-        let state =
-            json!({ "type": "CANCELLING", "name": "Cancelling", "message": "ended by the hybrid scheduler" });
-        let body = json!({ "state": state, "force": false });
-        let reply = self.client.call(&Call::post(&["flow_runs", id, "set_state"], body)).await?;
-        if reply.is_missing() {
-            return Err(unknown_run(run));
-        }
-        let answer: Orchestrated = reply.read()?;
-        let now = answer.state.and_then(|state| state.kind).unwrap_or_default();
-        let reason = answer.details.and_then(|details| details.reason);
-        let is_end = matches!(now.as_str(), "COMPLETED" | "FAILED" | "CRASHED" | "CANCELLED");
-        Ok(match (answer.status.as_str(), now.as_str()) {
-            ("ACCEPT" | "REJECT", "CANCELLED") => CancelOutcome::Prevented,
-            ("ACCEPT", _) => CancelOutcome::Requested,
-            // The answer to the first request was lost, and that was what ended it.
-            ("ABORT", "CANCELLED") if reply.is_repeated => CancelOutcome::Prevented,
-            _ if is_end => CancelOutcome::AlreadyFinished,
-            (_, "CANCELLING") => CancelOutcome::Requested,
-            (status, _) => {
-                CancelOutcome::Refused(reason.unwrap_or_else(|| format!("Prefect answered {status}")))
-            }
-        })
     }
 
     /// Asks Prefect to make the runs that the schedules name in a window.

@@ -146,6 +146,12 @@ pub(crate) struct Orchestrated {
     pub(crate) details: Option<Details>,
 }
 
+/// The answer to a change of state of many runs.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OrchestratedAll {
+    pub(crate) results: Vec<Orchestrated>,
+}
+
 /// Why a change of state was refused.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Details {

@@ -51,7 +51,10 @@ impl Stage {
 
     pub(crate) fn with(engine: Memory, config: WorkflowConfig) -> Self {
         let (poll, idle_poll) = (Duration::from_millis(10), Duration::from_millis(20));
-        let config = WorkflowConfig { poll, idle_poll, ..config };
+        Self::exactly(engine, WorkflowConfig { poll, idle_poll, ..config })
+    }
+
+    pub(crate) fn exactly(engine: Memory, config: WorkflowConfig) -> Self {
         let backend = WorkflowBackend::new(name("workflow"), config, Arc::new(engine.clone()));
         let ctx = BackendContext::standalone(name("default"), Arc::new(SystemClock::new()));
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -214,6 +217,46 @@ async fn every_change_of_a_run_is_told_once() {
 
     assert_eq!(stage.told(id), ["started 1", "failed"]);
     assert_eq!(stage.runs().await[0].state, RunState::Failed);
+}
+
+/// A daemon that hears events, and looks by itself this often at most.
+async fn hearing(poll: Duration) -> Stage {
+    let hour = Duration::from_secs(3_600);
+    let config = WorkflowConfig { events: true, poll, idle_poll: hour, ..WorkflowConfig::default() };
+    let stage = Stage::exactly(Memory::with_schedules(), config);
+    stage.define(hosted("backup"));
+    stage.start().await;
+    stage.until("the stream is open", |stage| stage.engine.world().streams == 1).await;
+    stage
+}
+
+#[tokio::test]
+async fn a_change_that_the_engine_tells_is_seen_without_a_look() {
+    let stage = hearing(Duration::from_secs(3_600)).await;
+    let id = stage.ask("backup").await;
+
+    stage.engine.set(0, |run| (run.phase, run.attempts) = (Phase::Running, 1));
+    stage.until("the start is told", |stage| stage.told(id) == ["started 1"]).await;
+    stage.engine.end(0, Phase::Succeeded);
+    stage.until("the end is told", |stage| stage.told(id).len() == 2).await;
+}
+
+#[tokio::test]
+async fn while_the_stream_of_events_is_broken_runs_are_looked_at_and_it_is_opened_again() {
+    let stage = hearing(Duration::from_millis(50)).await;
+    let id = stage.ask("backup").await;
+
+    stage.engine.world().broken_streams = 3;
+    stage.until("it was opened again", |stage| stage.engine.world().streams > 2).await;
+    stage.engine.end(0, Phase::Succeeded);
+    stage.until("the end is told", |stage| stage.told(id).len() == 2).await;
+    stage.until("the stream is open again", |stage| stage.engine.world().streams == 4).await;
+
+    let looks = stage.engine.world().looks.len();
+    let second = stage.ask("backup").await;
+    stage.engine.end(1, Phase::Failed);
+    stage.until("what follows is told again", |stage| stage.told(second) == ["started 1", "failed"]).await;
+    assert!(stage.engine.world().looks.len() < looks + 10, "runs are looked at when they changed");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backend_workflow::{Auth, PrefectEngine, PrefectSettings, WorkflowEngine};
 use scheduler_core::{ErrorKind, Secret};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::rows::launch;
@@ -88,6 +88,21 @@ async fn credentials_and_what_was_sent_stand_in_no_message_and_no_log() {
     for word in [CANARY, ENCODED, "sent-word"] {
         assert!(!logged.contains(word), "{logged}");
     }
+}
+
+#[tokio::test]
+async fn a_server_of_the_cloud_is_known_by_what_it_answers_to_the_key() {
+    let server = Server::start_with(vec![], None, json!({ "cloud": true })).await;
+    let file = secret();
+
+    let info = engine(&server.url, Auth::Bearer(Secret::file(file.path()))).probe().await.unwrap();
+    let keyless = engine(&server.url, Auth::None).probe().await.unwrap_err();
+
+    assert_eq!((info.kind.as_str(), info.version.as_str()), ("prefect", "cloud"));
+    assert_eq!(keyless.code(), "engine/bad_answer");
+    let seen = server.seen.lock().unwrap();
+    let with_key = |(_, headers, _): &&(String, String, Value)| headers.contains(&format!("Bearer {CANARY}"));
+    assert!(seen.requests.iter().filter(with_key).any(|(line, ..)| line.contains("/deployments/count")));
 }
 
 #[tokio::test]

@@ -272,6 +272,38 @@ async fn parameters_that_do_not_fit_are_refused_before_anything_is_started() {
 }
 
 #[tokio::test]
+async fn a_start_is_one_call_until_the_server_contradicts_what_is_known() {
+    let missing = status(404, "", r#"{"detail":"Deployment not found"}"#);
+    let unfit = status(409, "", r#"{"detail":"Validation failed"}"#);
+    for fault in [missing, unfit] {
+        let server = Server::start(vec![]).await;
+        let engine = engine(&server.url);
+        let start = async |key: &str| {
+            engine.trigger(&Launch { key: key.to_owned(), ..launch(&json!({ "n": 1 })) }).await
+        };
+        let calls = || {
+            let seen = server.seen.lock().unwrap();
+            seen.requests.iter().map(|(line, ..)| line.split('?').next().unwrap().to_owned()).collect()
+        };
+
+        for key in ["1", "2", "3"] {
+            start(key).await.unwrap();
+        }
+        let first: Vec<String> = calls();
+        server.will(fault);
+        start("4").await.unwrap_err();
+        start("5").await.unwrap();
+        let second: Vec<String> = calls();
+
+        // The schema and the question for a token against forged requests come once before the first.
+        let is_start = |call: &&String| call.contains("create_flow_run");
+        assert_eq!((first.len(), first.iter().filter(is_start).count()), (5, 3), "{first:?}");
+        let after = &second[first.len()..];
+        assert_eq!((after.len(), after.iter().filter(is_start).count()), (3, 2), "{after:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_fails_in_a_row_is_not_asked_any_more() {
     let server = Server::start(vec![status(503, "", "Service Unavailable"); 4]).await;
     let mut settings = PrefectSettings::new(&server.url);

@@ -53,6 +53,7 @@ pub(crate) struct Seen {
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) seen: Arc<Mutex<Seen>>,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -80,14 +81,19 @@ impl Server {
         });
         deployment.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let seen: Arc<Mutex<Seen>> = Arc::default();
-        let faults = Arc::new(Mutex::new(faults.into()));
-        let state = State { seen: Arc::clone(&seen), faults, csrf, deployment };
+        let faults: Arc<Mutex<VecDeque<Fault>>> = Arc::new(Mutex::new(faults.into()));
+        let state = State { seen: Arc::clone(&seen), faults: Arc::clone(&faults), csrf, deployment };
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, state.clone()));
             }
         });
-        Self { url, seen, accepting }
+        Self { url, seen, faults, accepting }
+    }
+
+    /// Does this to the next request that starts a run.
+    pub(crate) fn will(&self, fault: Fault) {
+        self.faults.lock().unwrap().push_back(fault);
     }
 
     /// How many requests tried to start a run.
@@ -193,7 +199,12 @@ fn refusal(state: &State, method: &str, path: &str, headers: &str) -> Option<(u1
 fn plain(state: &State, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let schedule = format!("/api/deployments/{DEPLOYMENT}/schedules");
     match (method, path) {
+        // Prefect Cloud does not tell a version.
+        ("GET", "/api/admin/version") if state.deployment["cloud"] == true => {
+            (404, json!({ "detail": "Not Found" }))
+        }
         ("GET", "/api/admin/version") => (200, json!("3.8.8")),
+        ("POST", "/api/deployments/count") => (200, json!(1)),
         ("GET", path) if path.starts_with("/api/csrf-token") => {
             (422, json!({ "detail": "CSRF protection is disabled." }))
         }

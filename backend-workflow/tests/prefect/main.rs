@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod hosting;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of the command line use all of it")]
@@ -13,3 +15,5 @@ mod records;
 mod runs;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod watch;

@@ -154,3 +154,51 @@ async fn runs_are_listed_by_page_key_and_phase() {
     assert_eq!(keys(&keyed), ["2"]);
     assert_eq!(running.runs, []);
 }
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn runs_that_nobody_fetched_are_cancelled_together_and_one_that_began_goes_on() {
+    let demo = Demo::new(&json!({})).await;
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        let mut launch = demo.launch(&number.to_string(), &json!({}));
+        launch.at = Some(Timestamp::from(SystemTime::now() + Duration::from_secs(3600)));
+        ids.push(demo.engine.trigger(&launch).await.unwrap().run.id);
+    }
+    let path = format!("/flow_runs/{}/set_state", ids[7].0);
+    demo.records.post(&path, &json!({ "state": { "type": "RUNNING" }, "force": true }));
+
+    let ended = demo.engine.cancel_waiting(&ids).await.unwrap();
+
+    assert_eq!(ended, 59);
+    let in_state = |kind: &str| demo.runs().iter().filter(|run| run["state_type"] == kind).count();
+    assert_eq!((in_state("CANCELLED"), in_state("RUNNING")), (59, 1));
+    assert_eq!(demo.engine.cancel_waiting(&ids).await.unwrap(), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_log_that_fills_more_than_one_page_is_read_whole_and_from_any_line_on() {
+    let demo = Demo::new(&json!({})).await;
+    let mut launch = demo.launch("k", &json!({}));
+    launch.at = Some(Timestamp::from(SystemTime::now() + Duration::from_secs(3600)));
+    let id = demo.engine.trigger(&launch).await.unwrap().run.id;
+    let line = |number: usize| {
+        let at = format!("2026-01-01T00:{:02}:{:02}Z", number / 60, number % 60);
+        json!({ "flow_run_id": id.0, "level": 20, "name": "n", "message": number.to_string(), "timestamp": at })
+    };
+    let lines: Vec<_> = (0..450).map(line).collect();
+    for some in lines.chunks(150) {
+        demo.records.post("/logs/", &json!(some));
+    }
+
+    let read = async |offset, limit| -> Vec<String> {
+        let lines = demo.engine.logs(&id, offset, limit).await.unwrap();
+        lines.into_iter().map(|line| line.message).collect()
+    };
+    let all: Vec<String> = (0..450).map(|number| number.to_string()).collect();
+    assert_eq!(read(0, 1_000).await, all);
+    assert_eq!(read(195, 210).await, all[195..405]);
+    assert_eq!(read(449, 10).await, all[449..]);
+    assert!(read(450, 10).await.is_empty());
+}
