@@ -159,7 +159,7 @@ where
     let info = BackendInfo::new(name.clone(), "queue", Tier::Local, &[]);
     let placement = place(&task, &job, &[Site { info, is_default: true, is_down: false }]).unwrap();
     let job = job.build(&Value::Null).unwrap();
-    ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
+    ctx.tasks.insert(Arc::new(Placed { task, job, placement: placement.into() }));
     (name, ctx)
 }
 

@@ -258,7 +258,7 @@ async fn a_schedule_goes_on_after_redis_has_lost_its_data() {
     let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
     let placement = place(&task, &job, &[site]).unwrap();
     let job = job.build(&serde_json::Value::Null).unwrap();
-    let placed = Arc::new(Placed { task, job, placement });
+    let placed = Arc::new(Placed { task, job, placement: placement.into() });
     ctx.tasks.insert(Arc::clone(&placed));
     backend.start(ctx).await.unwrap();
     backend.schedules().unwrap().upsert(placed).await.unwrap();

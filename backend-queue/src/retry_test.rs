@@ -104,7 +104,7 @@ async fn prove(url: &str, namespace: Name) {
         let site = Site { info: backend.info(), is_default: false, is_down: false };
         let placement = place(&task, &job, &[site]).unwrap();
         let job = job.build(&serde_json::Value::Null).unwrap();
-        ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
+        ctx.tasks.insert(Arc::new(Placed { task, job, placement: placement.into() }));
     }
     backend.start(ctx).await.unwrap();
     for index in 0..rows.len() {

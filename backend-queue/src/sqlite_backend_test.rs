@@ -41,7 +41,7 @@ async fn running_heard(
     let site = scheduler_core::Site { info: backend.info(), is_default: false, is_down: false };
     let placement = place(&task, job, &[site]).unwrap();
     let job = job.build(&serde_json::Value::Null).unwrap();
-    ctx.tasks.insert(Arc::new(Placed { task, job, placement }));
+    ctx.tasks.insert(Arc::new(Placed { task, job, placement: placement.into() }));
     backend.start(ctx).await.unwrap();
     let request = RunRequest::manual(RunId::manual(now()), Name::new("t").unwrap(), now());
     (backend, request)

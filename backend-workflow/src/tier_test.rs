@@ -95,7 +95,7 @@ impl Stage {
         let job = descriptor.build(&task.args).unwrap();
         let site = scheduler_core::Site { info, is_default: true, is_down: false };
         let placement = scheduler_core::place(&task, &descriptor, &[site]).unwrap();
-        Arc::new(Placed { task, job, placement })
+        Arc::new(Placed { task, job, placement: placement.into() })
     }
 
     pub(crate) async fn start(&self) {

@@ -74,6 +74,6 @@ impl BackendContext {
             reasons: Vec::new(),
             warnings: Vec::new(),
         };
-        Ok(Arc::new(Placed { task, job, placement }))
+        Ok(Arc::new(Placed { task, job, placement: Arc::new(placement) }))
     }
 }

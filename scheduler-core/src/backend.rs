@@ -1,9 +1,9 @@
 //! The seam: what an implementation that accepts tasks and runs them must do, and what it may do besides.
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Job, Name, Placement, Planning, Printed, Priority, Registry,
-    Result, Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, Tier, Timestamp,
+    Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Registry, Result, Run,
+    RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook, Tier, Timestamp,
     Warning, WeakScheduler,
 };
 
@@ -214,49 +214,6 @@ impl BackendContext {
             scheduler: self.scheduler.clone(),
             printed: Printed::default(),
         }
-    }
-}
-
-/// A task that has been placed: its definition, the job made from its args, and where it runs.
-pub struct Placed {
-    /// The definition.
-    pub task: Task,
-    /// The job.
-    pub job: Arc<dyn Job>,
-    /// Where it runs, and why.
-    pub placement: Placement,
-}
-
-impl Debug for Placed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Placed({} on {})", self.task.name, self.placement.backend)
-    }
-}
-
-/// The tasks of a process, by name. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct TaskBook(Arc<RwLock<std::collections::BTreeMap<Name, Arc<Placed>>>>);
-
-impl TaskBook {
-    /// The task, if it is known.
-    pub fn find(&self, task: &Name) -> Option<Arc<Placed>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(task).cloned()
-    }
-
-    /// Every task, by name.
-    pub fn all(&self) -> Vec<Arc<Placed>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Adds a task or replaces its definition; returns the one before.
-    pub fn insert(&self, placed: Arc<Placed>) -> Option<Arc<Placed>> {
-        let name = placed.task.name.clone();
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, placed)
-    }
-
-    /// Removes a task and returns it.
-    pub fn remove(&self, task: &Name) -> Option<Arc<Placed>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(task)
     }
 }
 

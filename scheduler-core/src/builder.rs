@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::driver::Driver;
 use crate::lifecycle::Lifecycle;
 use crate::scheduler::{Inner, Member};
+use crate::shapes::Shapes;
 use crate::{
     Backend, Clock, Error, Events, FileStateStore, MemoryStateStore, Name, Registry, Result, Scheduler,
     StateStore, TaskBook,
@@ -141,6 +142,7 @@ impl SchedulerBuilder {
             registry: Arc::new(self.registry),
             backends,
             tasks: TaskBook::default(),
+            shapes: Shapes::default(),
             events,
             lifecycle: Lifecycle::default(),
             accepting: futures_util::lock::Mutex::default(),

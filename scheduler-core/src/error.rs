@@ -52,6 +52,12 @@ impl Error {
         self
     }
 
+    /// The same error with more said behind its message.
+    pub(crate) fn followed_by(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -1,4 +1,5 @@
 //! The words, the traits and the classifier of the hybrid scheduler.
+mod accepting;
 mod adhoc;
 mod attempt;
 mod backend;
@@ -41,9 +42,11 @@ mod run_logs;
 mod scheduler;
 mod schedules;
 mod secret;
+mod shapes;
 mod signal;
 mod state;
 mod task;
+mod task_book;
 #[cfg(feature = "test-util")]
 mod test_clock;
 mod timestamp;
@@ -54,7 +57,7 @@ pub use async_trait::async_trait;
 pub use attempt::{AttemptEnd, attempt};
 pub use backend::{
     Backend, BackendContext, BackendInfo, CONTRACT, Cancelled, Capability, Drained, Enqueued, Health,
-    HealthStatus, Page, PageToken, Placed, RunFilter, RunRequest, TaskBook,
+    HealthStatus, Page, PageToken, RunFilter, RunRequest,
 };
 pub use builder::{BackendRole, SchedulerBuilder};
 pub use cancel::{CancelReason, CancelToken};
@@ -86,12 +89,14 @@ pub use run::{Adhoc, FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;
 pub use run_logs::{RunLogLine, RunLogs};
 pub use scheduler::{Scheduler, TriggerRequest, WeakScheduler};
-pub use schedules::{Pause, ScheduleStatus, Schedules};
+pub use schedules::{Partial, Pause, ScheduleStatus, Schedules};
 pub use secret::{Secret, SecretValue};
 pub use state::{FileStateStore, MemoryStateStore, StateStore, StoredState, TaskState};
 pub use task::{
     FiredBy, Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task,
+    TaskSettings,
 };
+pub use task_book::{Placed, TaskBook};
 #[cfg(feature = "test-util")]
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 
 use crate::scheduler::{Inner, Member};
 use crate::{
-    BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Result, RunFilter, RunOrigin,
-    Scheduler, Task, Timestamp,
+    BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Placed, Result, RunFilter,
+    RunOrigin, Scheduler, Task, Timestamp,
 };
 
 /// How long to wait before a backend that did not start is tried again.
@@ -223,11 +223,12 @@ impl Inner {
     async fn fill(&self, member: &Member) -> Result<()> {
         let _accepting = self.accepting.lock().await;
         let mut remembers = member.backend.schedules().is_some();
-        for placed in self.tasks_on(member) {
-            if let Some(schedules) = member.schedules_for(&placed.task) {
-                schedules.upsert(placed).await?;
-                continue;
-            }
+        let is_own = |placed: &Arc<Placed>| member.schedules_for(&placed.task).is_some();
+        let (own, driven): (Vec<_>, Vec<_>) = self.tasks_on(member).into_iter().partition(is_own);
+        if let Some(schedules) = member.backend.schedules().filter(|_| !own.is_empty()) {
+            schedules.upsert_all(own).await?;
+        }
+        for placed in driven {
             let last = if remembers { self.last_fire(member, &placed.task).await } else { Ok(None) };
             // One that does not answer is not asked about every task.
             remembers &= last.is_ok();

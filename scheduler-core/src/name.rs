@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use crate::{Error, Result};
 
 /// A name that matches `[a-z0-9_]+` and has at most 64 characters.
 ///
 /// The narrow alphabet lets a name stand in an environment variable, a file name and a key of a store alike.
+/// A short name is held in place, and a longer one is shared between its clones.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub struct Name(SmolStr);
 
 impl Name {
     /// The longest name, in characters.
@@ -30,14 +31,14 @@ impl Name {
         } else if text.len() > Self::MAX_LEN {
             format!("it has {} characters, at most {} are allowed", text.len(), Self::MAX_LEN)
         } else {
-            return Ok(Self(text.into()));
+            return Ok(Self(SmolStr::new(text)));
         };
         Err(Error::invalid("name/invalid", format!("`{}` is no name: {fault}", text.escape_debug())))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -50,13 +51,13 @@ impl FromStr for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.0)
+        write!(f, "`{}`", self.as_str())
     }
 }
 
@@ -93,6 +94,8 @@ impl<'de> Deserialize<'de> for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
 
     #[test]
     fn a_wrong_name_says_what_is_wrong() {
@@ -109,5 +112,26 @@ mod tests {
             assert!(error.to_string().contains(part), "{error}");
         }
         assert_eq!(Name::new("nightly_backup_2").unwrap(), "nightly_backup_2");
+    }
+
+    #[test]
+    fn a_name_takes_no_more_room_than_its_text_in_place() {
+        assert_eq!((size_of::<Name>(), size_of::<Option<Name>>()), (24, 24));
+        let texts = [22, 23, 64].map(|len| "n".repeat(len));
+        for text in texts {
+            assert_eq!(Name::new(&text).unwrap().as_str(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_equal_ordered_and_found_as_their_texts(a in "[a-z0-9_]{1,64}", b in "[a-z0-9_]{1,64}", cut in 1..64_usize) {
+            for b in [b, a.clone(), a[..cut.min(a.len())].to_owned()] {
+                let (first, second) = (Name::new(&a).unwrap(), Name::new(&b).unwrap());
+                prop_assert_eq!(first == second, a == b);
+                prop_assert_eq!(first.cmp(&second), a.cmp(&b));
+                prop_assert_eq!(HashSet::from([first]).contains(b.as_str()), a == b);
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Asking for runs, of tasks or of jobs without one, one by one or many at once.
 
-use crate::placement::{Site, place};
-use crate::scheduler::{Inner, Member};
+use crate::scheduler::Inner;
 use crate::{
     Adhoc, Capability, Enqueued, Error, Name, Result, RunId, RunRequest, Scheduler, TriggerRequest, adhoc,
 };
@@ -72,8 +71,7 @@ impl Inner {
             Order::Job(adhoc, request) => {
                 let (task, descriptor) = self.registry.adhoc_task(adhoc)?;
                 adhoc::build(&task, descriptor)?;
-                let sites: Vec<Site> = self.backends.iter().map(Member::site).collect();
-                let placement = place(&task, descriptor, &sites)?;
+                let (_, placement) = self.placing().shared(&task, descriptor)?;
                 let member = self.member(&placement.backend)?;
                 if !member.info.capabilities.contains(&Capability::Adhoc) {
                     let message = format!("backend `{}` runs no job without a task", placement.backend);
@@ -83,7 +81,7 @@ impl Inner {
                 if let Some(key) = &request.key {
                     run.run_id = RunId::keyed_job(&self.namespace, &adhoc.job, key);
                 }
-                (placement.backend, RunRequest { adhoc: Some(adhoc.clone()), ..run })
+                (placement.backend.clone(), RunRequest { adhoc: Some(adhoc.clone()), ..run })
             }
         };
         match self.member(&backend)?.backend.refusal(&run) {

@@ -45,6 +45,11 @@ const FALLBACK: [Tier; 3] = [Tier::Workflow, Tier::Queue, Tier::Local];
 /// names, `placement/ambiguous` when its tier has several and none is the default, and
 /// `placement/job_not_on_tier`.
 pub fn place(task: &Task, job: &JobDescriptor, sites: &[Site]) -> Result<Placement> {
+    decide(task, job, sites).map(|(placement, _)| placement)
+}
+
+/// As [`place`], and whether another tier took over: a reason names the task then, and no other one says so of it.
+pub(crate) fn decide(task: &Task, job: &JobDescriptor, sites: &[Site]) -> Result<(Placement, bool)> {
     let classification = task.classify();
     let mut reasons: Vec<String> =
         classification.reasons.iter().map(|reason| format!("{}: {reason}", classification.rule)).collect();
@@ -66,7 +71,8 @@ pub fn place(task: &Task, job: &JobDescriptor, sites: &[Site]) -> Result<Placeme
     }
     let mut warnings = task.warnings_on(tier);
     warnings.extend(unlimited(task, job));
-    Ok(Placement { tier, backend: site.info.name.clone(), classification, reasons, warnings })
+    let backend = site.info.name.clone();
+    Ok((Placement { tier, backend, classification, reasons, warnings }, tier != wanted))
 }
 
 /// What it costs that nothing ends an attempt which hangs.

@@ -25,7 +25,7 @@ words! {
 }
 
 /// How often and how fast a failed run is tried again.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct RetryPolicy {
     /// Attempts in all; left out, the tier's default counts: local 1, queue 5, workflow 1.
     pub max_attempts: Option<NonZeroU32>,

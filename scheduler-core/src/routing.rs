@@ -1,22 +1,18 @@
-//! From a task to the backend that has it: accepting, moving and removing tasks, and handing over runs.
+//! From a task to the backend that has it, and handing over runs.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::placement::{Site, place};
 use crate::scheduler::{Inner, Member};
 use crate::{
-    ArgsError, Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunId, RunRequest,
+    Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunId, RunRequest,
     ScheduleStatus, Schedules, Task,
 };
 
-impl Member {
-    /// The backend as a place for tasks.
-    pub(crate) fn site(&self) -> Site {
-        let is_down = self.down().is_some();
-        Site { info: self.info.clone(), is_default: self.is_default, is_down }
-    }
+/// How many tasks an error lists that says which ones there are.
+const MAX_LISTED: usize = 20;
 
+impl Member {
     /// The backend's own schedules, if it fires the task by itself.
     pub(crate) fn schedules_for(&self, task: &Task) -> Option<&dyn Schedules> {
         self.backend.schedules().filter(|schedules| schedules.fires(task.fired_by))
@@ -44,79 +40,13 @@ impl Member {
 }
 
 impl Inner {
-    pub(crate) fn placed(&self, task: Task) -> Result<Placed> {
-        let descriptor = self.registry.job(task.job.as_str())?;
-        let faults = |faults: Vec<ArgsError>| {
-            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
-        };
-        let job = descriptor.build(&task.args).map_err(faults)?;
-        let missing = job.check();
-        if !missing.is_empty() {
-            return Err(faults(missing));
-        }
-        let sites: Vec<Site> = self.backends.iter().map(Member::site).collect();
-        let mut placement = place(&task, descriptor, &sites)?;
-        placement.warnings.extend(self.member(&placement.backend)?.backend.judge(&task)?);
-        Ok(Placed { task, job, placement })
-    }
-
-    /// Puts a task into the book and tells its backend; all stays as it was when that fails.
-    pub(crate) async fn accept(&self, placed: &Arc<Placed>) -> Result<()> {
-        let _accepting = self.accepting.lock().await;
-        // The book first: a task that fires at once is looked up there.
-        let before = self.tasks.insert(Arc::clone(placed));
-        let Err(error) = self.hand_over(placed, before.as_deref()).await else { return Ok(()) };
-        match before {
-            Some(before) => drop(self.tasks.insert(before)),
-            None => drop(self.tasks.remove(&placed.task.name)),
-        }
-        Err(error)
-    }
-
-    async fn hand_over(&self, placed: &Arc<Placed>, before: Option<&Placed>) -> Result<()> {
-        let member = self.member(&placed.placement.backend)?;
-        let is_up = member.is_up();
-        // One that is not up is handed its tasks when it starts.
-        if is_up {
-            self.schedules_of(member, &placed.task).upsert(Arc::clone(placed)).await?;
-        }
-        let Some(before) = before else { return Ok(()) };
-        let old = self.member(&before.placement.backend)?;
-        let was_driven = old.schedules_for(&before.task).is_none();
-        let is_driven = member.schedules_for(&placed.task).is_none();
-        let stays = old.info.name == member.info.name && was_driven == is_driven;
-        if stays || (was_driven && is_driven && is_up) {
-            return Ok(());
-        }
-        let forgotten = self.forget(old, &before.task).await;
-        if forgotten.is_err() && is_up {
-            // It stays where it was, and nowhere else.
-            self.schedules_of(member, &placed.task).remove(&placed.task.name).await?;
-        }
-        forgotten
-    }
-
-    pub(crate) async fn remove(&self, task: &Name) -> Result<bool> {
-        let _accepting = self.accepting.lock().await;
-        let Some(placed) = self.tasks.find(task) else { return Ok(false) };
-        self.forget(self.member(&placed.placement.backend)?, &placed.task).await?;
-        self.tasks.remove(task);
-        Ok(true)
-    }
-
-    async fn forget(&self, member: &Member, task: &Task) -> Result<()> {
-        match self.schedules_of(member, task).remove(&task.name).await {
-            Err(error) if member.is_up() => Err(error),
-            // One that does not run fires nothing, and is not handed the task when it starts.
-            _ => Ok(()),
-        }
-    }
-
     pub(crate) fn known(&self, task: &Name) -> Result<Arc<Placed>> {
         self.tasks.find(task).ok_or_else(|| {
-            let known: Vec<String> =
-                self.tasks.all().iter().map(|placed| placed.task.name.to_string()).collect();
+            let all = self.tasks.all();
+            let mut known: Vec<&str> =
+                all.iter().take(MAX_LISTED).map(|placed| placed.task.name.as_str()).collect();
+            let more = format!("and {} more", all.len() - known.len());
+            known.extend((all.len() > known.len()).then_some(more.as_str()));
             Error::not_found("task/unknown", format!("no task `{task}`; there are: {}", known.join(", ")))
         })
     }
@@ -135,7 +65,7 @@ impl Inner {
     }
 
     /// What fires a task of a backend: that itself, or the driver.
-    fn schedules_of<'a>(&'a self, member: &'a Member, task: &Task) -> &'a dyn Schedules {
+    pub(crate) fn schedules_of<'a>(&'a self, member: &'a Member, task: &Task) -> &'a dyn Schedules {
         member.schedules_for(task).unwrap_or(&self.driver)
     }
 
@@ -146,9 +76,7 @@ impl Inner {
 
     /// The tasks that are placed on a backend, by name.
     pub(crate) fn tasks_on(&self, member: &Member) -> Vec<Arc<Placed>> {
-        let mut tasks = self.tasks.all();
-        tasks.retain(|placed| placed.placement.backend == member.info.name);
-        tasks
+        self.tasks.matching(|placed| placed.placement.backend == member.info.name)
     }
 
     /// The backends that may have runs of a task: its own, then those it may fall back to, the next tier first.

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::driver::Driver;
 use crate::lifecycle::{Lifecycle, Standing};
+use crate::shapes::Shapes;
 use crate::{
-    Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Error, Events, Health, Name, Page, PageToken,
-    Pause, Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
+    Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Events, Health, Name, Page, PageToken, Pause,
+    Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
     StateStore, Task, TaskBook, Timestamp,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) backends: Vec<Member>,
     pub(crate) tasks: TaskBook,
+    pub(crate) shapes: Shapes,
     pub(crate) events: Events,
     pub(crate) lifecycle: Lifecycle,
     /// Makes changes of the book take turns, so it is held while a backend is told of one.
@@ -147,16 +149,21 @@ impl Scheduler {
     /// # Errors
     /// `job/unknown`, `task/bad_args` (all faults in one message), `trigger/passed` for a trigger whose last
     /// fire time has passed, and those of placing it (codes `placement/…`).
-    pub async fn submit(&self, task: Task) -> Result<Placement> {
-        let placed = self.0.placed(task)?;
-        if let Some(trigger) = &placed.task.trigger {
-            let now = self.0.clock.now();
-            if trigger.next_after(now - Duration::from_millis(1)).is_none() {
-                let message = format!("task `{}` never fires: `{trigger}` has passed", placed.task.name);
-                return Err(Error::invalid("trigger/passed", message));
-            }
-        }
-        self.accept(placed).await
+    pub async fn submit(&self, task: Task) -> Result<Arc<Placement>> {
+        self.0.accept_one(self.0.placing().place_ahead(task)?).await
+    }
+
+    /// Accepts many tasks as [`submit`](Self::submit) does each, all or none of them, and answers in their order.
+    /// Each backend hears of all its tasks at once. Tasks that are clones of one but for name, args and trigger cost
+    /// the least.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit): the code of the first task that is refused, and in the message every task that
+    /// is. `task/duplicate` when two of them have one name. Nothing is accepted then; only a backend that refuses
+    /// part of the tasks and does not answer after that keeps what it took.
+    pub async fn submit_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<Vec<Arc<Placement>>> {
+        let placing = self.0.placing();
+        self.0.accept_many(placing.all(tasks, |task| placing.place_ahead(task))?).await
     }
 
     /// Accepts a task as [`submit`](Self::submit) does, also one that never fires again: it can be triggered, and
@@ -164,22 +171,25 @@ impl Scheduler {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), except `trigger/passed`.
-    pub async fn define(&self, task: Task) -> Result<Placement> {
-        self.accept(self.0.placed(task)?).await
+    pub async fn define(&self, task: Task) -> Result<Arc<Placement>> {
+        self.0.accept_one(self.0.placing().place(task)?).await
     }
 
-    async fn accept(&self, placed: Placed) -> Result<Placement> {
-        let placed = Arc::new(placed);
-        self.0.accept(&placed).await?;
-        Ok(placed.placement.clone())
+    /// Accepts many tasks as [`define`](Self::define) does each, all or none of them, and answers in their order.
+    ///
+    /// # Errors
+    /// As [`submit_all`](Self::submit_all), except `trigger/passed`.
+    pub async fn define_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<Vec<Arc<Placement>>> {
+        let placing = self.0.placing();
+        self.0.accept_many(placing.all(tasks, |task| placing.place(task))?).await
     }
 
     /// Says where a task would run and why, without accepting it.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), except `trigger/passed`.
-    pub fn placement(&self, task: &Task) -> Result<Placement> {
-        self.0.placed(task.clone()).map(|placed| placed.placement)
+    pub fn placement(&self, task: &Task) -> Result<Arc<Placement>> {
+        self.0.placing().place(task.clone()).map(|placed| placed.placement)
     }
 
     /// Forgets a task; says whether it was known. Its runs under way end.
@@ -187,7 +197,15 @@ impl Scheduler {
     /// # Errors
     /// Those of its backend.
     pub async fn remove(&self, task: &Name) -> Result<bool> {
-        self.0.remove(task).await
+        self.remove_all(std::slice::from_ref(task)).await.map(|known| known == [true])
+    }
+
+    /// Forgets many tasks as [`remove`](Self::remove) does each, and answers in their order.
+    ///
+    /// # Errors
+    /// Those of the first backend that refuses one. The tasks before it are forgotten then.
+    pub async fn remove_all(&self, tasks: &[Name]) -> Result<Vec<bool>> {
+        self.0.remove(tasks).await
     }
 
     /// Runs a task outside of its schedule, which stays as it is.
@@ -208,12 +226,29 @@ impl Scheduler {
         self.0.schedules_of_task(task)?.pause(task, pause).await
     }
 
+    /// Keeps many tasks from firing.
+    ///
+    /// # Errors
+    /// `task/unknown`, before any of them is paused; those of the first backend that refuses one, and the tasks
+    /// before it are paused then.
+    pub async fn pause_all(&self, tasks: &[Name], pause: &Pause) -> Result<()> {
+        self.0.pause(tasks, pause).await
+    }
+
     /// Lets a paused task fire again; what it missed follows its misfire policy.
     ///
     /// # Errors
     /// `task/unknown`, and those of its backend.
     pub async fn resume(&self, task: &Name) -> Result<()> {
         self.0.schedules_of_task(task)?.resume(task).await
+    }
+
+    /// Lets many paused tasks fire again.
+    ///
+    /// # Errors
+    /// As [`pause_all`](Self::pause_all).
+    pub async fn resume_all(&self, tasks: &[Name]) -> Result<()> {
+        self.0.resume(tasks).await
     }
 
     /// Ends a run, wherever it is.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{FiredBy, Name, Placed, Result, Timestamp};
+use crate::{Error, FiredBy, Name, Placed, Result, Timestamp};
 
 /// Keeps schedules and fires them.
 #[async_trait]
@@ -24,8 +24,26 @@ pub trait Schedules: Send + Sync {
     /// the old definition.
     async fn upsert(&self, task: Arc<Placed>) -> Result<()>;
 
+    /// Accepts many tasks, of distinct names, as [`upsert`](Self::upsert) does each: as one step where it can, else
+    /// one after the other up to the first that is refused.
+    async fn upsert_all(&self, tasks: Vec<Arc<Placed>>) -> Result<(), Partial> {
+        for (done, task) in tasks.into_iter().enumerate() {
+            self.upsert(task).await.map_err(|error| Partial { done, error })?;
+        }
+        Ok(())
+    }
+
     /// Forgets a task; says whether it was known. Runs under way end.
     async fn remove(&self, task: &Name) -> Result<bool>;
+
+    /// Forgets many tasks, as [`remove`](Self::remove) does each, and answers in their order.
+    async fn remove_all(&self, tasks: &[Name]) -> Result<Vec<bool>, Partial> {
+        let mut known = Vec::with_capacity(tasks.len());
+        for (done, task) in tasks.iter().enumerate() {
+            known.push(self.remove(task).await.map_err(|error| Partial { done, error })?);
+        }
+        Ok(known)
+    }
 
     /// The accepted tasks and when they fire next.
     async fn statuses(&self) -> Result<Vec<ScheduleStatus>>;
@@ -36,11 +54,48 @@ pub trait Schedules: Send + Sync {
     /// `task/unknown`.
     async fn pause(&self, task: &Name, pause: Pause) -> Result<()>;
 
+    /// Keeps many tasks from firing, as [`pause`](Self::pause) does each.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause), for the first task that is refused.
+    async fn pause_all(&self, tasks: &[Name], pause: &Pause) -> Result<(), Partial> {
+        for (done, task) in tasks.iter().enumerate() {
+            self.pause(task, pause.clone()).await.map_err(|error| Partial { done, error })?;
+        }
+        Ok(())
+    }
+
     /// Lets a paused task fire again; what it missed follows its misfire policy.
     ///
     /// # Errors
     /// `task/unknown`.
     async fn resume(&self, task: &Name) -> Result<()>;
+
+    /// Lets many paused tasks fire again, as [`resume`](Self::resume) does each.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume), for the first task that is refused.
+    async fn resume_all(&self, tasks: &[Name]) -> Result<(), Partial> {
+        for (done, task) in tasks.iter().enumerate() {
+            self.resume(task).await.map_err(|error| Partial { done, error })?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a call on many tasks came before it was refused.
+#[derive(Debug)]
+pub struct Partial {
+    /// For how many tasks, from the first, it is done.
+    pub done: usize,
+    /// Why it is not for the one after them.
+    pub error: Error,
+}
+
+impl From<Partial> for Error {
+    fn from(partial: Partial) -> Self {
+        partial.error
+    }
 }
 
 /// A task that a backend has accepted.

@@ -1,6 +1,8 @@
 //! The definition of a task: job, args, trigger, characteristics, policies.
 
 use std::num::NonZeroU32;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,17 +15,28 @@ use crate::{
 };
 
 /// What to run, when, where and how. Build it with [`Task::new`] and set what differs from the defaults.
+///
+/// Everything but the name, the args and the trigger is in its [`TaskSettings`], which it stands in for: they are
+/// read and set as if they were its own fields. Its clones share them until one of them is changed, so a million
+/// tasks made from one differ by little more than their names.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Task {
     /// Its name, unique in a namespace.
     pub name: Name,
-    /// The job it runs.
-    pub job: Name,
     /// What the job is given.
     pub args: Value,
     /// When it fires; without one it runs when asked to.
     pub trigger: Option<Trigger>,
+    pub(crate) settings: Arc<TaskSettings>,
+}
+
+/// What many tasks have in common: the job, where it runs, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct TaskSettings {
+    /// The job it runs.
+    pub job: Name,
     /// The facts it states about itself.
     pub characteristics: StatedCharacteristics,
     /// The tier its owner chose, whatever the classifier says.
@@ -48,8 +61,22 @@ pub struct Task {
     pub fired_by: FiredBy,
 }
 
+impl Deref for Task {
+    type Target = TaskSettings;
+    fn deref(&self) -> &TaskSettings {
+        &self.settings
+    }
+}
+
+impl DerefMut for Task {
+    /// Its own settings from here on, if other tasks share them.
+    fn deref_mut(&mut self) -> &mut TaskSettings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
 /// The characteristics a task states; what it leaves out is derived or takes the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StatedCharacteristics {
     /// How often it runs; derived from the trigger when left out.
     pub frequency: Option<Frequency>,
@@ -90,7 +117,7 @@ words! {
 }
 
 /// The misfire policy with its bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Misfire {
     /// What runs.
     pub policy: MisfirePolicy,
@@ -152,11 +179,8 @@ words! {
 impl Task {
     /// A task with every default: no trigger, no args, no time limit.
     pub fn new(name: Name, job: Name) -> Self {
-        Self {
-            name,
+        let settings = TaskSettings {
             job,
-            args: Value::Object(Map::new()),
-            trigger: None,
             characteristics: StatedCharacteristics::default(),
             tier: None,
             backend: None,
@@ -168,7 +192,8 @@ impl Task {
             priority: Priority::default(),
             on_unavailable: OnUnavailable::Error,
             fired_by: FiredBy::Engine,
-        }
+        };
+        Self { name, args: Value::Object(Map::new()), trigger: None, settings: Arc::new(settings) }
     }
 
     /// Its characteristics, with the frequency taken from the trigger where it states none.
@@ -250,6 +275,25 @@ mod tests {
 
     fn task() -> Task {
         Task::new(Name::new("t").unwrap(), Name::new("j").unwrap())
+    }
+
+    #[test]
+    fn a_change_of_a_clone_leaves_the_others_as_they_were() {
+        let first = task();
+        let mut second = first.clone();
+        second.name = Name::new("second").unwrap();
+        assert!(Arc::ptr_eq(&first.settings, &second.settings), "a name is no setting");
+
+        second.timeout = Some(Duration::from_secs(1));
+        second.retry.jitter = false;
+
+        assert_eq!((first.timeout, first.retry.jitter), (None, true));
+        assert_eq!((second.timeout, second.retry.jitter), (Some(Duration::from_secs(1)), false));
+    }
+
+    #[test]
+    fn a_task_is_small() {
+        assert!(size_of::<Task>() <= 128, "{}", size_of::<Task>());
     }
 
     fn codes(task: &Task, tier: Tier) -> Vec<&'static str> {

@@ -3,6 +3,7 @@
 //! Civil time in a zone belongs to [`cron`](crate::cron); here every text is UTC or carries its offset.
 
 use std::fmt;
+use std::num::NonZeroI64;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,34 +16,52 @@ const MS_PER_DAY: i64 = 86_400_000;
 /// An instant in UTC with millisecond precision, between the years 0001 and 9999.
 ///
 /// Arithmetic saturates at these bounds, so no stored or typed value can overflow it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(i64);
+// Counted from the millisecond before the earliest instant: no instant is 0 then, and an `Option` of one is as small
+// as one, of which every task holds several.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroI64);
+
+/// The bounds in milliseconds since the Unix epoch.
+const FIRST: i64 = -62_135_596_800_000;
+const LAST: i64 = 253_402_300_799_999;
+const ONE: NonZeroI64 = NonZeroI64::new(1).expect("1 is not 0");
 
 impl Timestamp {
     /// The earliest instant, 0001-01-01T00:00:00Z.
-    pub const MIN: Self = Self(-62_135_596_800_000);
+    pub const MIN: Self = Self(ONE);
     /// The latest instant, 9999-12-31T23:59:59.999Z.
-    pub const MAX: Self = Self(253_402_300_799_999);
+    pub const MAX: Self = Self::from_millis(LAST);
 
     /// The instant that many milliseconds after the Unix epoch, brought within the bounds.
     pub const fn from_millis(millis: i64) -> Self {
-        if millis < Self::MIN.0 {
-            Self::MIN
-        } else if millis > Self::MAX.0 {
-            Self::MAX
-        } else {
-            Self(millis)
+        let millis = if millis > LAST { LAST } else { millis };
+        match NonZeroI64::new(millis.saturating_sub(FIRST - 1)) {
+            Some(count) if count.get() > 0 => Self(count),
+            _ => Self::MIN,
         }
     }
 
     /// Milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        self.0.get() + (FIRST - 1)
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.0.get() - earlier.0.get()).unwrap_or(0))
+    }
+}
+
+impl Default for Timestamp {
+    /// The Unix epoch.
+    fn default() -> Self {
+        Self::from_millis(0)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({})", self.as_millis())
     }
 }
 
@@ -54,22 +73,22 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(millis(duration)))
+        Self::from_millis(self.as_millis().saturating_add(millis(duration)))
     }
 }
 
 impl std::ops::Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(millis(duration)))
+        Self::from_millis(self.as_millis().saturating_sub(millis(duration)))
     }
 }
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => Self(0) + after,
-            Err(before) => Self(0) - before.duration(),
+            Ok(after) => Self::default() + after,
+            Err(before) => Self::default() - before.duration(),
         }
     }
 }
@@ -77,8 +96,8 @@ impl From<SystemTime> for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, with milliseconds only where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.0.div_euclid(MS_PER_DAY));
-        let ms = self.0.rem_euclid(MS_PER_DAY);
+        let (year, month, day) = civil_from_days(self.as_millis().div_euclid(MS_PER_DAY));
+        let ms = self.as_millis().rem_euclid(MS_PER_DAY);
         let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if ms % 1_000 != 0 {
@@ -154,7 +173,7 @@ fn parse(text: &str) -> Option<Timestamp> {
     };
     let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset;
     let millis = seconds * 1_000 + ms;
-    (Timestamp::MIN.0..=Timestamp::MAX.0).contains(&millis).then_some(Timestamp(millis))
+    (FIRST..=LAST).contains(&millis).then(|| Timestamp::from_millis(millis))
 }
 
 /// The proleptic Gregorian date of a day number since 1970-01-01 (Hinnant, "chrono-compatible low-level
@@ -216,6 +235,13 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_that_may_be_missing_is_as_small_as_one() {
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
+        assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!((Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis()), (FIRST, LAST));
+    }
+
+    #[test]
     fn other_texts_are_refused_by_name() {
         let cases = ["", "2026-12-01", "2026-02-30T00:00:00Z", "2026-12-01T24:00:00Z", "2026-12-01T00:00:00"];
         for text in cases
@@ -237,9 +263,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instant_survives_its_text(millis in Timestamp::MIN.0..=Timestamp::MAX.0) {
+        fn every_instant_survives_its_text(millis in FIRST..=LAST) {
             let instant = Timestamp::from_millis(millis);
+            prop_assert_eq!(instant.as_millis(), millis);
             prop_assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
+        }
+
+        #[test]
+        fn instants_are_ordered_as_their_milliseconds_and_stay_within_the_bounds(
+            (a, b) in (proptest::num::i64::ANY, proptest::num::i64::ANY)
+        ) {
+            let [first, second] = [a, b].map(|millis| millis.clamp(FIRST, LAST));
+            let (early, late) = (Timestamp::from_millis(a), Timestamp::from_millis(b));
+            prop_assert_eq!((early.as_millis(), late.as_millis()), (first, second));
+            prop_assert_eq!(early.cmp(&late), first.cmp(&second));
+            prop_assert_eq!(late.since(early), Duration::from_millis(u64::try_from(second - first).unwrap_or(0)));
         }
 
         #[test]

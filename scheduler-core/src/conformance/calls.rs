@@ -64,8 +64,18 @@ impl Stage {
 
     /// A task that plays a part: one attempt, runs beside each other.
     pub(super) async fn task(&self, name: &str, part: Part, change: impl FnOnce(&mut Task)) -> Outcome<Name> {
+        let placed = self.placed(name, part, change);
+        let name = placed.task.name.clone();
+        if let Some(schedules) = self.backend.schedules().filter(|_| self.is_running) {
+            self.drive("upsert", schedules.upsert(placed)).await?;
+        }
+        Ok(name)
+    }
+
+    /// Such a task in the book, of which the backend has not heard.
+    pub(super) fn placed(&self, name: &str, part: Part, change: impl FnOnce(&mut Task)) -> Arc<Placed> {
         let name = Name::new(name).expect("the kit's names are names");
-        let mut task = Task::new(name.clone(), Name::new("act").expect("`act` is a name"));
+        let mut task = Task::new(name, Name::new("act").expect("`act` is a name"));
         task.retry.max_attempts = std::num::NonZeroU32::new(1);
         task.retry.backoff = crate::Backoff::Constant;
         task.retry.jitter = false;
@@ -80,12 +90,9 @@ impl Stage {
             warnings: Vec::new(),
         };
         let act = Act { part, ledger: self.ledger.clone(), glance: self.unit / 4 };
-        let placed = Arc::new(Placed { task, job: Arc::new(act), placement });
+        let placed = Arc::new(Placed { task, job: Arc::new(act), placement: Arc::new(placement) });
         self.tasks.insert(Arc::clone(&placed));
-        if let Some(schedules) = self.backend.schedules().filter(|_| self.is_running) {
-            self.drive("upsert", schedules.upsert(placed)).await?;
-        }
-        Ok(name)
+        placed
     }
 
     /// A run that is due now.

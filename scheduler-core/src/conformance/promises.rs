@@ -89,6 +89,7 @@ macro_rules! __conformance_promises {
                 a_paused_task_does_not_fire_until_it_is_resumed,
                 a_pause_ends_by_itself_at_its_time,
                 a_task_it_does_not_know_cannot_be_paused,
+                many_tasks_at_once_are_treated_as_each_alone,
                 missed_fires_follow_the_policy_of_their_task,
                 statuses_tell_the_next_fire_and_the_runs_that_live,
                 a_task_that_follows_its_finish_waits_for_it,

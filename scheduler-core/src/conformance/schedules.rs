@@ -169,6 +169,42 @@ pub(super) async fn a_task_it_does_not_know_cannot_be_paused(stage: &mut Stage) 
     ensure_eq("resume", resumed.map_err(|error| error.code()), Err("task/unknown"))
 }
 
+pub(super) async fn many_tasks_at_once_are_treated_as_each_alone(stage: &mut Stage) -> Outcome {
+    stage.schedules()?;
+    stage.start().await?;
+    let base = stage.now();
+    let ticking = |name, after| {
+        stage.placed(name, Part::Echo, |task| {
+            task.misfire.policy = MisfirePolicy::Skip;
+            task.trigger = Some(stage.every(10, base + stage.units(after)));
+        })
+    };
+    let both = vec![ticking("first", 4), ticking("second", 6)];
+    let [first, second] = [both[0].task.name.clone(), both[1].task.name.clone()];
+    let unknown = Name::new("nobody_knows_it").expect("it is a name");
+    let names = [first.clone(), second.clone()];
+    let schedules = stage.schedules()?;
+
+    stage.drive("upsert_all", async { Ok(schedules.upsert_all(both).await?) }).await?;
+    stage.pass_until(base + stage.units(8)).await;
+    stage.tells(&first, base, &[(4, DONE)]).await?;
+    stage.tells(&second, base, &[(6, DONE)]).await?;
+
+    let pause = Pause { reason: Some("deploy".into()), ..Pause::default() };
+    stage.drive("pause_all", async { Ok(schedules.pause_all(&names, &pause).await?) }).await?;
+    for task in &names {
+        ensure_eq("its pause", stage.status(task).await?.paused.as_ref(), Some(&pause))?;
+    }
+    stage.pass_until(base + stage.units(28)).await;
+    stage.drive("resume_all", async { Ok(schedules.resume_all(&names).await?) }).await?;
+    stage.begun(stage.fire(&first, base + stage.units(34)), 1).await?;
+    stage.begun(stage.fire(&second, base + stage.units(36)), 1).await?;
+
+    let asked = [first, unknown, second];
+    let known = stage.drive("remove_all", async { Ok(schedules.remove_all(&asked).await?) }).await?;
+    ensure_eq("remove_all of two and one it does not know", known, vec![true, false, true])
+}
+
 pub(super) async fn missed_fires_follow_the_policy_of_their_task(stage: &mut Stage) -> Outcome {
     stage.schedules()?;
     stage.start().await?;

@@ -48,6 +48,7 @@ pub(crate) enum Break {
     ReasonedPauseIgnored,
     PauseNeverEnds,
     UnknownPaused,
+    OneOfManyForgotten,
     MissedForgotten,
     NextUnknown,
     FinishIgnored,
@@ -183,6 +184,11 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
     ),
     ("a_pause_ends_by_itself_at_its_time", Break::PauseNeverEnds, "never ends a pause by itself"),
     ("a_task_it_does_not_know_cannot_be_paused", Break::UnknownPaused, "pauses a task that it does not know"),
+    (
+        "many_tasks_at_once_are_treated_as_each_alone",
+        Break::OneOfManyForgotten,
+        "forgets the last of many tasks that it is handed at once",
+    ),
     (
         "missed_fires_follow_the_policy_of_their_task",
         Break::MissedForgotten,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::select;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, CancelReason, Cancelled, Capability, Cursor, DeadLetters, Drained,
-    Enqueued, Error, Health, Name, Page, Pause, Placed, Result, Run, RunFilter, RunId, RunOrigin, RunRequest,
-    RunState, ScheduleStatus, Schedules, Tier, async_trait,
+    Enqueued, Error, Health, Name, Page, Partial, Pause, Placed, Result, Run, RunFilter, RunId, RunOrigin,
+    RunRequest, RunState, ScheduleStatus, Schedules, Tier, async_trait,
 };
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -326,6 +326,16 @@ impl Schedules for Reference {
             kept.placed = placed;
         }
         self.0.notify(state);
+        Ok(())
+    }
+
+    async fn upsert_all(&self, mut tasks: Vec<Arc<Placed>>) -> Result<(), Partial> {
+        if self.0.is(Break::OneOfManyForgotten) {
+            tasks.pop();
+        }
+        for (done, task) in tasks.into_iter().enumerate() {
+            self.upsert(task).await.map_err(|error| Partial { done, error })?;
+        }
         Ok(())
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Faulty {
     /// The tasks it was handed, if it has schedules of its own.
     pub(crate) book: Option<Mutex<BTreeMap<Name, Arc<Placed>>>>,
     leaves: Option<FiredBy>,
+    /// A task that it does not take.
+    pub(crate) unwanted: Mutex<Option<Name>>,
 }
 
 impl Faulty {
@@ -65,6 +67,7 @@ impl Faulty {
             duplicates: AtomicUsize::new(0),
             book: None,
             leaves: None,
+            unwanted: Mutex::default(),
         }
     }
 
@@ -191,6 +194,9 @@ impl Schedules for Faulty {
 
     async fn upsert(&self, task: Arc<Placed>) -> Result<()> {
         self.pass(Call::Upsert).await?;
+        if lock(&self.unwanted).as_ref() == Some(&task.task.name) {
+            return Err(Error::invalid("faulty/unwanted", format!("`{}` is not wanted", task.task.name)));
+        }
         self.book.iter().for_each(|book| drop(lock(book).insert(task.task.name.clone(), Arc::clone(&task))));
         Ok(())
     }

@@ -11,6 +11,7 @@ mod fired_by;
 mod firing;
 mod lifecycle;
 mod limits;
+mod many;
 mod orders;
 mod outage;
 mod outside;

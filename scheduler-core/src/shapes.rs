@@ -1,0 +1,226 @@
+//! Placing tasks, many of which are alike: what is said of one is made once and shared by the others.
+//!
+//! A task's shape is all that [`place`](crate::place) reads of it but its name. What names the task, an error or the
+//! reason of a fallback, is never shared.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::placement::{Site, decide};
+use crate::scheduler::{Inner, Member};
+use crate::{
+    ArgsError, Error, Frequency, JobDescriptor, Placed, Placement, Result, Task, TaskSettings, Timestamp,
+    Trigger,
+};
+
+/// How many shapes are remembered; with more, it begins anew.
+const MAX_SHAPES: usize = 256;
+/// How many tasks that are refused an error tells of, behind the first.
+const MAX_FAULTS: usize = 20;
+
+/// The placements that tasks share.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Which backends were down when these placements were made.
+    down: Vec<bool>,
+    placements: HashMap<Shape, Arc<Placement>>,
+    /// The one that was asked for last, which is found without a look into its settings.
+    last: Option<(Shape, Arc<Placement>)>,
+}
+
+/// What placing reads of a task, its name aside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    settings: Arc<TaskSettings>,
+    /// How often its trigger fires, if it has one.
+    frequency: Option<Frequency>,
+    /// The time between fires where that is less than a run may take.
+    period: Option<Duration>,
+}
+
+impl Shape {
+    fn of(task: &Task) -> Self {
+        let shorter = |timeout: Duration| {
+            task.trigger.as_ref().and_then(Trigger::mean_period).filter(|period| *period < timeout)
+        };
+        Self {
+            settings: Arc::clone(&task.settings),
+            frequency: task.trigger.as_ref().map(Trigger::frequency),
+            period: task.timeout.and_then(shorter),
+        }
+    }
+
+    fn is_at_once(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+            && self.frequency == other.frequency
+            && self.period == other.period
+    }
+}
+
+impl Shapes {
+    /// The placement of a shape and the settings that its tasks share.
+    fn find(&self, down: &[bool], shape: &Shape) -> Option<(Arc<TaskSettings>, Arc<Placement>)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.down != down {
+            return None;
+        }
+        if let Some((last, placement)) = known.last.as_ref().filter(|(last, _)| last.is_at_once(shape)) {
+            return Some((Arc::clone(&last.settings), Arc::clone(placement)));
+        }
+        let (shape, placement) = known.placements.get_key_value(shape)?;
+        let found = (shape.clone(), Arc::clone(placement));
+        known.last = Some(found.clone());
+        Some((found.0.settings, found.1))
+    }
+
+    fn remember(&self, down: &[bool], shape: Shape, placement: &Arc<Placement>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.down != down || known.placements.len() >= MAX_SHAPES {
+            *known = Known { down: down.to_vec(), ..Known::default() };
+        }
+        known.placements.insert(shape, Arc::clone(placement));
+    }
+}
+
+/// Places tasks on the backends as they stand at one moment.
+pub(crate) struct Placing<'a> {
+    inner: &'a Inner,
+    down: Vec<bool>,
+    now: Timestamp,
+}
+
+impl Inner {
+    pub(crate) fn placing(&self) -> Placing<'_> {
+        let down = self.backends.iter().map(|member| member.down().is_some()).collect();
+        Placing { inner: self, down, now: self.clock.now() }
+    }
+}
+
+impl Placing<'_> {
+    /// Makes a task's job and finds its place.
+    ///
+    /// # Errors
+    /// `job/unknown`, `task/bad_args` (all faults in one message), and those of placing it.
+    pub(crate) fn place(&self, mut task: Task) -> Result<Placed> {
+        let descriptor = self.inner.registry.job(task.job.as_str())?;
+        let faults = |faults: Vec<ArgsError>| {
+            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
+        };
+        let job = descriptor.build(&task.args).map_err(faults)?;
+        let missing = job.check();
+        if !missing.is_empty() {
+            return Err(faults(missing));
+        }
+        let (settings, mut placement) = self.shared(&task, descriptor)?;
+        let judged = self.inner.member(&placement.backend)?.backend.judge(&task)?;
+        if !judged.is_empty() {
+            Arc::make_mut(&mut placement).warnings.extend(judged);
+        }
+        task.settings = settings;
+        Ok(Placed { task, job, placement })
+    }
+
+    /// As [`place`](Self::place), for a task that fires again.
+    ///
+    /// # Errors
+    /// As [`place`](Self::place), and `trigger/passed`.
+    pub(crate) fn place_ahead(&self, task: Task) -> Result<Placed> {
+        let placed = self.place(task)?;
+        match &placed.task.trigger {
+            Some(trigger) if trigger.next_after(self.now - Duration::from_millis(1)).is_none() => {
+                let message = format!("task `{}` never fires: `{trigger}` has passed", placed.task.name);
+                Err(Error::invalid("trigger/passed", message))
+            }
+            _ => Ok(placed),
+        }
+    }
+
+    /// Places many tasks by `place`, in their order.
+    ///
+    /// # Errors
+    /// That of the first that has no place, with the messages of the others behind its own.
+    pub(crate) fn all(
+        &self,
+        tasks: impl IntoIterator<Item = Task>,
+        place: impl Fn(Task) -> Result<Placed>,
+    ) -> Result<Vec<Arc<Placed>>> {
+        let tasks = tasks.into_iter();
+        let mut all = Vec::with_capacity(tasks.size_hint().0);
+        let mut refused: Option<Refused> = None;
+        for task in tasks {
+            match (place(task), &mut refused) {
+                (Ok(placed), None) => all.push(Arc::new(placed)),
+                (Ok(_), Some(_)) => {}
+                (Err(error), None) => refused = Some(Refused::new(error)),
+                (Err(error), Some(refused)) => refused.add(&error),
+            }
+        }
+        refused.map_or(Ok(all), |refused| Err(refused.error()))
+    }
+
+    /// The placement of a task, and its settings, as tasks that are like it have them.
+    ///
+    /// # Errors
+    /// Those of [`place`](crate::place).
+    pub(crate) fn shared(
+        &self,
+        task: &Task,
+        job: &JobDescriptor,
+    ) -> Result<(Arc<TaskSettings>, Arc<Placement>)> {
+        let shape = Shape::of(task);
+        let shapes = &self.inner.shapes;
+        if let Some(known) = shapes.find(&self.down, &shape) {
+            return Ok(known);
+        }
+        let site = |(member, is_down): (&Member, &bool)| Site {
+            info: member.info.clone(),
+            is_default: member.is_default,
+            is_down: *is_down,
+        };
+        let sites: Vec<Site> = self.inner.backends.iter().zip(&self.down).map(site).collect();
+        let (placement, fell_back) = decide(task, job, &sites)?;
+        let placement = Arc::new(placement);
+        let settings = Arc::clone(&shape.settings);
+        if !fell_back {
+            shapes.remember(&self.down, shape, &placement);
+        }
+        Ok((settings, placement))
+    }
+}
+
+/// The tasks of many that have no place.
+struct Refused {
+    first: Error,
+    others: Vec<String>,
+    more: usize,
+}
+
+impl Refused {
+    fn new(first: Error) -> Self {
+        Self { first, others: Vec::new(), more: 0 }
+    }
+
+    fn add(&mut self, error: &Error) {
+        match self.others.len() {
+            MAX_FAULTS.. => self.more += 1,
+            _ => self.others.push(error.to_string()),
+        }
+    }
+
+    fn error(self) -> Error {
+        let mut others: String = self.others.iter().map(|other| format!("; {other}")).collect();
+        if self.more > 0 {
+            others.push_str(&format!("; and {} more", self.more));
+        }
+        self.first.followed_by(&others)
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+#[path = "shapes_test.rs"]
+mod tests;
