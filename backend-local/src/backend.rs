@@ -10,13 +10,17 @@ use scheduler_core::{
     Error, Health, Name, Page, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
     Schedules, Tier, Timestamp,
 };
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::LocalConfig;
 use crate::command::{Command, Message, Reply};
 use crate::engine::{self, SharedHistory};
+use crate::history::History;
 use crate::history_file;
+use crate::inbox::Inbox;
+use crate::live::Owner;
+use crate::page::page;
+use crate::tasks::Tasks;
 
 /// Runs tasks in this process.
 #[derive(Debug)]
@@ -26,13 +30,15 @@ pub struct LocalBackend {
     data_dir: Option<PathBuf>,
     engine: Mutex<Option<Handle>>,
     /// What the last loop remembered; it outlives the loop.
-    history: Mutex<Option<SharedHistory>>,
+    history: SharedHistory,
+    /// The namespace of the last loop.
+    namespace: Mutex<Option<Name>>,
 }
 
 /// A way to the loop.
 #[derive(Clone, Debug)]
 struct Handle {
-    messages: UnboundedSender<Message>,
+    inbox: Arc<Inbox>,
     clock: Arc<dyn Clock>,
 }
 
@@ -51,7 +57,14 @@ pub fn kind() -> BackendKind {
 impl LocalBackend {
     /// A backend of this name. It keeps history in a file if it is started with a data folder.
     pub fn new(name: Name, config: LocalConfig) -> Self {
-        Self { name, config, data_dir: None, engine: Mutex::default(), history: Mutex::default() }
+        Self {
+            name,
+            config,
+            data_dir: None,
+            engine: Mutex::default(),
+            history: SharedHistory::default(),
+            namespace: Mutex::default(),
+        }
     }
 
     fn engine(&self) -> MutexGuard<'_, Option<Handle>> {
@@ -64,7 +77,7 @@ impl LocalBackend {
         let Some(handle) = self.engine().clone() else { return Err(stopped()) };
         let (reply, answer) = oneshot::channel();
         let message = Message { command: command(reply), held: handle.clock.busy() };
-        handle.messages.send(message).map_err(|_| stopped())?;
+        handle.inbox.send(message).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())
     }
 
@@ -84,7 +97,7 @@ impl Drop for LocalBackend {
         if let Some(handle) = lock(&self.engine).take() {
             let (reply, _) = oneshot::channel();
             let command = Command::Stop { grace: None, reply };
-            let _ = handle.messages.send(Message { command, held: handle.clock.busy() });
+            let _ = handle.inbox.send(Message { command, held: handle.clock.busy() });
         }
     }
 }
@@ -108,16 +121,15 @@ impl Backend for LocalBackend {
                 .with_source(error)
         })?;
         let mut engine = self.engine();
-        if engine.as_ref().is_some_and(|handle| !handle.messages.is_closed()) {
+        if engine.as_ref().is_some_and(|handle| !handle.inbox.is_closed()) {
             return Ok(());
         }
         let clock = Arc::clone(&ctx.clock);
         let data_dir = ctx.data_dir.clone().or_else(|| self.data_dir.clone());
-        let before = lock(&self.history).take();
-        let (messages, history) =
-            engine::spawn(self.name.clone(), self.config.clone(), data_dir, before, ctx, runtime)?;
-        *lock(&self.history) = Some(history);
-        *engine = Some(Handle { messages, clock });
+        *lock(&self.namespace) = Some(ctx.namespace.clone());
+        let before = Arc::clone(&self.history);
+        let inbox = engine::spawn(&self.name, self.config.clone(), data_dir, before, ctx, runtime)?;
+        *engine = Some(Handle { inbox, clock });
         Ok(())
     }
 
@@ -130,13 +142,16 @@ impl Backend for LocalBackend {
             Err(error) if error.code() == "backend/stopped" => {}
             answer => return answer,
         }
+        // Without a namespace it never ran, and what a file holds is whole.
+        let namespace = lock(&self.namespace).clone().unwrap_or_else(|| self.name.clone());
+        let owner = Owner { namespace, backend: self.name.clone() };
+        let shown = |history: &History| page(filter, history, &Tasks::default(), &[], &owner);
         if let Some(history) = &*lock(&self.history) {
-            return Ok(filter.page(lock(history).matching(filter).map(|run| (**run).clone())));
+            return Ok(shown(history));
         }
         let Some(data_dir) = &self.data_dir else { return Ok(Page::default()) };
         let now = Timestamp::from(SystemTime::now());
-        let history = history_file::load(&history_file::path(data_dir, &self.name), &self.config, now)?;
-        Ok(filter.page(history.matching(filter).map(|run| (**run).clone())))
+        Ok(shown(&history_file::load(&history_file::path(data_dir, &self.name), &self.config, now)?))
     }
 
     async fn cancel(&self, run: &RunId) -> Result<Cancelled> {
@@ -145,8 +160,8 @@ impl Backend for LocalBackend {
 
     async fn health(&self) -> Health {
         // An answer proves that the loop turns.
-        match self.ask(Command::Statuses).await {
-            Ok(_) => Health::up(),
+        match self.ask(Command::Ping).await {
+            Ok(()) => Health::up(),
             Err(error) => Health::down(error.to_string()),
         }
     }

@@ -1,13 +1,12 @@
 //! What the loop is told, by callers and by the threads that run jobs.
 
-use scheduler_core::{
-    AttemptEnd, Busy, Cancelled, Drained, Enqueued, Name, Page, Pause, Result, RunContext, RunFilter, RunId,
-    RunRequest, ScheduleStatus,
-};
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::Placed;
+use scheduler_core::{
+    AttemptEnd, Busy, Cancelled, Drained, Enqueued, Name, Output, Page, Pause, Placed, Result, RunFilter,
+    RunId, RunRequest, ScheduleStatus,
+};
 use tokio::sync::oneshot;
 
 use crate::live::RunKey;
@@ -34,16 +33,39 @@ pub(crate) enum Command {
     Resume(Name, Reply<Result<()>>),
     /// Say when each task fires next.
     Statuses(Reply<Vec<ScheduleStatus>>),
+    /// Say that the loop turns.
+    Ping(Reply<()>),
     /// Take a run.
     Enqueue(Box<RunRequest>, Reply<Result<Enqueued>>),
     /// End a run.
     Cancel(RunId, Reply<Result<Cancelled>>),
     /// Show runs.
     Runs(Box<RunFilter>, Reply<Page>),
-    /// An attempt ended.
-    Finished { run: RunKey, fence: u64, end: AttemptEnd, ctx: RunContext },
     /// An attempt has kept its thread for so long.
     Blocked { run: RunKey, fence: u64, since: Duration },
     /// Stop: drain within the grace, or end now.
     Stop { grace: Option<Duration>, reply: Reply<Drained> },
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) run: RunKey,
+    pub(crate) fence: u64,
+    pub(crate) id: RunId,
+    /// The definition it ran under, which the attempt had with it.
+    pub(crate) placed: Arc<Placed>,
+    /// Nothing for the usual end: it succeeded and has nothing to show.
+    pub(crate) end: Option<Box<AttemptEnd>>,
+    /// Whether it did not end at its first poll, so that others were told where to find it.
+    pub(crate) went_on: bool,
+    /// Keeps a test clock still until the loop has taken note.
+    pub(crate) held: Busy,
+}
+
+impl Ended {
+    /// An end in its short form.
+    pub(crate) fn shortened(end: AttemptEnd) -> Option<Box<AttemptEnd>> {
+        if matches!(end, AttemptEnd::Succeeded(Output::Null)) { None } else { Some(Box::new(end)) }
+    }
 }

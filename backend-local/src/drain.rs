@@ -1,5 +1,6 @@
 //! Stopping: no new work, a grace for what runs, then the cut.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{CancelReason, Drained};
@@ -7,10 +8,11 @@ use scheduler_core::{CancelReason, Drained};
 use crate::command::Reply;
 use crate::engine::{Engine, Timer};
 use crate::live::RunKey;
-use crate::workers::Attempt;
 
 /// How long, in real time, the futures of a hard stop may take to be dropped.
 const CUT: Duration = Duration::from_secs(2);
+/// How often it is looked whether a job is still being polled.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// A stop under way.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(crate) struct Drain {
 impl Engine {
     /// Begins to stop, or stops faster.
     pub(crate) fn stop(&mut self, grace: Option<Duration>, reply: Reply<Drained>) {
-        let now = self.ctx.clock.monotonic();
+        let now = self.pulse.monotonic();
         let ends = grace.map_or(now, |grace| now.saturating_add(grace));
         let drain = self.drain.get_or_insert_with(|| Drain {
             replies: Vec::new(),
@@ -46,12 +48,8 @@ impl Engine {
 
     /// Cancels what has not begun: this tier keeps nothing for the next start.
     fn give_back_waiting(&mut self) {
-        let waiting: Vec<RunKey> = self
-            .live
-            .keys()
-            .into_iter()
-            .filter(|key| self.live.get(*key).is_some_and(|l| l.attempt.is_none()))
-            .collect();
+        let waiting: Vec<RunKey> =
+            self.live.iter().filter(|(_, live)| !live.is_under_way).map(|(key, _)| key).collect();
         let count = waiting.len();
         for run in waiting {
             self.cancel_run(run, CancelReason::Shutdown);
@@ -68,23 +66,28 @@ impl Engine {
 
     /// Drops every attempt now.
     fn cut(&mut self) {
-        let mut ending: Vec<Attempt> = Vec::new();
-        for key in self.live.keys() {
-            let Some(live) = self.live.get_mut(key) else { continue };
-            let Some((ctx, attempt)) = live.attempt.take() else { continue };
-            ctx.cancel(CancelReason::Shutdown);
-            ending.push(attempt);
+        let under_way = self.live.iter().filter(|(_, live)| live.is_under_way);
+        let (keys, fences): (Vec<RunKey>, Vec<u64>) = under_way.map(|(key, live)| (key, live.fence)).unzip();
+        let ending = self.workers.cut(&fences);
+        for key in keys {
             self.attempts -= 1;
+            if let Some(run) = self.make_whole(key) {
+                run.reason = Some(CancelReason::Shutdown.as_str().to_owned());
+            }
             if let Some(live) = self.live.get_mut(key) {
-                live.run.reason = Some(CancelReason::Shutdown.as_str().to_owned());
+                live.is_under_way = false;
             }
             self.note_cut_off(key, CancelReason::Shutdown);
             self.end_run(key, scheduler_core::RunState::Cancelled);
         }
         // The process may end right after the answer: what a future does when it is dropped must have happened.
-        let dropped = async {
+        let shared = Arc::clone(self.workers.shared());
+        let dropped = async move {
             for attempt in ending {
                 attempt.end().await;
+            }
+            while fences.iter().any(|fence| shared.polls(*fence)) {
+                std::thread::sleep(GLANCE);
             }
         };
         let (done, wait) = std::sync::mpsc::channel::<()>();
@@ -99,15 +102,18 @@ impl Engine {
 
     /// Notes a run that the drain cut off.
     pub(crate) fn note_cut_off(&mut self, key: RunKey, reason: CancelReason) {
-        let Some(id) = self.live.get(key).map(|live| live.run.id) else { return };
-        if let Some(drain) = self.drain.as_mut().filter(|_| reason == CancelReason::Shutdown) {
-            drain.report.abandoned.push(id);
+        if self.drain.is_none() || reason != CancelReason::Shutdown {
+            return;
+        }
+        let id = self.make_whole(key).map(|run| run.id);
+        if let Some(drain) = &mut self.drain {
+            drain.report.abandoned.extend(id);
         }
     }
 
     /// Cancels what is left when the grace is over, and answers when nothing is left.
     pub(crate) fn check_drain(&mut self) {
-        let now = self.ctx.clock.monotonic();
+        let now = self.pulse.monotonic();
         let Some(drain) = &mut self.drain else { return };
         if now >= drain.grace_ends && !drain.cancelled {
             drain.cancelled = true;
@@ -121,6 +127,7 @@ impl Engine {
         let Some(mut drain) = self.drain.take() else { return };
         self.ended = true;
         self.close_history();
+        self.leave_history();
         drain.report.finished = drain.under_way.saturating_sub(drain.report.abandoned.len());
         for reply in drain.replies {
             // Whoever asked twice gets the same report.

@@ -1,48 +1,50 @@
 //! The loop that owns the timers, the tasks and the runs.
 //!
-//! It handles what it is told, then what is due, then hands ready runs to the workers, and sleeps until the
-//! next timer. Nothing else touches its state, and nothing in it waits for anything but time and messages.
+//! It notes what ended and what it is told, then takes what is due a piece at a time and hands it to the workers, and
+//! sleeps until the next timer. Nothing else touches its state, and nothing in it waits for anything but time and
+//! messages.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_lite::future::or;
 use scheduler_core::{
-    BackendContext, Busy, CancelReason, Error, Event, Name, Pause, Placed, Result, Rule, Run, RunFilter,
-    ScheduleStatus, Timestamp, Trigger,
+    BackendContext, Busy, CancelReason, Error, Event, Name, Placed, Result, Rule, Run, RunFilter, Timestamp,
+    Trigger,
 };
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::LocalConfig;
-use crate::command::{Command, Message};
+use crate::command::{Command, Ended, Message};
 use crate::drain::Drain;
-use crate::history::History;
+use crate::history::{Entry, History};
 use crate::history_file::{self, Writer};
-use crate::live::{LiveRuns, ReadyQueue, RunKey};
-use crate::tasks::{LocalTask, TaskKey, Tasks};
+use crate::inbox::Inbox;
+use crate::live::{LiveRuns, Owner, ReadyQueue, RunKey};
+use crate::page::{Living, page};
+use crate::pulse::Pulse;
+use crate::tasks::{TaskKey, Tasks};
 use crate::watch::{self, Activity};
 use crate::wheel::Wheel;
 use crate::workers::Workers;
 
 /// The longest sleep, after which a wall clock that stepped is noticed at the latest.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
-/// A difference between the clocks' pace that is a step, not drift.
-const STEP: i64 = 1_000;
 /// A step back that is a correction, after which schedules begin anew (after Vixie cron: 3 hours).
 const CORRECTION: i64 = 3 * 3_600_000;
 /// Messages handled before the timers are looked at again.
 const BATCH: usize = 4_096;
+/// Due tasks that are fired before what ended is noted; of those the higher priority starts first.
+const PIECE: usize = 512;
+/// Due tasks that are fetched from memory side by side.
+const FETCHED: usize = 16;
 
-/// History that outlives the loop.
-pub(crate) type SharedHistory = Arc<Mutex<History>>;
+/// History that outlives the loop; empty while one has it.
+pub(crate) type SharedHistory = Arc<Mutex<Option<History>>>;
 
-/// What a timer is for.
+/// What a timer of a run, or of the loop, is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
-    /// The next step of a task, if the number still is its timer's.
-    Task(TaskKey, u32),
     /// A run may be queued: its time has come, or its wait for the next attempt is over.
     Due(RunKey),
     /// An attempt, named by its fence, should have ended by now, whatever its job does.
@@ -53,120 +55,130 @@ pub(crate) enum Timer {
 
 /// The loop's state.
 pub(crate) struct Engine {
-    pub(crate) name: Name,
+    pub(crate) owner: Owner,
     pub(crate) config: LocalConfig,
     pub(crate) ctx: BackendContext,
+    pub(crate) pulse: Pulse,
     pub(crate) tasks: Tasks,
     pub(crate) live: LiveRuns,
     pub(crate) ready: ReadyQueue,
-    pub(crate) wheel: Wheel<Timer>,
+    /// The next step of each task, if the number still is its timer's.
+    task_timers: Wheel<(TaskKey, u32)>,
+    run_timers: Wheel<Timer>,
     pub(crate) workers: Workers,
-    pub(crate) activity: Arc<Activity>,
+    inbox: Arc<Inbox>,
+    activity: Arc<Activity>,
     /// Attempts under way that count against the concurrency.
     pub(crate) attempts: usize,
     pub(crate) next_fence: u64,
     pub(crate) drain: Option<Drain>,
     pub(crate) ended: bool,
-    history: SharedHistory,
-    writer: Option<Writer>,
+    /// Whether anybody hears of runs that go well.
+    pub(crate) is_heard: bool,
+    pub(crate) history: History,
+    shared_history: SharedHistory,
+    pub(crate) writer: Option<Writer>,
     unwritten: Vec<Arc<Run>>,
-    /// The wall clock less the monotonic one, in milliseconds.
-    offset: i64,
     /// How far intervals are ahead of a wall clock that was set back: they go on as if it had not been.
-    lag: Duration,
+    pub(crate) lag: Duration,
+    /// Room that is used again.
+    due: Vec<(TaskKey, u32)>,
+    ends: Vec<Ended>,
 }
 
 /// Starts the loop on a thread of its own.
 pub(crate) fn spawn(
-    name: Name,
+    name: &Name,
     config: LocalConfig,
     data_dir: Option<PathBuf>,
-    before: Option<SharedHistory>,
+    before: SharedHistory,
     ctx: BackendContext,
     runtime: Handle,
-) -> Result<(UnboundedSender<Message>, SharedHistory)> {
+) -> Result<Arc<Inbox>> {
     let no_thread = |error| Error::unavailable("local/no_thread", "cannot start a thread").with_source(error);
+    let owner = Owner { namespace: ctx.namespace.clone(), backend: name.clone() };
     let (history, writer) = match data_dir {
         Some(folder) => {
-            let path = history_file::path(&folder, &name);
+            let path = history_file::path(&folder, name);
             let history = history_file::load(&path, &config, ctx.clock.now())?;
-            let writer = Writer::start(path, config.clone(), &history)?;
-            (Arc::new(Mutex::new(history)), Some(writer))
+            let writer = Writer::start(path, config.clone(), &history, owner.clone())?;
+            (history, Some(writer))
         }
         None => {
-            let empty = || Arc::new(Mutex::new(History::new(config.history_runs, config.history_age)));
-            (before.unwrap_or_else(empty), None)
+            let before = before.lock().unwrap_or_else(PoisonError::into_inner).take();
+            (before.unwrap_or_else(|| History::new(config.history_runs, config.history_age)), None)
         }
     };
-    let (sender, receiver) = unbounded_channel();
-    let workers = Workers::start(runtime, sender.clone()).map_err(no_thread)?;
+    let inbox = Arc::new(Inbox::default());
+    let workers = Workers::start(runtime.clone(), Arc::clone(&inbox), owner.clone(), ctx.run_host())
+        .map_err(no_thread)?;
     let activity = Arc::new(Activity::default());
     watch::spawn(Arc::clone(workers.shared()), Arc::clone(&activity)).map_err(no_thread)?;
-    let timers = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
-    let (wall, monotonic) = (ctx.clock.now().as_millis(), ticks(ctx.clock.monotonic()));
-    let shared = Arc::clone(&history);
+    let pulse = Pulse::new(&*ctx.clock);
     let engine = Engine {
-        name,
+        owner,
         config,
         tasks: Tasks::default(),
         live: LiveRuns::default(),
         ready: ReadyQueue::default(),
-        wheel: Wheel::new(monotonic),
+        task_timers: Wheel::new(pulse.tick()),
+        run_timers: Wheel::new(pulse.tick()),
         workers,
+        inbox: Arc::clone(&inbox),
         activity,
         attempts: 0,
         // Above every fence of an earlier life, as long as that began at an earlier time of the wall clock.
         // A thousand deliveries a millisecond fit between, and JSON readers keep the number exact.
-        next_fence: u64::try_from(wall).unwrap_or(0) << 10,
+        next_fence: u64::try_from(pulse.wall().as_millis()).unwrap_or(0) << 10,
         drain: None,
         ended: false,
+        is_heard: true,
         history,
+        shared_history: before,
         writer,
         unwritten: Vec::new(),
-        offset: wall - monotonic as i64,
+        pulse,
         lag: Duration::ZERO,
+        due: Vec::new(),
+        ends: Vec::new(),
         ctx,
     };
     // The loop begins held, so that a test clock does not move before it has found its first timer.
     let busy = engine.ctx.clock.busy();
     let builder = std::thread::Builder::new().name("scheduler-local".into());
-    builder.spawn(move || timers.block_on(engine.run(receiver, busy))).map_err(no_thread)?;
-    Ok((sender, shared))
+    let run = move || {
+        // For a clock that waits by the program's tokio.
+        let _entered = runtime.enter();
+        engine.run(&busy);
+    };
+    builder.spawn(run).map_err(no_thread)?;
+    Ok(inbox)
 }
 
 impl Engine {
-    async fn run(mut self, mut messages: UnboundedReceiver<Message>, busy: Busy) {
-        let mut batch = Vec::new();
+    fn run(mut self, busy: &Busy) {
+        let clock = Arc::clone(&self.ctx.clock);
+        let mut messages = Vec::new();
         while !self.ended {
-            let clock = Arc::clone(&self.ctx.clock);
-            let until = self.wheel.next_tick().map_or(Duration::MAX, Duration::from_millis);
-            let until = until.min(clock.monotonic() + MAX_SLEEP);
-            // The sleep outlives the wait: on a test clock it holds the time until the loop itself does.
-            let mut sleep = clock.sleep_until(until);
-            let told = {
-                let receive = async { Some(messages.recv_many(&mut batch, BATCH).await) };
-                let wait = async {
-                    (&mut sleep).await;
-                    None
-                };
-                busy.parked(or(receive, wait)).await
-            };
-            drop(sleep);
-            if told == Some(0) {
-                // Every handle is gone, and with them everybody who could wait for a drain.
-                return;
-            }
+            let timers = [self.task_timers.next_tick(), self.run_timers.next_tick()];
+            let next = timers.into_iter().flatten().min();
+            let until = next.map_or(Duration::MAX, |tick| self.pulse.begin_of(tick));
+            self.inbox.wait(&*clock, until.min(clock.monotonic() + MAX_SLEEP), busy);
             self.note_time();
-            let held: Vec<Busy> = batch.drain(..).map(|message| self.handle(message)).collect();
-            self.run_timers();
-            self.dispatch();
+            self.is_heard = self.ctx.events.is_heard();
+            // What ended before somebody asked is noted before it is answered.
+            self.inbox.take_messages(&mut messages, BATCH);
+            self.note_ends();
+            for message in messages.drain(..) {
+                self.handle(message);
+            }
+            self.fire_due();
             self.check_drain();
             self.write_history();
-            drop(held);
         }
     }
 
-    fn handle(&mut self, message: Message) -> Busy {
+    fn handle(&mut self, message: Message) {
         match message.command {
             // A caller that no longer waits for its answer does not matter.
             Command::Upsert(placed, reply) => drop(reply.send(self.upsert(placed))),
@@ -174,47 +186,82 @@ impl Engine {
             Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause))),
             Command::Resume(task, reply) => drop(reply.send(self.resume(&task))),
             Command::Statuses(reply) => drop(reply.send(self.statuses())),
+            Command::Ping(reply) => drop(reply.send(())),
             Command::Enqueue(request, reply) => drop(reply.send(self.enqueue(*request))),
             Command::Cancel(run, reply) => drop(reply.send(self.cancel(&run))),
             Command::Runs(filter, reply) => drop(reply.send(self.page(&filter))),
-            Command::Finished { run, fence, end, ctx } => self.finished(run, fence, end, &ctx),
             Command::Blocked { run, fence, since } => self.blocked(run, fence, since),
             Command::Stop { grace, reply } => self.stop(grace, reply),
         }
-        message.held
+        // The loop itself holds a test clock until it waits again.
+        drop(message.held);
     }
 
-    fn run_timers(&mut self) {
-        let now = ticks(self.ctx.clock.monotonic());
-        let mut due = Vec::new();
-        self.wheel.advance(now, |timer| due.push(timer));
-        for timer in due {
+    /// Notes every end so far.
+    fn note_ends(&mut self) {
+        let mut ends = std::mem::take(&mut self.ends);
+        self.inbox.take_ends(&mut ends);
+        for ended in ends.drain(..) {
+            self.finished(ended);
+        }
+        self.ends = ends;
+    }
+
+    /// Takes what is due, a piece at a time, so that the first jobs run while the rest is decided.
+    fn fire_due(&mut self) {
+        let tick = self.pulse.tick();
+        let mut timers = Vec::new();
+        self.run_timers.advance(tick, |timer| timers.push(timer));
+        for timer in timers {
             match timer {
-                Timer::Task(task, number) => {
-                    if self.tasks.get(task).is_some_and(|task| task.timer == number) {
-                        self.step(task);
-                    }
-                }
                 Timer::Due(run) => self.make_ready(run),
                 Timer::Overdue(run, fence) => self.overdue(run, fence),
                 Timer::Drain => {}
             }
         }
+        let mut due = std::mem::take(&mut self.due);
+        self.task_timers.advance(tick, |timer| due.push(timer));
+        self.dispatch();
+        for (index, piece) in due.chunks(PIECE).enumerate() {
+            if index > 0 {
+                self.pulse.refresh(&*self.ctx.clock);
+            }
+            for few in piece.chunks(FETCHED) {
+                std::hint::black_box(self.tasks.fetch(few.iter().map(|(task, _)| *task)));
+                for (task, number) in few {
+                    if self.tasks.get(*task).is_some_and(|task| task.timer == *number) {
+                        self.step(*task);
+                    }
+                }
+            }
+            self.dispatch();
+            self.note_ends();
+        }
+        due.clear();
+        // A burst leaves no room behind that nobody needs.
+        due.shrink_to(64 * PIECE);
+        self.due = due;
+        self.dispatch();
+        self.activity.set(self.attempts > 0);
+    }
+
+    /// Sets a task's timer for an instant of the wall clock.
+    pub(crate) fn set_task_timer(&mut self, at: Timestamp, task: TaskKey, number: u32) {
+        self.task_timers.insert(self.pulse.tick_at(at), (task, number));
     }
 
     /// Sets a timer for an instant of the wall clock.
     pub(crate) fn set_timer(&mut self, at: Timestamp, timer: Timer) {
-        let tick = u64::try_from(at.as_millis() - self.offset).unwrap_or(0);
-        self.wheel.insert(tick, timer);
+        self.run_timers.insert(self.pulse.tick_at(at), timer);
     }
 
     /// Sets a timer for so long from now.
     pub(crate) fn set_timer_in(&mut self, wait: Duration, timer: Timer) {
-        self.wheel.insert(ticks(self.ctx.clock.monotonic().saturating_add(wait)), timer);
+        self.run_timers.insert(self.pulse.tick_in(wait), timer);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.ctx.clock.now()
+        self.pulse.wall()
     }
 
     /// How far the fire times of a task are ahead of the wall clock.
@@ -228,14 +275,9 @@ impl Engine {
 
     /// Compares the clocks: where the wall clock stepped, every schedule is looked at again.
     fn note_time(&mut self) {
-        let (wall, monotonic) = (self.now(), self.ctx.clock.monotonic());
-        let offset = wall.as_millis() - ticks(monotonic) as i64;
-        let moved = offset - self.offset;
-        self.offset = offset;
-        if moved.abs() < STEP {
-            return;
-        }
-        let from = Timestamp::from_millis(wall.as_millis() - moved);
+        let Some(from) = self.pulse.look(&*self.ctx.clock) else { return };
+        let wall = self.now();
+        let moved = wall.as_millis() - from.as_millis();
         self.ctx.events.emit(&Event::ClockStepped { from, to: wall });
         let lag = i64::try_from(self.lag.as_millis()).unwrap_or(i64::MAX).saturating_sub(moved).max(0);
         let corrected = lag > CORRECTION;
@@ -250,88 +292,27 @@ impl Engine {
         }
     }
 
-    fn upsert(&mut self, placed: Arc<Placed>) -> Result<()> {
-        let now = self.now();
-        let key = match self.tasks.find(&placed.task.name) {
-            Some(key) => {
-                let task = self.tasks.get_mut(key).expect("a name leads to a task");
-                task.placed = placed;
-                key
-            }
-            None => {
-                let now = now + self.lag_of(&placed);
-                self.tasks.insert(LocalTask::new(placed, now))
-            }
-        };
-        self.step(key);
-        Ok(())
-    }
-
-    /// Forgets a task; its runs that wait for their turn would wait for ever, so they end.
-    fn remove(&mut self, name: &Name) -> bool {
-        let Some(task) = self.tasks.remove(name) else { return false };
-        for run in task.waiting {
-            self.cancel_run(run, CancelReason::Requested);
-        }
-        true
-    }
-
-    fn task(&mut self, name: &Name) -> Result<(TaskKey, &mut LocalTask)> {
-        let unknown = || Error::not_found("task/unknown", format!("no task `{name}` on this backend"));
-        let key = self.tasks.find(name).ok_or_else(unknown)?;
-        let task = self.tasks.get_mut(key).ok_or_else(unknown)?;
-        Ok((key, task))
-    }
-
-    fn pause(&mut self, name: &Name, pause: Pause) -> Result<()> {
-        let (key, task) = self.task(name)?;
-        task.paused = Some(pause);
-        self.step(key);
-        Ok(())
-    }
-
-    fn resume(&mut self, name: &Name) -> Result<()> {
-        let (key, task) = self.task(name)?;
-        let placed = Arc::clone(&task.placed);
-        let now = self.now() + self.lag_of(&placed);
-        if let Some(task) = self.tasks.get_mut(key).filter(|task| task.paused.is_some()) {
-            task.paused = None;
-            task.cursor.resume(now);
-            self.step(key);
-        }
-        Ok(())
-    }
-
-    fn statuses(&self) -> Vec<ScheduleStatus> {
-        let status = |task: &LocalTask| {
-            let mut status = ScheduleStatus::new(task.placed.task.name.clone(), task.next);
-            status.paused = task.paused.clone();
-            status.live = task.running.len() + task.waiting.len();
-            status
-        };
-        self.tasks.iter().map(status).collect()
-    }
-
     fn page(&self, filter: &RunFilter) -> scheduler_core::Page {
-        let live = self.live.iter().map(|live| &live.run).filter(|run| filter.matches(run)).cloned();
-        let history = self.history();
-        let ended = history.matching(filter).map(|run| (**run).clone());
-        filter.page(live.chain(ended))
+        let live: Vec<Living<'_>> =
+            self.live.iter().filter_map(|(_, run)| Some((run, self.name_of(run)?))).collect();
+        page(filter, &self.history, &self.tasks, &live, &self.owner)
     }
 
-    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts an ended run into history and tells the listeners.
-    pub(crate) fn record(&mut self, run: Run, fence: u64) {
+    /// Puts an ended run into history and tells the listeners; answers its number.
+    pub(crate) fn record(&mut self, run: Run, fence: u64, has_place: bool) -> (u64, Arc<Run>) {
         self.ctx.events.emit(&Event::RunEnded { run: &run, fence });
         let now = run.finished_at.unwrap_or_else(|| self.now());
         let run = Arc::new(run);
-        self.history().push(Arc::clone(&run), now);
         if self.writer.is_some() {
-            self.unwritten.push(run);
+            self.unwritten.push(Arc::clone(&run));
         }
+        let number = if has_place {
+            self.history.push(Entry::Whole(Arc::clone(&run)), now)
+        } else {
+            self.history.push_alone(Arc::clone(&run), now);
+            0
+        };
+        (number, run)
     }
 
     fn write_history(&mut self) {
@@ -345,15 +326,24 @@ impl Engine {
         self.write_history();
         self.writer = None;
     }
+
+    /// Leaves history to whoever asks for it when the loop has ended.
+    pub(crate) fn leave_history(&mut self) {
+        let empty = History::new(self.config.history_runs, self.config.history_age);
+        let mut history = std::mem::replace(&mut self.history, empty);
+        let former = std::mem::replace(&mut history.former, std::mem::take(&mut self.tasks));
+        history.former.add_missing(former);
+        *self.shared_history.lock().unwrap_or_else(PoisonError::into_inner) = Some(history);
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if !self.ended {
+            self.leave_history();
+        }
+        self.inbox.close();
         self.workers.shared().ending.cancel(CancelReason::Shutdown);
         self.activity.set(true);
     }
-}
-
-fn ticks(monotonic: Duration) -> u64 {
-    u64::try_from(monotonic.as_millis()).unwrap_or(u64::MAX)
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::LocalConfig;
 use crate::history::History;
+use crate::live::Owner;
 
 const FORMAT: u32 = 1;
 /// Batches that may wait for the disk.
@@ -52,7 +53,7 @@ pub(crate) fn load(path: &Path, config: &LocalConfig, now: Timestamp) -> Result<
     let mut damaged = 0;
     for line in lines {
         match serde_json::from_slice::<Run>(&line.map_err(|error| unusable(path, error))?) {
-            Ok(run) => history.push(Arc::new(run), now),
+            Ok(run) => history.push_alone(Arc::new(run), now),
             Err(_) => damaged += 1,
         }
     }
@@ -72,13 +73,13 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Opens the file, rewritten to what `history` keeps, and starts the thread.
-    pub(crate) fn start(path: PathBuf, config: LocalConfig, history: &History) -> Result<Self> {
+    pub(crate) fn start(path: PathBuf, config: LocalConfig, history: &History, owner: Owner) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| unusable(folder, error))?;
         }
-        let kept = history.kept();
+        let kept = history.kept(&owner);
         let file = rewrite(&path, &kept).map_err(|error| unusable(&path, error))?;
-        let mut log = Log { path, config, file, lines: kept.len() };
+        let mut log = Log { path, config, owner, file, lines: kept.len() };
         let (batches, received) = sync_channel(QUEUE);
         let builder = std::thread::Builder::new().name("scheduler-local-history".into());
         let thread = builder.spawn(move || log.write_all(&received)).map_err(|error| {
@@ -119,6 +120,7 @@ impl Drop for Writer {
 struct Log {
     path: PathBuf,
     config: LocalConfig,
+    owner: Owner,
     file: BufWriter<File>,
     lines: usize,
 }
@@ -148,7 +150,7 @@ impl Log {
         self.lines += batch.len();
         if self.lines > 2 * self.config.history_runs + 1_000 {
             let now = Timestamp::from(std::time::SystemTime::now());
-            let kept = load(&self.path, &self.config, now).map_err(std::io::Error::other)?.kept();
+            let kept = load(&self.path, &self.config, now).map_err(std::io::Error::other)?.kept(&self.owner);
             self.file = rewrite(&self.path, &kept)?;
             self.lines = kept.len();
         }
@@ -182,7 +184,7 @@ fn unusable(path: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scheduler_core::{RunFilter, RunId, RunState, Tier};
+    use scheduler_core::{RunId, RunState, Tier};
 
     fn run(second: i64) -> Arc<Run> {
         let (task, at) = (Name::new("t").unwrap(), Timestamp::from_millis(second * 1_000));
@@ -190,6 +192,10 @@ mod tests {
         run.state = RunState::Succeeded;
         run.finished_at = Some(at);
         Arc::new(run)
+    }
+
+    fn owner() -> Owner {
+        Owner { namespace: Name::new("n").unwrap(), backend: Name::new("local").unwrap() }
     }
 
     fn config(history_runs: usize) -> LocalConfig {
@@ -201,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), &Name::new("local").unwrap());
         let empty = load(&path, &config(100), Timestamp::from_millis(0)).unwrap();
-        let mut writer = Writer::start(path.clone(), config(100), &empty).unwrap();
+        let mut writer = Writer::start(path.clone(), config(100), &empty, owner()).unwrap();
         writer.append(vec![run(1), run(2)]);
         drop(writer);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
@@ -209,7 +215,7 @@ mod tests {
 
         let history = load(&path, &config(100), Timestamp::from_millis(0)).unwrap();
 
-        assert_eq!(history.matching(&RunFilter::all()).count(), 2);
+        assert_eq!(history.entries().count(), 2);
     }
 
     #[test]
@@ -217,7 +223,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), &Name::new("local").unwrap());
         let empty = load(&path, &config(10), Timestamp::from_millis(0)).unwrap();
-        let mut writer = Writer::start(path.clone(), config(10), &empty).unwrap();
+        let mut writer = Writer::start(path.clone(), config(10), &empty, owner()).unwrap();
         let base = Timestamp::from(std::time::SystemTime::now()).as_millis() / 1_000;
         for second in 0..1_500 {
             writer.append(vec![run(base + second)]);

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use scheduler_core::{Placed, Priority, Run, RunContext, RunId};
+use scheduler_core::{Name, Placed, Priority, Run, RunId, RunState, Tier, Timestamp};
 
-use crate::workers::Attempt;
+use crate::tasks::TaskKey;
 
 /// Where a live run is kept. The generation tells it from a later run in the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,72 +15,171 @@ pub(crate) struct RunKey {
 }
 
 /// A run that has not ended.
+///
+/// Most are fired, run once and succeed: of those it keeps a few numbers. The others are kept whole.
 #[derive(Debug)]
 pub(crate) struct LiveRun {
-    pub(crate) run: Run,
-    /// The definition it was fired under; an edit does not touch it.
-    pub(crate) placed: Arc<Placed>,
-    /// Its task's, unless it was asked for with one of its own.
-    pub(crate) priority: Priority,
+    /// The place of its task, if that is one of the loop's; the task may be gone, and another in its place.
+    pub(crate) task: Option<TaskKey>,
+    /// The definition it was fired under, which an edit does not touch. An attempt takes it along, unless the
+    /// task's is another by then.
+    pub(crate) placed: Option<Arc<Placed>>,
+    pub(crate) fire_time: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
     /// The delivery it is at; 0 before the first.
     pub(crate) fence: u64,
-    /// The attempt under way, if one is.
-    pub(crate) attempt: Option<(RunContext, Attempt)>,
+    /// Its task's, unless it was asked for with one of its own.
+    pub(crate) priority: Priority,
+    /// Whether an attempt is under way.
+    pub(crate) is_under_way: bool,
+    /// Whether somebody looks when its attempt should have ended, because it blocks its thread.
+    pub(crate) is_watched: bool,
     /// Whether it waits for other runs of its task to end.
     pub(crate) waits_for_turn: bool,
+    /// All of it, once there is more to say than the numbers do.
+    pub(crate) whole: Option<Box<Run>>,
+}
+
+impl LiveRun {
+    /// A run that its task's schedule fires.
+    pub(crate) fn fired(
+        task: TaskKey,
+        placed: Arc<Placed>,
+        fire_time: Timestamp,
+        priority: Priority,
+    ) -> Self {
+        Self {
+            task: Some(task),
+            placed: Some(placed),
+            fire_time,
+            started_at: None,
+            fence: 0,
+            priority,
+            is_under_way: false,
+            is_watched: false,
+            waits_for_turn: false,
+            whole: None,
+        }
+    }
+
+    /// A run that was asked for.
+    pub(crate) fn asked(task: Option<TaskKey>, placed: Arc<Placed>, run: Run) -> Self {
+        let (fire_time, priority) = (run.fire_time, placed.task.priority);
+        Self {
+            task,
+            placed: Some(placed),
+            fire_time,
+            started_at: None,
+            fence: 0,
+            priority,
+            is_under_way: false,
+            is_watched: false,
+            waits_for_turn: false,
+            whole: Some(Box::new(run)),
+        }
+    }
+
+    pub(crate) fn state(&self) -> RunState {
+        match &self.whole {
+            Some(run) => run.state,
+            None if self.is_under_way => RunState::Running,
+            None => RunState::Queued,
+        }
+    }
+
+    /// All that is known of it; `name` is its task's.
+    pub(crate) fn run(&self, owner: &Owner, name: &Name) -> Run {
+        if let Some(run) = &self.whole {
+            return (**run).clone();
+        }
+        let id = owner.id(name, self.fire_time);
+        let mut run = owner.queued(id, name, self.fire_time);
+        if self.is_under_way {
+            run.state = RunState::Running;
+            run.attempt = 1;
+            run.started_at = self.started_at;
+        }
+        run
+    }
+}
+
+/// Whose runs these are.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) namespace: Name,
+    pub(crate) backend: Name,
+}
+
+impl Owner {
+    /// The id of a run by schedule.
+    pub(crate) fn id(&self, task: &Name, fire_time: Timestamp) -> RunId {
+        RunId::scheduled(&self.namespace, task, fire_time)
+    }
+
+    pub(crate) fn queued(&self, id: RunId, task: &Name, fire_time: Timestamp) -> Run {
+        Run::queued(id, task.clone(), self.backend.clone(), Tier::Local, fire_time)
+    }
 }
 
 /// All live runs.
 #[derive(Debug, Default)]
 pub(crate) struct LiveRuns {
-    slots: Vec<(u32, Option<Box<LiveRun>>)>,
+    slots: Vec<(u32, Option<LiveRun>)>,
     free: Vec<u32>,
+    /// Those that were asked for; one by schedule is found by its task.
     by_id: HashMap<RunId, RunKey>,
 }
 
 impl LiveRuns {
     pub(crate) fn insert(&mut self, run: LiveRun) -> RunKey {
-        let id = run.run.id;
+        let id = run.whole.as_ref().map(|run| run.id);
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million runs live at once")
         });
         let slot = &mut self.slots[index as usize];
-        slot.1 = Some(Box::new(run));
+        slot.1 = Some(run);
         let key = RunKey { index, generation: slot.0 };
-        self.by_id.insert(id, key);
+        if let Some(id) = id {
+            self.by_id.insert(id, key);
+        }
         key
     }
 
     pub(crate) fn get(&self, key: RunKey) -> Option<&LiveRun> {
-        self.slots.get(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_deref()
+        self.slots.get(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, key: RunKey) -> Option<&mut LiveRun> {
-        self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_deref_mut()
+        self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_mut()
     }
 
-    pub(crate) fn remove(&mut self, key: RunKey) -> Option<Box<LiveRun>> {
+    pub(crate) fn remove(&mut self, key: RunKey) -> Option<LiveRun> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?;
         let run = slot.1.take()?;
         slot.0 = slot.0.wrapping_add(1);
         self.free.push(key.index);
-        if self.by_id.get(&run.run.id) == Some(&key) {
-            self.by_id.remove(&run.run.id);
+        if let Some(whole) = &run.whole
+            && self.by_id.get(&whole.id) == Some(&key)
+        {
+            self.by_id.remove(&whole.id);
         }
         Some(run)
     }
 
-    pub(crate) fn find(&self, id: &RunId) -> Option<RunKey> {
+    /// A run that was asked for.
+    pub(crate) fn find_asked(&self, id: &RunId) -> Option<RunKey> {
         self.by_id.get(id).copied()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &LiveRun> {
-        self.slots.iter().filter_map(|(_, run)| run.as_deref())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RunKey, &LiveRun)> {
+        self.slots.iter().zip(0..).filter_map(|((generation, run), index)| {
+            Some((RunKey { index, generation: *generation }, run.as_ref()?))
+        })
     }
 
     pub(crate) fn keys(&self) -> Vec<RunKey> {
-        self.by_id.values().copied().collect()
+        self.iter().map(|(key, _)| key).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,47 +1,209 @@
 //! The tasks that the loop fires.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use scheduler_core::{Cursor, Live, Name, Pause, Placed, Timestamp};
+use hashbrown::HashTable;
+use scheduler_core::{Cursor, Live, Name, Pace, Pause, Placed, Priority, Run, RunId, Timestamp, Trigger};
 
 use crate::live::RunKey;
 
-/// Where a task is kept. The generation rises whenever its timer is set, so that an older one is stale.
+/// Where a task is kept. Another may come into its place when it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskKey(u32);
 
-/// A task and how far its fires have been decided.
+/// A task and how far its fires have been decided. There may be a million: what few of them need is apart.
 #[derive(Debug)]
 pub(crate) struct LocalTask {
     pub(crate) placed: Arc<Placed>,
     pub(crate) cursor: Cursor,
-    pub(crate) paused: Option<Pause>,
-    /// Raised each time the timer is set.
-    pub(crate) timer: u32,
+    /// How it fires, if it is of the plainest kind.
+    pub(crate) pace: Option<Pace>,
     /// When the next fire is due, for those who ask.
     pub(crate) next: Option<Timestamp>,
-    /// Its runs that have not ended and do not wait for their turn.
-    pub(crate) running: Vec<RunKey>,
+    /// The last run, if it was a plain one.
+    pub(crate) last: Option<LastRun>,
+    /// A run of it that has not ended and does not wait for its turn.
+    running: Option<RunKey>,
+    /// Raised each time the timer is set, so that an older one is stale.
+    pub(crate) timer: u32,
+    pub(crate) priority: Priority,
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    paused: Option<Pause>,
+    /// More runs that have not ended and do not wait for their turn.
+    running: Vec<RunKey>,
     /// Its runs that wait for their turn, in order.
-    pub(crate) waiting: VecDeque<RunKey>,
+    waiting: VecDeque<RunKey>,
+    /// The last run, if it was no plain one.
+    last: Option<(u64, Arc<Run>)>,
+}
+
+/// A run by schedule that succeeded at once and had nothing to show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastRun {
+    pub(crate) fire_time: Timestamp,
+    /// How long after the fire time it started, and then ended, in milliseconds.
+    pub(crate) late: u32,
+    pub(crate) took: u32,
+    /// Which entry of history it was.
+    pub(crate) entry: u64,
+    /// A part of its id, so that few are worked out when one is looked for.
+    pub(crate) tag: u32,
 }
 
 impl LocalTask {
     pub(crate) fn new(placed: Arc<Placed>, now: Timestamp) -> Self {
-        Self {
-            placed,
+        let mut task = Self {
             cursor: Cursor::starting(now),
-            paused: None,
-            timer: 0,
+            pace: None,
             next: None,
-            running: Vec::new(),
-            waiting: VecDeque::new(),
-        }
+            last: None,
+            running: None,
+            timer: 0,
+            priority: placed.task.priority,
+            rare: None,
+            placed,
+        };
+        task.note_definition();
+        task
+    }
+
+    /// Takes a new definition; answers the one before.
+    pub(crate) fn redefine(&mut self, placed: Arc<Placed>) -> Arc<Placed> {
+        let before = std::mem::replace(&mut self.placed, placed);
+        self.note_definition();
+        before
+    }
+
+    fn note_definition(&mut self) {
+        self.pace = self.placed.task.trigger.as_ref().and_then(Pace::of);
+        self.priority = self.placed.task.priority;
+    }
+
+    /// Whether its next run depends on when the last one finished.
+    pub(crate) fn follows_finish(&self) -> bool {
+        self.pace.is_none() && self.placed.task.trigger.as_ref().is_some_and(Trigger::follows_finish)
+    }
+
+    /// Its pace, if nothing lives of it and nothing keeps it from firing.
+    pub(crate) fn at_ease(&mut self) -> Option<(Pace, &mut Cursor)> {
+        let at_ease = self.running.is_none()
+            && self.rare.as_ref().is_none_or(|rare| {
+                rare.paused.is_none() && rare.running.is_empty() && rare.waiting.is_empty()
+            });
+        self.pace.filter(|_| at_ease).map(|pace| (pace, &mut self.cursor))
     }
 
     pub(crate) fn live(&self) -> Live {
-        Live { running: self.running.len(), queued: self.waiting.len() }
+        let (more, queued) =
+            self.rare.as_ref().map_or((0, 0), |rare| (rare.running.len(), rare.waiting.len()));
+        Live { running: usize::from(self.running.is_some()) + more, queued }
+    }
+
+    pub(crate) fn has_running(&self) -> bool {
+        self.running.is_some() || self.rare.as_ref().is_some_and(|rare| !rare.running.is_empty())
+    }
+
+    pub(crate) fn add_running(&mut self, run: RunKey) {
+        if self.running.is_none() {
+            self.running = Some(run);
+        } else {
+            self.rare().running.push(run);
+        }
+    }
+
+    pub(crate) fn add_waiting(&mut self, run: RunKey) {
+        self.rare().waiting.push_back(run);
+    }
+
+    pub(crate) fn next_waiting(&mut self) -> Option<RunKey> {
+        self.rare.as_mut()?.waiting.pop_front()
+    }
+
+    /// Forgets a run; says whether it was one of its own.
+    pub(crate) fn forget(&mut self, run: RunKey) -> bool {
+        if self.running == Some(run) {
+            self.running = None;
+            return true;
+        }
+        let Some(rare) = &mut self.rare else { return false };
+        let before = rare.running.len() + rare.waiting.len();
+        rare.running.retain(|other| *other != run);
+        rare.waiting.retain(|other| *other != run);
+        rare.running.len() + rare.waiting.len() < before
+    }
+
+    /// Whether it has a last run.
+    pub(crate) fn has_last(&self) -> bool {
+        self.last.is_some() || self.last_whole().is_some()
+    }
+
+    /// Takes over the last run of the task of its name before.
+    pub(crate) fn take_last_of(&mut self, former: Self) {
+        match (former.last, former.rare.and_then(|rare| rare.last)) {
+            (Some(last), _) => self.keep_last_plain(last),
+            (None, Some((entry, run))) => self.keep_last(entry, run),
+            (None, None) => {}
+        }
+    }
+
+    /// Its runs that have not ended.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = RunKey> {
+        let more = self.rare.iter().flat_map(|rare| rare.running.iter().chain(&rare.waiting));
+        self.running.iter().chain(more).copied()
+    }
+
+    /// Those of them that wait for their turn.
+    pub(crate) fn waiting(&self) -> Vec<RunKey> {
+        self.rare.as_ref().map(|rare| rare.waiting.iter().copied().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn paused(&self) -> Option<&Pause> {
+        self.rare.as_ref()?.paused.as_ref()
+    }
+
+    pub(crate) fn pause(&mut self, pause: Pause) {
+        self.rare().paused = Some(pause);
+    }
+
+    /// Says whether it was paused.
+    pub(crate) fn unpause(&mut self) -> bool {
+        self.rare.as_mut().is_some_and(|rare| rare.paused.take().is_some())
+    }
+
+    /// The last run, if there is more to say of it than of a plain one, and which entry of history it was.
+    pub(crate) fn last_whole(&self) -> Option<(u64, &Run)> {
+        self.rare.as_ref()?.last.as_ref().map(|(entry, run)| (*entry, &**run))
+    }
+
+    /// Keeps the last run, which was entry number `entry` of history.
+    pub(crate) fn keep_last(&mut self, entry: u64, run: Arc<Run>) {
+        self.last = None;
+        self.rare().last = Some((entry, run));
+    }
+
+    /// Keeps a last run that was a plain one.
+    pub(crate) fn keep_last_plain(&mut self, last: LastRun) {
+        self.last = Some(last);
+        if let Some(rare) = &mut self.rare {
+            rare.last = None;
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+impl LastRun {
+    /// A part of an id.
+    pub(crate) fn tag_of(id: RunId) -> u32 {
+        (id.seed() & u64::from(u32::MAX)) as u32
     }
 }
 
@@ -50,31 +212,52 @@ impl LocalTask {
 pub(crate) struct Tasks {
     slots: Vec<Option<LocalTask>>,
     free: Vec<u32>,
-    by_name: HashMap<Name, TaskKey>,
+    by_name: HashTable<u32>,
+    hasher: RandomState,
     /// Rises over the life of the loop, so that a timer of a removed task is stale in whatever follows it.
     timers: u32,
 }
 
 impl Tasks {
     pub(crate) fn insert(&mut self, task: LocalTask) -> TaskKey {
-        let name = task.placed.task.name.clone();
+        let hash = self.hasher.hash_one(task.placed.task.name.as_str());
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million tasks")
         });
         self.slots[index as usize] = Some(task);
-        self.by_name.insert(name, TaskKey(index));
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_name.insert_unique(hash, index, |index| hasher.hash_one(name_in(slots, *index)));
         TaskKey(index)
     }
 
     pub(crate) fn remove(&mut self, name: &Name) -> Option<LocalTask> {
-        let key = self.by_name.remove(name)?;
-        self.free.push(key.0);
-        self.slots[key.0 as usize].take()
+        let hash = self.hasher.hash_one(name.as_str());
+        let slots = &self.slots;
+        let entry = self.by_name.find_entry(hash, |index| name_in(slots, *index) == name.as_str()).ok()?;
+        let (index, _) = entry.remove();
+        self.free.push(index);
+        self.slots[index as usize].take()
+    }
+
+    /// Adds a task in place of another of its name.
+    pub(crate) fn replace(&mut self, task: LocalTask) {
+        self.remove(&task.placed.task.name);
+        self.insert(task);
+    }
+
+    /// Adds those of `others` whose names are new.
+    pub(crate) fn add_missing(&mut self, others: Self) {
+        for task in others.slots.into_iter().flatten() {
+            if self.find(&task.placed.task.name).is_none() {
+                self.insert(task);
+            }
+        }
     }
 
     pub(crate) fn find(&self, name: &Name) -> Option<TaskKey> {
-        self.by_name.get(name).copied()
+        let hash = self.hasher.hash_one(name.as_str());
+        self.by_name.find(hash, |index| name_in(&self.slots, *index) == name.as_str()).copied().map(TaskKey)
     }
 
     pub(crate) fn get(&self, key: TaskKey) -> Option<&LocalTask> {
@@ -85,21 +268,31 @@ impl Tasks {
         self.slots.get_mut(key.0 as usize)?.as_mut()
     }
 
-    /// A new timer for a task, which makes the one before stale.
-    pub(crate) fn new_timer(&mut self, key: TaskKey) -> u32 {
+    /// A number for a new timer, which is written into its task and makes the one before stale.
+    pub(crate) fn new_timer(&mut self) -> u32 {
         self.timers = self.timers.wrapping_add(1);
-        let timer = self.timers;
-        if let Some(task) = self.get_mut(key) {
-            task.timer = timer;
-        }
-        timer
+        self.timers
     }
 
     pub(crate) fn keys(&self) -> Vec<TaskKey> {
-        self.by_name.values().copied().collect()
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(slot, _)| slot.is_some())
+            .map(|(_, index)| TaskKey(index))
+            .collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LocalTask> {
         self.slots.iter().flatten()
     }
+
+    /// Reads a little of each of these tasks, so that the processor fetches them from memory side by side.
+    pub(crate) fn fetch(&self, keys: impl Iterator<Item = TaskKey>) -> usize {
+        keys.filter_map(|key| self.get(key)).map(|task| Arc::strong_count(&task.placed)).sum()
+    }
+}
+
+fn name_in(slots: &[Option<LocalTask>], index: u32) -> &str {
+    slots.get(index as usize).and_then(Option::as_ref).map_or("", |task| task.placed.task.name.as_str())
 }

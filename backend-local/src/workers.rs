@@ -1,26 +1,36 @@
 //! The threads that run jobs, off the loop's thread and off the program's own runtime.
 //!
-//! Any thread may take up any job where it was left, so a job that blocks its thread delays no other: when all
-//! threads are blocked, [`watch`](crate::watch) adds one.
+//! Attempts wait in one queue. A thread takes one after the other and polls its job once where it is: most end with
+//! that. One that does not is taken up by any thread where it was left. So a job that blocks its thread delays no
+//! other: when threads are blocked, [`watch`](crate::watch) lets others take what waits.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
 use async_executor::{Executor, Task};
-use scheduler_core::{CancelReason, CancelToken, RunContext};
+use concurrent_queue::ConcurrentQueue;
+use scheduler_core::{
+    AttemptEnd, Busy, CancelReason, CancelToken, Placed, RunContext, RunHost, RunId, RunIdentity, Tier,
+    Timestamp, attempt,
+};
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedSender;
 
-use crate::command::{Command, Message};
-use crate::live::RunKey;
+use crate::command::{Command, Ended, Message};
+use crate::inbox::Inbox;
+use crate::live::{Owner, RunKey};
+use crate::orders::Orders;
 
 /// The most threads there will be, however many jobs block.
 pub(crate) const MAX_THREADS: usize = 512;
+/// Jobs that a thread polls before it looks after those that wait to go on.
+const TURN: usize = 64;
+/// Ends after which the loop is told, though more come at once.
+const TELL: usize = 256;
 
 /// A pool of threads.
 #[derive(Debug)]
@@ -32,23 +42,46 @@ pub(crate) struct Workers {
 pub(crate) struct Shared {
     executor: Executor<'static>,
     runtime: Handle,
-    messages: UnboundedSender<Message>,
-    origin: Instant,
+    inbox: Arc<Inbox>,
+    owner: Owner,
+    host: Arc<RunHost>,
+    queue: ConcurrentQueue<Item>,
+    /// How many take from the queue, or are about to.
+    takers: AtomicUsize,
+    base: usize,
     threads: Mutex<Vec<Arc<Thread>>>,
+    pub(crate) orders: Orders,
     pub(crate) ending: CancelToken,
+}
+
+/// An attempt that has not begun.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) run: RunKey,
+    pub(crate) fence: u64,
+    pub(crate) placed: Arc<Placed>,
+    pub(crate) fire_time: Timestamp,
+    pub(crate) attempt: u32,
+    /// Of a run that was asked for; that of one by schedule follows from its task and time.
+    pub(crate) asked: Option<Box<(RunId, Map<String, Value>)>>,
+    /// Keeps a test clock still until it has begun.
+    pub(crate) held: Busy,
 }
 
 /// What a thread is doing.
 #[derive(Debug, Default)]
 pub(crate) struct Thread {
-    /// When it began to poll a job, in milliseconds since the origin plus one; 0 while it does not.
-    polling_since: AtomicU64,
+    /// Raised when it begins to poll a job, and when that is done: odd while it polls.
+    polls: AtomicU64,
     /// The run whose job it polls.
-    run: Mutex<Option<(RunKey, u64)>>,
+    current: Mutex<Option<(RunKey, u64, RunContext)>>,
+    /// Whether it takes from the queue, and whether it counts no more as one that does: it blocks.
+    takes: AtomicBool,
+    was_written_off: AtomicBool,
     retire: CancelToken,
 }
 
-/// An attempt under way; dropping it drops the job's future as soon as it is not being polled.
+/// An attempt that goes on; dropping it drops the job's future as soon as it is not being polled.
 #[derive(Debug)]
 pub(crate) struct Attempt(Option<Task<()>>);
 
@@ -57,17 +90,27 @@ thread_local! {
 }
 
 impl Workers {
-    pub(crate) fn start(runtime: Handle, messages: UnboundedSender<Message>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        runtime: Handle,
+        inbox: Arc<Inbox>,
+        owner: Owner,
+        host: RunHost,
+    ) -> std::io::Result<Self> {
+        let base = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let shared = Arc::new(Shared {
             executor: Executor::new(),
             runtime,
-            messages,
-            origin: Instant::now(),
+            inbox,
+            owner,
+            host: Arc::new(host),
+            queue: ConcurrentQueue::unbounded(),
+            takers: AtomicUsize::new(0),
+            base,
             threads: Mutex::default(),
+            orders: Orders::default(),
             ending: CancelToken::new(),
         });
         let workers = Self { shared };
-        let base = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         (0..base).try_for_each(|_| workers.shared.add_thread())?;
         Ok(workers)
     }
@@ -76,23 +119,42 @@ impl Workers {
         &self.shared
     }
 
-    /// Begins an attempt; its end comes back as [`Command::Finished`].
-    pub(crate) fn begin(
-        &self,
-        run: RunKey,
-        ctx: RunContext,
-        attempt: impl Future<Output = scheduler_core::AttemptEnd> + Send + 'static,
-    ) -> Attempt {
-        let fence = ctx.fence();
-        let messages = self.shared.messages.clone();
-        let shared = Arc::downgrade(&self.shared);
-        let work = async move {
-            let end = Watched { future: Box::pin(attempt), run, fence, origin: shared }.await;
-            // The context goes along: it holds a test clock until the loop has taken note.
-            let held = ctx.clock().busy();
-            let _ = messages.send(Message { command: Command::Finished { run, fence, end, ctx }, held });
-        };
-        Attempt(Some(self.shared.executor.spawn(work)))
+    /// Puts an attempt into the queue; its end comes back as [`Ended`]. Somebody must be [called](Self::call).
+    pub(crate) fn begin(&self, item: Item) {
+        // It is closed never, and has no bound.
+        let _ = self.shared.queue.push(item);
+    }
+
+    /// Tells an attempt to stop, wherever it is.
+    pub(crate) fn cancel(&self, fence: u64, reason: CancelReason) {
+        if let Some(ctx) = self.shared.orders.cancel(fence, reason).or_else(|| self.shared.current(fence)) {
+            ctx.cancel(reason);
+        }
+    }
+
+    /// Forgets an attempt that has ended.
+    pub(crate) fn forget(&self, fence: u64, went_on: bool) {
+        drop(self.shared.orders.forget(fence, went_on));
+    }
+
+    /// Forgets an attempt: its future goes on by itself, if it can. Answers its context, if it has begun.
+    pub(crate) fn give_up(&self, fence: u64) -> Option<RunContext> {
+        self.shared.orders.forget(fence, true).map(|(ctx, _)| ctx).or_else(|| self.shared.current(fence))
+    }
+
+    /// Drops attempts now; what has not begun never does. Answers what is left to be waited for.
+    pub(crate) fn cut(&self, fences: &[u64]) -> Vec<Attempt> {
+        let mut going_on = Vec::new();
+        for fence in fences {
+            if let Some((ctx, attempt)) = self.shared.orders.cut(*fence) {
+                ctx.cancel(CancelReason::Shutdown);
+                going_on.push(attempt);
+            } else if let Some(ctx) = self.shared.current(*fence) {
+                ctx.cancel(CancelReason::Shutdown);
+            }
+        }
+        while self.shared.queue.pop().is_ok() {}
+        going_on
     }
 }
 
@@ -123,6 +185,15 @@ impl Drop for Attempt {
     }
 }
 
+/// One that takes from the queue.
+struct Taker(Arc<Shared>);
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        self.0.takers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
     pub(crate) fn add_thread(self: &Arc<Self>) -> std::io::Result<()> {
         let thread = Arc::new(Thread::default());
@@ -147,24 +218,83 @@ impl Shared {
         self.threads_mut().retain(|thread| !Arc::ptr_eq(thread, this));
     }
 
+    /// Sees to it that somebody takes what is in the queue.
+    pub(crate) fn call(self: &Arc<Self>) {
+        let waiting = self.queue.len();
+        if waiting == 0 {
+            return;
+        }
+        // Few wait: any of them may block, so each gets a thread. Of many, one thread takes most before another has
+        // woken; where there are more processors, more help.
+        let wanted = if waiting <= 2 * self.base { waiting.min(self.base) } else { (self.base - 1).max(1) };
+        while self.takers.load(Ordering::SeqCst) < wanted {
+            self.takers.fetch_add(1, Ordering::SeqCst);
+            self.executor.spawn(take_all(Taker(Arc::clone(self)))).detach();
+        }
+    }
+
+    /// Counts a thread that blocks no more among those that take from the queue, until it is back.
+    pub(crate) fn write_off(self: &Arc<Self>, thread: &Thread) {
+        if thread.takes.load(Ordering::SeqCst) && !thread.was_written_off.swap(true, Ordering::SeqCst) {
+            self.takers.fetch_sub(1, Ordering::SeqCst);
+            self.call();
+        }
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn context(&self, item: &mut Item) -> RunContext {
+        let name = &item.placed.task.name;
+        let (run_id, params) = match item.asked.take() {
+            Some(asked) => *asked,
+            None => (self.owner.id(name, item.fire_time), Map::new()),
+        };
+        let identity = RunIdentity {
+            namespace: self.owner.namespace.clone(),
+            task: name.clone(),
+            tier: Tier::Local,
+            backend: self.owner.backend.clone(),
+            run_id,
+            fire_time: item.fire_time,
+            attempt: item.attempt,
+            fence: item.fence,
+            params,
+        };
+        RunContext::new(identity, Arc::clone(&self.host))
+    }
+
     pub(crate) fn threads(&self) -> Vec<Arc<Thread>> {
         self.threads_mut().clone()
     }
 
-    /// How long a thread has been polling one job without a break, and which run that is.
-    pub(crate) fn blocked(&self, thread: &Thread) -> Option<(Duration, RunKey, u64)> {
-        let since = thread.polling_since.load(Ordering::Acquire).checked_sub(1)?;
-        let (run, fence) = (*lock(&thread.run))?;
-        Some((self.origin.elapsed().saturating_sub(Duration::from_millis(since)), run, fence))
+    /// The context of an attempt that is being polled.
+    fn current(&self, fence: u64) -> Option<RunContext> {
+        self.threads_mut().iter().find_map(|thread| {
+            lock(&thread.current)
+                .as_ref()
+                .filter(|(_, other, _)| *other == fence)
+                .map(|(_, _, ctx)| ctx.clone())
+        })
+    }
+
+    /// Whether an attempt is being polled.
+    pub(crate) fn polls(&self, fence: u64) -> bool {
+        self.current(fence).is_some()
     }
 
     pub(crate) fn retire(thread: &Thread) {
         thread.retire.cancel(CancelReason::Requested);
     }
 
-    pub(crate) fn report_blocked(&self, run: RunKey, fence: u64, since: Duration) {
-        let held = scheduler_core::Busy::default();
-        let _ = self.messages.send(Message { command: Command::Blocked { run, fence, since }, held });
+    pub(crate) fn report_blocked(&self, run: RunKey, fence: u64, since: std::time::Duration) {
+        let held = Busy::default();
+        let _ = self.inbox.send(Message { command: Command::Blocked { run, fence, since }, held });
     }
 
     fn threads_mut(&self) -> MutexGuard<'_, Vec<Arc<Thread>>> {
@@ -172,29 +302,155 @@ impl Shared {
     }
 }
 
+impl Thread {
+    /// How many polls have begun or ended; odd while one goes on.
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Acquire)
+    }
+
+    /// The run whose job it polls.
+    pub(crate) fn run(&self) -> Option<(RunKey, u64)> {
+        lock(&self.current).as_ref().map(|(run, fence, _)| (*run, *fence))
+    }
+
+    fn begin_poll(&self, run: RunKey, fence: u64, ctx: RunContext) {
+        *lock(&self.current) = Some((run, fence, ctx));
+        self.polls.fetch_add(1, Ordering::Release);
+    }
+
+    fn end_poll(&self) {
+        self.polls.fetch_add(1, Ordering::Release);
+        let current = lock(&self.current).take();
+        drop(current);
+    }
+}
+
+fn this_thread() -> Arc<Thread> {
+    // Whatever drives the executor is a thread of ours; the empty mark is one that nobody looks at.
+    THIS_THREAD.with_borrow(Clone::clone).unwrap_or_default()
+}
+
+/// Runs what waits in the queue, until nothing does.
+async fn take_all(taker: Taker) {
+    let shared = &taker.0;
+    // The room for a job's future is used again, unless one stays in it.
+    let mut room = None;
+    loop {
+        let thread = this_thread();
+        thread.takes.store(true, Ordering::SeqCst);
+        for _ in 0..TURN {
+            let Ok(mut item) = shared.queue.pop() else {
+                thread.takes.store(false, Ordering::SeqCst);
+                let shared = Arc::clone(shared);
+                drop(taker);
+                shared.inbox.nudge();
+                // What came just now may have been left to this one.
+                shared.call();
+                return;
+            };
+            let ctx = shared.context(&mut item);
+            let Item { run, fence, placed, held, .. } = item;
+            let id = ctx.run_id();
+            thread.begin_poll(run, fence, ctx.clone());
+            // After the mark above: whoever tells an attempt to stop looks there last.
+            if shared.orders.is_cut(fence, &ctx) {
+                thread.end_poll();
+                continue;
+            }
+            let mut future = furnished(room.take(), whole_attempt(placed, ctx));
+            match poll_in_place(&mut future, &mut Context::from_waker(Waker::noop())) {
+                Poll::Ready((end, placed, ctx)) => {
+                    future.as_mut().set(None);
+                    room = Some(future);
+                    drop(ctx);
+                    thread.end_poll();
+                    let end = Ended::shortened(end);
+                    let ended = Ended { run, fence, id, placed, end, went_on: false, held };
+                    if shared.inbox.put_end(ended) >= TELL {
+                        shared.inbox.nudge();
+                    }
+                }
+                Poll::Pending => {
+                    shared.go_on(Watched { run, fence, shared: Arc::downgrade(shared), future }, id, &thread);
+                    thread.end_poll();
+                    drop(held);
+                }
+            }
+            if thread.was_written_off.swap(false, Ordering::SeqCst) {
+                shared.takers.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        thread.takes.store(false, Ordering::SeqCst);
+        drop(thread);
+        futures_lite::future::yield_now().await;
+    }
+}
+
+/// An attempt with all that it needs, which it gives back at the end.
+async fn whole_attempt(placed: Arc<Placed>, ctx: RunContext) -> (AttemptEnd, Arc<Placed>, RunContext) {
+    let end = attempt(&*placed.job, &ctx, placed.task.timeout).await;
+    (end, placed, ctx)
+}
+
+type Whole = (AttemptEnd, Arc<Placed>, RunContext);
+
+impl Shared {
+    /// Lets an attempt that did not end at its first poll be taken up by any thread.
+    fn go_on<F>(self: &Arc<Self>, polling: Watched<F>, id: RunId, thread: &Thread)
+    where
+        F: Future<Output = Whole> + Send + 'static,
+    {
+        let Some(ctx) = lock(&thread.current).as_ref().map(|(_, _, ctx)| ctx.clone()) else { return };
+        let (run, fence) = (polling.run, polling.fence);
+        self.orders.goes_on(fence, &ctx.clone(), move || {
+            let inbox = Arc::clone(&self.inbox);
+            let task = self.executor.spawn(async move {
+                let (end, placed, ctx) = polling.await;
+                // It holds a test clock until the loop has taken note.
+                let held = ctx.clock().busy();
+                let end = Ended::shortened(end);
+                inbox.put_end(Ended { run, fence, id, placed, end, went_on: true, held });
+                inbox.nudge();
+            });
+            (ctx, Attempt(Some(task)))
+        });
+    }
+}
+
 /// A job's future that leaves a mark on its thread while it is polled.
 struct Watched<F> {
-    future: Pin<Box<F>>,
     run: RunKey,
     fence: u64,
-    origin: std::sync::Weak<Shared>,
+    shared: Weak<Shared>,
+    future: Room<F>,
+}
+
+/// A place for a future, which may be empty.
+type Room<F> = Pin<Box<Option<F>>>;
+
+fn furnished<F>(room: Option<Room<F>>, future: F) -> Room<F> {
+    let mut room = room.unwrap_or_else(|| Box::pin(None));
+    room.as_mut().set(Some(future));
+    room
+}
+
+fn poll_in_place<F: Future>(room: &mut Room<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    room.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
 }
 
 impl<F: Future> Future for Watched<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let thread = THIS_THREAD.with_borrow(Clone::clone);
-        if let (Some(thread), Some(shared)) = (&thread, self.origin.upgrade()) {
-            *lock(&thread.run) = Some((self.run, self.fence));
-            let now = shared.origin.elapsed().as_millis() as u64;
-            thread.polling_since.store(now + 1, Ordering::Release);
+        let thread = this_thread();
+        if let Some(ctx) = self.shared.upgrade().and_then(|shared| shared.orders.context(self.fence)) {
+            thread.begin_poll(self.run, self.fence, ctx);
+            let polled = poll_in_place(&mut self.future, cx);
+            thread.end_poll();
+            return polled;
         }
-        let polled = self.future.as_mut().poll(cx);
-        if let Some(thread) = &thread {
-            thread.polling_since.store(0, Ordering::Release);
-        }
-        polled
+        // It was given up, and goes on unwatched.
+        poll_in_place(&mut self.future, cx)
     }
 }
 

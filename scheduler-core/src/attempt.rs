@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::{CancelReason, Job, JobError, Output, RunContext};
+use crate::{Busy, CancelReason, Job, JobError, Output, RunContext};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -75,12 +75,22 @@ async fn drive(
     running: &mut (impl Future<Output = Ended> + Send + Unpin),
 ) -> AttemptEnd {
     // Held until the time limit is known to the clock, which would else move past it.
-    let mut beginning = Some(ctx.clock().busy());
-    // Most jobs end at the first poll; only the others pay for a timer.
-    let first = poll_fn(|cx| Poll::Ready(running.poll_unpin(cx))).await;
-    if let Poll::Ready(ended) = first {
-        return conclude(ended, ctx.told_to_stop(), limit);
+    let beginning = ctx.clock().busy();
+    // Most jobs end at the first poll; only the others pay for a timer, and for the room that waiting needs.
+    match poll_fn(|cx| Poll::Ready(running.poll_unpin(cx))).await {
+        Poll::Ready(ended) => conclude(ended, ctx.told_to_stop(), limit),
+        Poll::Pending => Box::pin(wait_for(job, ctx, limit, running, beginning)).await,
     }
+}
+
+async fn wait_for(
+    job: &dyn Job,
+    ctx: &RunContext,
+    limit: Option<Duration>,
+    running: &mut (impl Future<Output = Ended> + Send + Unpin),
+    beginning: Busy,
+) -> AttemptEnd {
+    let mut beginning = Some(beginning);
     let began = ctx.clock().monotonic();
     let mut cancelled = Box::pin(ctx.cancel_token().cancelled());
     let mut time_up = limit.map(|limit| ctx.clock().sleep_until(began.saturating_add(limit)));

@@ -219,7 +219,8 @@ impl Pace {
     pub fn step(&self, cursor: &mut Cursor, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let after = cursor.decided.as_millis().max(self.start.saturating_sub(1));
         let anchor = if self.start == i64::MIN { 0 } else { self.start };
-        let next = ((after - anchor).div_euclid(self.period) + 1).checked_mul(self.period)?.checked_add(anchor)?;
+        let next =
+            ((after - anchor).div_euclid(self.period) + 1).checked_mul(self.period)?.checked_add(anchor)?;
         let following = next.checked_add(self.period).filter(|at| *at <= Timestamp::MAX.as_millis())?;
         let is_due = next <= now.as_millis() && following > now.as_millis();
         if !is_due || next <= cursor.served_since.as_millis() {

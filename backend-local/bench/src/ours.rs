@@ -76,7 +76,7 @@ pub(crate) async fn sustained(load: Load) -> Result<Value> {
     let scheduler = ticking(&recorder).await?;
     let period = Duration::from_millis(load.period_ms);
     // Far enough ahead for all to be there before the first is due.
-    let begin = now_ms() + 3_000 + load.tasks as i64 / 50;
+    let begin = now_ms() + 3_000 + load.tasks as i64 / 12;
     let mut tasks = Vec::with_capacity(load.tasks);
     for index in 0..load.tasks {
         tasks.push(task(index, begin + (index as u64 % load.period_ms) as i64, period)?);

@@ -1,0 +1,182 @@
+//! What the loop has to look at, and how its thread sleeps until there is something.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use scheduler_core::{Busy, Clock};
+
+use crate::command::{Ended, Message};
+
+/// Messages of callers and ends of attempts, until the loop takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    messages: Mutex<Messages>,
+    ends: Mutex<Vec<Ended>>,
+    /// Whether the loop has been told since it last began to look.
+    told: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+#[derive(Debug, Default)]
+struct Messages {
+    waiting: Vec<Message>,
+    is_closed: bool,
+}
+
+impl Inbox {
+    /// Gives a message to the loop; gives it back when that has ended.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
+        {
+            let mut messages = lock(&self.messages);
+            if messages.is_closed {
+                return Err(message);
+            }
+            messages.waiting.push(message);
+        }
+        self.nudge();
+        Ok(())
+    }
+
+    /// Gives the end of an attempt to the loop, which hears of it at the next [`nudge`](Self::nudge): many come
+    /// together. Answers how many there are now.
+    pub(crate) fn put_end(&self, ended: Ended) -> usize {
+        let mut ends = lock(&self.ends);
+        ends.push(ended);
+        ends.len()
+    }
+
+    /// Whether there are ends that the loop has not taken.
+    pub(crate) fn has_ends(&self) -> bool {
+        !lock(&self.ends).is_empty()
+    }
+
+    /// Makes the loop look.
+    pub(crate) fn nudge(&self) {
+        if !self.told.swap(true, Ordering::SeqCst)
+            && let Some(waker) = &*lock(&self.waker)
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The ends so far, in place of `room`, which is empty.
+    pub(crate) fn take_ends(&self, room: &mut Vec<Ended>) {
+        std::mem::swap(&mut *lock(&self.ends), room);
+    }
+
+    /// At most `limit` messages, in their order.
+    pub(crate) fn take_messages(&self, room: &mut Vec<Message>, limit: usize) {
+        let mut messages = lock(&self.messages);
+        if messages.waiting.len() <= limit {
+            std::mem::swap(&mut messages.waiting, room);
+            return;
+        }
+        room.extend(messages.waiting.drain(..limit));
+        drop(messages);
+        self.nudge();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.messages).is_closed
+    }
+
+    /// The loop has ended: nobody waits for an answer any longer.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut messages = lock(&self.messages);
+            messages.is_closed = true;
+            std::mem::take(&mut messages.waiting)
+        };
+        drop(waiting);
+        drop(std::mem::take(&mut *lock(&self.ends)));
+    }
+
+    /// Lets the thread of the loop sleep until it is told or `until` has come on the clock; a test clock may move
+    /// meanwhile.
+    pub(crate) fn wait(&self, clock: &dyn Clock, until: Duration, busy: &Busy) {
+        if let Some(left) = clock.thread_sleep(until) {
+            return self.sleep(left);
+        }
+        // The sleep outlives the wait: on a test clock it holds the time until the loop itself does.
+        let mut sleep = clock.sleep_until(until);
+        let waiting = async {
+            let told = poll_fn(|cx| {
+                *lock(&self.waker) = Some(cx.waker().clone());
+                if self.told.swap(false, Ordering::SeqCst) {
+                    Poll::Ready(())
+                } else {
+                    sleep.as_mut().poll(cx)
+                }
+            });
+            busy.parked(told).await;
+        };
+        futures_lite::future::block_on(waiting);
+        drop(sleep);
+    }
+
+    fn sleep(&self, left: Duration) {
+        let deadline = Instant::now() + left;
+        let this = std::thread::current();
+        {
+            let mut waker = lock(&self.waker);
+            if waker.is_none() {
+                *waker = Some(Waker::from(Arc::new(Unpark(this))));
+            }
+        }
+        while !self.told.swap(false, Ordering::SeqCst) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scheduler_core::SystemClock;
+
+    #[test]
+    fn a_nudge_before_the_sleep_or_during_it_ends_it() {
+        let (inbox, clock) = (Arc::new(Inbox::default()), SystemClock::new());
+        let long = Duration::from_secs(3_600);
+        inbox.nudge();
+        inbox.wait(&clock, long, &Busy::default());
+        let nudging = std::thread::spawn({
+            let inbox = Arc::clone(&inbox);
+            move || {
+                while lock(&inbox.waker).is_none() {
+                    std::thread::yield_now();
+                }
+                inbox.nudge();
+            }
+        });
+        inbox.wait(&clock, long, &Busy::default());
+        nudging.join().unwrap();
+        let before = clock.monotonic();
+        inbox.wait(&clock, before + Duration::from_millis(3), &Busy::default());
+        assert!(clock.monotonic() >= before + Duration::from_millis(3), "it sleeps no shorter");
+    }
+}

@@ -1,0 +1,109 @@
+//! What callers do to tasks: accepting, forgetting, pausing and resuming them, and asking when they fire.
+
+use std::sync::Arc;
+
+use scheduler_core::{CancelReason, Error, Name, Pause, Placed, Result, ScheduleStatus};
+
+use crate::engine::Engine;
+use crate::tasks::{LocalTask, TaskKey};
+
+impl Engine {
+    pub(crate) fn upsert(&mut self, placed: Arc<Placed>) -> Result<()> {
+        let key = match self.tasks.find(&placed.task.name) {
+            Some(key) => {
+                self.redefine(key, placed);
+                key
+            }
+            None => {
+                let now = self.now() + self.lag_of(&placed);
+                let mut task = LocalTask::new(placed, now);
+                self.remember(&mut task);
+                self.tasks.insert(task)
+            }
+        };
+        self.step(key);
+        Ok(())
+    }
+
+    fn redefine(&mut self, key: TaskKey, placed: Arc<Placed>) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let before = task.redefine(placed);
+        self.keep_definition(key, &before, Some(key));
+    }
+
+    /// Runs under way end on the definition they were fired under.
+    fn keep_definition(&mut self, key: TaskKey, before: &Arc<Placed>, place: Option<TaskKey>) {
+        let Some(task) = self.tasks.get(key) else { return };
+        for run in task.runs() {
+            if let Some(live) = self.live.get_mut(run) {
+                live.placed.get_or_insert_with(|| Arc::clone(before));
+                live.task = place;
+            }
+        }
+    }
+
+    /// Gives a task that is new here the last run of the one of its name before.
+    fn remember(&mut self, task: &mut LocalTask) {
+        let placed = Arc::clone(&task.placed);
+        let name = &placed.task.name;
+        if let Some((number, run)) = self.history.take_last_alone(name) {
+            task.keep_last(number, run);
+        }
+        if let Some(former) = self.history.former.remove(name) {
+            task.take_last_of(former);
+        }
+    }
+
+    /// Forgets a task; its runs that wait for their turn would wait for ever, so they end.
+    pub(crate) fn remove(&mut self, name: &Name) -> bool {
+        let Some(key) = self.tasks.find(name) else { return false };
+        let Some(task) = self.tasks.get(key) else { return false };
+        let (before, waiting) = (Arc::clone(&task.placed), task.waiting());
+        self.keep_definition(key, &before, None);
+        for run in waiting {
+            self.cancel_run(run, CancelReason::Requested);
+        }
+        let Some(task) = self.tasks.remove(name) else { return false };
+        if task.has_last() {
+            self.history.former.replace(task);
+        }
+        true
+    }
+
+    fn task(&mut self, name: &Name) -> Result<(TaskKey, &mut LocalTask)> {
+        let unknown = || Error::not_found("task/unknown", format!("no task `{name}` on this backend"));
+        let key = self.tasks.find(name).ok_or_else(unknown)?;
+        let task = self.tasks.get_mut(key).ok_or_else(unknown)?;
+        Ok((key, task))
+    }
+
+    pub(crate) fn pause(&mut self, name: &Name, pause: Pause) -> Result<()> {
+        let (key, task) = self.task(name)?;
+        task.pause(pause);
+        self.step(key);
+        Ok(())
+    }
+
+    pub(crate) fn resume(&mut self, name: &Name) -> Result<()> {
+        let (_, task) = self.task(name)?;
+        let placed = Arc::clone(&task.placed);
+        let now = self.now() + self.lag_of(&placed);
+        let (key, task) = self.task(name)?;
+        if task.unpause() {
+            task.cursor.resume(now);
+            self.step(key);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<ScheduleStatus> {
+        let status = |task: &LocalTask| {
+            let mut status = ScheduleStatus::new(task.placed.task.name.clone(), task.next);
+            status.paused = task.paused().cloned();
+            let live = task.live();
+            status.live = live.running + live.queued;
+            status
+        };
+        self.tasks.iter().map(status).collect()
+    }
+}
