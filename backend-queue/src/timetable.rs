@@ -49,6 +49,8 @@ struct Scheduled {
     next: Option<Timestamp>,
     /// How far its fires are ahead of the store's clock, after that was set back.
     lag: Duration,
+    /// The store's clock skipped time up to here since the last look.
+    skipped_to: Option<Timestamp>,
 }
 
 /// What a step was.
@@ -68,6 +70,7 @@ struct Deciding {
     watch: Option<ClockWatch>,
     step: Option<ClockStep>,
     lag: Duration,
+    skipped_to: Option<Timestamp>,
 }
 
 impl Deciding {
@@ -80,6 +83,7 @@ impl Deciding {
         if let Some(step) = watch.look(now, monotonic) {
             self.step = Some(step);
             self.lag = watch.lag_of(Some(trigger));
+            self.skipped_to = step.has_skipped_time_of(trigger).then_some(step.to).or(self.skipped_to);
         }
     }
 }
@@ -95,7 +99,9 @@ impl Timetable {
     fn note(&mut self, step: ClockStep, now: Instant) {
         let Some(watch) = self.watch else { return };
         for task in self.tasks.values_mut() {
-            task.lag = watch.lag_of(task.placed.task.trigger.as_ref());
+            let Some(trigger) = &task.placed.task.trigger else { continue };
+            task.lag = watch.lag_of(Some(trigger));
+            task.skipped_to = step.has_skipped_time_of(trigger).then_some(step.to).or(task.skipped_to);
             task.look_at = task.look_at.map(|at| at.min(now));
         }
         if step.is_correction {
@@ -143,7 +149,8 @@ impl Driver {
         let revision = self.store.register(&name, &definition(&placed.task), self.config.lease).await?;
         let look_at = placed.task.trigger.is_some().then(Instant::now);
         let lag = self.timetable.watch.map(|watch| watch.lag_of(placed.task.trigger.as_ref()));
-        let task = Scheduled { placed, revision, look_at, next: None, lag: lag.unwrap_or_default() };
+        let lag = lag.unwrap_or_default();
+        let task = Scheduled { placed, revision, look_at, next: None, lag, skipped_to: None };
         self.timetable.tasks.insert(name.clone(), task);
         self.look(&name, self.looks_until()).await;
         Ok(())
@@ -280,13 +287,17 @@ impl Driver {
         let Some(schedule) = Schedule::of(&self.ctx.namespace, &placed.task) else {
             return Ok(Planned::Wait(None, None));
         };
-        let (watch, lag) = (self.timetable.watch, task.lag);
-        let deciding =
-            Mutex::new(Deciding { planned: Planned::Taken, skipped: None, watch, step: None, lag });
+        let (watch, lag, skipped_to) = (self.timetable.watch, task.lag, task.skipped_to);
+        let (planned, skipped, step) = (Planned::Taken, None, None);
+        let deciding = Mutex::new(Deciding { planned, skipped, watch, step, lag, skipped_to });
         let (began, clock) = (Instant::now(), &self.ctx.clock);
         let decide = |standing: Standing, now: Timestamp| {
             let mut deciding = lock(&deciding);
             deciding.see(now, began, clock.monotonic(), schedule.trigger);
+            let mut standing = standing;
+            if let Some(skipped_to) = deciding.skipped_to {
+                standing.cursor.resume(skipped_to);
+            }
             let (decision, planned) = decided(&schedule, standing, now, &mut deciding.lag, &self.name);
             deciding.skipped = match &decision.effect {
                 Effect::Skip(run) => Some(run.clone()),
@@ -296,10 +307,14 @@ impl Driver {
             decision
         };
         let done = self.store.decide(name, revision, &decide).await;
-        let Deciding { planned, skipped, watch, step, lag } =
+        let Deciding { planned, skipped, watch, step, lag, .. } =
             deciding.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.note_clock(name, watch, lag, step);
-        match done? {
+        self.note_clock(watch, step);
+        let done = done?;
+        if let Some(task) = self.timetable.tasks.get_mut(name) {
+            (task.lag, task.skipped_to) = (lag, None);
+        }
+        match done {
             Decided::Done { ended, marked } => {
                 for run in ended.iter().chain(skipped.as_deref()) {
                     self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
@@ -318,16 +333,13 @@ impl Driver {
     }
 
     /// Keeps what a decision showed of the store's clock.
-    fn note_clock(&mut self, name: &Name, watch: Option<ClockWatch>, lag: Duration, step: Option<ClockStep>) {
+    fn note_clock(&mut self, watch: Option<ClockWatch>, step: Option<ClockStep>) {
         let now = Instant::now();
         self.timetable.watch = watch;
         self.timetable.seen = watch.map(|_| now);
         if let Some(step) = step {
             self.ctx.events.emit(&Event::ClockStepped { from: step.from, to: step.to });
             self.timetable.note(step, now);
-        }
-        if let Some(task) = self.timetable.tasks.get_mut(name) {
-            task.lag = lag;
         }
     }
 }

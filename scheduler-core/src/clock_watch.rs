@@ -33,8 +33,22 @@ pub struct ClockStep {
     pub from: Timestamp,
     /// Where it stands.
     pub to: Timestamp,
-    /// Whether it was corrected, so that every schedule has to begin anew ([`Cursor::begin_anew`]).
+    /// Whether it was corrected, so that every schedule begins anew.
     pub is_correction: bool,
+    /// How far intervals were ahead of it before.
+    lag: i64,
+}
+
+impl ClockStep {
+    /// Whether it skipped time of `trigger`, whose fires nobody served then: [`Cursor::resume`] says so.
+    pub fn has_skipped_time_of(&self, trigger: &Trigger) -> bool {
+        let moved = self.to.as_millis() - self.from.as_millis();
+        match trigger.rule() {
+            // They had gone on meanwhile.
+            Rule::Every(_) | Rule::AfterFinish(_) => moved > self.lag,
+            Rule::At(_) | Rule::Cron(_) => moved > 0,
+        }
+    }
 }
 
 impl ClockWatch {
@@ -56,6 +70,7 @@ impl ClockWatch {
         if (-STEP < moved) && (moved < STEP) {
             return None;
         }
+        let lag = self.lag;
         self.lag = self.lag.saturating_sub(moved).max(0);
         let is_correction = self.lag > CORRECTION;
         if is_correction {
@@ -65,6 +80,7 @@ impl ClockWatch {
             from: Timestamp::from_millis(wall.as_millis().saturating_sub(moved)),
             to: wall,
             is_correction,
+            lag,
         })
     }
 
@@ -90,6 +106,15 @@ impl ClockWatch {
 }
 
 impl Cursor {
+    /// Goes on after the wall clock was set.
+    pub fn follow(&mut self, trigger: &Trigger, step: &ClockStep) {
+        if step.is_correction {
+            self.begin_anew(trigger, step.to);
+        } else if step.has_skipped_time_of(trigger) {
+            self.resume(step.to);
+        }
+    }
+
     /// Forgets what was decided of times after `now`, because the wall clock was corrected to it. A trigger that
     /// fires once does not fire again for that.
     pub fn begin_anew(&mut self, trigger: &Trigger, now: Timestamp) {
@@ -146,8 +171,15 @@ mod tests {
                 let from = wall + Duration::from_secs(5);
                 wall = Timestamp::from_millis(from.as_millis() + moved);
                 monotonic += Duration::from_secs(5);
-                let expected = ClockStep { from, to: wall, is_correction: *is_correction };
-                assert_eq!(watch.look(wall, monotonic), Some(expected), "{steps:?}");
+                let before = watch.lag();
+                let step = watch.look(wall, monotonic).unwrap();
+                assert_eq!(
+                    (step.from, step.to, step.is_correction),
+                    (from, wall, *is_correction),
+                    "{steps:?}"
+                );
+                let has_skipped = *moved > millis(before);
+                assert_eq!(step.has_skipped_time_of(&every), has_skipped, "{steps:?}");
                 assert_eq!(millis(watch.lag_of(Some(&every))), *lag, "{steps:?}");
             }
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cursor, Entry, Live, MisfirePolicy, Name, Overlap, Pause, Placed, Schedule, ScheduleStatus, Step,
-    Timestamp, Trigger, plan,
+    ClockStep, Cursor, Entry, Live, MisfirePolicy, Name, Overlap, Pause, Placed, Schedule, ScheduleStatus,
+    Step, Timestamp, Trigger, plan,
 };
 
 /// How often a task is looked at whose next step depends on a run that lives, or on a backend that is away.
@@ -153,10 +153,10 @@ impl Driven {
         Some(Decision::Enqueue(first))
     }
 
-    /// Forgets how far it was decided, because the wall clock was set back to `now`.
-    pub(crate) fn begin_anew(&mut self, now: Timestamp) {
+    /// Goes on after the wall clock was set.
+    pub(crate) fn follow(&mut self, step: &ClockStep) {
         if let Some(trigger) = &self.placed.task.trigger {
-            self.cursor.begin_anew(trigger, now);
+            self.cursor.follow(trigger, step);
         }
     }
 

@@ -187,9 +187,7 @@ impl Driver {
         let watch = *watch;
         for driven in lock(&self.tasks).values_mut() {
             driven.lag = watch.lag_of(driven.placed.task.trigger.as_ref());
-            if step.is_correction {
-                driven.begin_anew(now);
-            }
+            driven.follow(&step);
         }
         self.events.emit(&Event::ClockStepped { from: step.from, to: step.to });
     }

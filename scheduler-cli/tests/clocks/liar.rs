@@ -67,6 +67,7 @@ pub(crate) struct Liar {
     environment: Vec<(&'static str, OsString)>,
     account: String,
     cpu: f64,
+    began: Instant,
     since: Instant,
 }
 
@@ -132,6 +133,7 @@ impl Liar {
             environment,
             account: String::new(),
             cpu: 0.0,
+            began: Instant::now(),
             since: Instant::now(),
         };
         liar.wait("it to start", |seen| seen.iter().any(|seen| matches!(seen.said, Said::Started)));
@@ -272,7 +274,8 @@ impl Liar {
         command.envs(self.environment.iter().cloned());
         let output = command.output().unwrap();
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        json["runs"].as_array().map_or(0, Vec::len)
+        let has_ended = |run: &&serde_json::Value| !run["finished_at"].is_null();
+        json["runs"].as_array().map_or(0, |runs| runs.iter().filter(has_ended).count())
     }
 
     fn title(&self) -> String {
@@ -283,7 +286,7 @@ impl Liar {
     pub(crate) fn told(&self) -> String {
         let mut text = self.account.clone();
         for Seen { at, said } in &self.seen {
-            let at = at.duration_since(self.since).as_secs_f64();
+            let at = at.duration_since(self.began).as_secs_f64();
             writeln!(text, "    {at:8.2}  {said:?}").unwrap();
         }
         text
