@@ -232,7 +232,7 @@ impl Driver {
 
     /// How long until the next task is to be looked at.
     pub(crate) fn look_in(&self) -> Option<Duration> {
-        Some(self.timetable.next_look()?.since(self.ctx.clock.now()))
+        Some(self.timetable.next_look()?.saturating_duration_since(Instant::now()))
     }
 
     async fn forget(&mut self) -> bool {

@@ -122,6 +122,11 @@ impl Store for Model {
             paused: None,
         });
         schedule.revision += u64::from(schedule.definition != definition);
+        let trigger =
+            |definition: &str| definition.get(17..).map(str::to_owned).filter(|text| !text.is_empty());
+        if trigger(&schedule.definition).is_some_and(|before| Some(before) != trigger(definition)) {
+            schedule.cursor.edit(now());
+        }
         definition.clone_into(&mut schedule.definition);
         if schedule.served_until < now() {
             schedule.cursor.served_since = now();

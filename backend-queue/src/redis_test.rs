@@ -270,6 +270,23 @@ async fn an_older_definition_fires_no_more_once_a_newer_one_is_registered() {
 }
 
 #[tokio::test]
+async fn an_edited_trigger_begins_at_the_edit_and_another_edit_moves_nothing() {
+    let store = fresh().await;
+    let task = Name::new("t").unwrap();
+    let decided = async || store.standing(&task).await.unwrap().unwrap().cursor.decided;
+    store.register(&task, "0000000000000000-every hour", LONG_LEASE).await.unwrap();
+    let begun = decided().await;
+    while now() <= begun + Duration::from_millis(5) {
+        tokio::task::yield_now().await;
+    }
+
+    store.register(&task, "1111111111111111-every hour", LONG_LEASE).await.unwrap();
+    assert_eq!(decided().await, begun, "the trigger is the same");
+    store.register(&task, "2222222222222222-every day", LONG_LEASE).await.unwrap();
+    assert!(decided().await > begun);
+}
+
+#[tokio::test]
 async fn work_that_one_store_adds_wakes_another_at_once() {
     let namespace = redis_stage::namespace();
     let waiting = redis_stage::open(&redis_stage::url(), &namespace).await.unwrap();

@@ -64,10 +64,15 @@ impl Change<'_> {
     ) -> sqlx::Result<u64> {
         let at = now();
         let begun = Cursor::starting(at);
-        // Nobody served these fires when the last who did has not said so for a lease.
+        // Nobody served these fires when the last who did has not said so for a lease. An edited trigger, which is
+        // what a definition ends with, begins now.
         let revision: i64 = sqlx::query_scalar(
             "INSERT INTO schedule (namespace, task, revision, definition, decided, served_since, served_until, \
              runs) VALUES (?1, ?2, 1, ?3, ?4, ?4, ?6, 0) ON CONFLICT (namespace, task) DO UPDATE SET \
+             decided = CASE WHEN substr(definition, 18) NOT IN ('', substr(?3, 18)) THEN max(decided, ?4) \
+             ELSE decided END, \
+             finished = CASE WHEN substr(definition, 18) NOT IN ('', substr(?3, 18)) THEN max(finished, ?5) \
+             ELSE finished END, \
              revision = max(0, min(revision, 4611686018427387904)) + (definition <> ?3), definition = ?3, \
              served_since = CASE WHEN served_until < ?5 THEN ?5 ELSE served_since END, served_until = ?6 \
              RETURNING revision",

@@ -1,12 +1,12 @@
 //! The tasks that this daemon fires: when each is looked at next, and what is decided then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use scheduler_core::{
-    CancelReason, Error, Event, Name, Pause, Placed, Result, Run, RunState, Schedule, ScheduleStatus, Step,
-    Tier, Timestamp, Trigger, plan,
+    CancelReason, ClockStep, ClockWatch, Error, Event, Live, MAX_SLEEP, Name, Pause, Placed, Result, Run,
+    RunState, Schedule, ScheduleStatus, Step, Task, Tier, Timestamp, Trigger, plan,
 };
 
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ const PAUSED_POLL: Duration = Duration::from_secs(1);
 /// A task takes at most so many steps in a row, so that no other waits for it.
 const MOST_STEPS: usize = 200;
 
+/// A call that took so long may have been answered long before.
+const SHORT: Duration = Duration::from_millis(500);
 /// How long a store that lost its schedules is complained about once.
 const ONE_LOSS: Duration = Duration::from_secs(60);
 
@@ -29,9 +31,13 @@ const ONE_LOSS: Duration = Duration::from_secs(60);
 pub(crate) struct Timetable {
     tasks: HashMap<Name, Scheduled>,
     /// Those that are looked at later because the store did not do as it was told, and when that was.
-    put_off: HashMap<Name, Timestamp>,
+    put_off: HashMap<Name, Instant>,
     /// When it was last found that the store has lost its schedules.
-    lost: Option<Timestamp>,
+    lost: Option<Instant>,
+    /// The store's clock beside ours that is never set, since it was first seen.
+    watch: Option<ClockWatch>,
+    /// When the store's clock was last seen.
+    seen: Option<Instant>,
 }
 
 /// A task that this daemon fires.
@@ -39,21 +45,70 @@ pub(crate) struct Timetable {
 struct Scheduled {
     placed: Arc<Placed>,
     revision: u64,
-    look_at: Option<Timestamp>,
+    look_at: Option<Instant>,
     next: Option<Timestamp>,
+    /// How far its fires are ahead of the store's clock, after that was set back.
+    lag: Duration,
+    /// The store's clock skipped time up to here since the last look.
+    skipped_to: Option<Timestamp>,
 }
 
 /// What a step was.
+#[derive(Debug)]
 enum Planned {
     /// There may be another.
     Taken,
-    Wait(Option<Timestamp>, Option<Timestamp>),
+    /// Look again after so long, if ever; and when it fires next.
+    Wait(Option<Duration>, Option<Timestamp>),
+}
+
+/// What a decision was made with, and what came of it.
+#[derive(Debug)]
+struct Deciding {
+    planned: Planned,
+    skipped: Option<Box<Run>>,
+    watch: Option<ClockWatch>,
+    step: Option<ClockStep>,
+    lag: Duration,
+    skipped_to: Option<Timestamp>,
+}
+
+impl Deciding {
+    /// Sees what the store's clock shows: a call that took long says nothing of when that was.
+    fn see(&mut self, now: Timestamp, began: Instant, monotonic: Duration, trigger: &Trigger) {
+        if began.elapsed() >= SHORT {
+            return;
+        }
+        let watch = self.watch.get_or_insert_with(|| ClockWatch::new(now, monotonic));
+        if let Some(step) = watch.look(now, monotonic) {
+            self.step = Some(step);
+            self.lag = watch.lag_of(Some(trigger));
+            self.skipped_to = step.has_skipped_time_of(trigger).then_some(step.to).or(self.skipped_to);
+        }
+    }
 }
 
 impl Timetable {
-    /// When the next task is to be looked at.
-    pub(crate) fn next_look(&self) -> Option<Timestamp> {
-        self.tasks.values().filter_map(|task| task.look_at).min()
+    /// When the next task is to be looked at: some task often enough to see it when the store's clock is set.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        let next = self.tasks.values().filter_map(|task| task.look_at).min()?;
+        Some(self.seen.map_or(next, |seen| next.min(seen + MAX_SLEEP)))
+    }
+
+    /// The store's clock was set: every task is looked at now, and goes on as the watch says.
+    fn note(&mut self, step: ClockStep, now: Instant) {
+        let Some(watch) = self.watch else { return };
+        for task in self.tasks.values_mut() {
+            let Some(trigger) = &task.placed.task.trigger else { continue };
+            task.lag = watch.lag_of(Some(trigger));
+            task.skipped_to = step.has_skipped_time_of(trigger).then_some(step.to).or(task.skipped_to);
+            task.look_at = task.look_at.map(|at| at.min(now));
+        }
+        if step.is_correction {
+            tracing::warn!(
+                "the clock of the store was corrected: schedules begin anew where they lie ahead of it"
+            );
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<Name> {
@@ -75,22 +130,28 @@ impl Timetable {
     }
 }
 
-/// What tells one definition of a task from another: its words, hashed by FNV-1a.
-fn definition(placed: &Placed) -> String {
-    let text = format!("{:?}", placed.task);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+/// What tells one definition of a task from another: a hash of its words, and one of its trigger alone, from the
+/// eighteenth character on.
+fn definition(task: &Task) -> String {
+    let (task, trigger) = (format!("{task:?}"), format!("{:?}", task.trigger));
+    format!("{:016x}-{:016x}", hash(&task), hash(&trigger))
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Driver {
     pub(crate) async fn upsert(&mut self, placed: Arc<Placed>) -> Result<()> {
         let name = placed.task.name.clone();
-        let revision = self.store.register(&name, &definition(&placed), self.config.lease).await?;
-        let now = self.ctx.clock.now();
-        let look_at = placed.task.trigger.is_some().then_some(now);
-        self.timetable.tasks.insert(name.clone(), Scheduled { placed, revision, look_at, next: None });
+        let revision = self.store.register(&name, &definition(&placed.task), self.config.lease).await?;
+        let look_at = placed.task.trigger.is_some().then(Instant::now);
+        let lag = self.timetable.watch.map(|watch| watch.lag_of(placed.task.trigger.as_ref()));
+        let lag = lag.unwrap_or_default();
+        let task = Scheduled { placed, revision, look_at, next: None, lag, skipped_to: None };
+        self.timetable.tasks.insert(name.clone(), task);
         self.look(&name, self.looks_until()).await;
         Ok(())
     }
@@ -131,10 +192,17 @@ impl Driver {
 
     /// Looks at every task whose time has come.
     pub(crate) async fn look_at_due(&mut self) {
-        let (now, until) = (self.ctx.clock.now(), self.looks_until());
+        let (now, until) = (Instant::now(), self.looks_until());
         let look_at = |(name, task): (&Name, &Scheduled)| Some((task.look_at?, name.clone()));
         let mut due: Vec<_> = self.timetable.tasks.iter().filter_map(look_at).collect();
-        due.retain(|(at, _)| *at <= now);
+        if self.timetable.seen.is_some_and(|seen| seen + MAX_SLEEP <= now) {
+            // Nothing was due for long: the first of all is looked at to see the store's clock.
+            let first = due.iter().map(|(at, _)| *at).min();
+            due.retain(|(at, _)| *at <= now || Some(*at) == first);
+            self.timetable.seen = Some(now);
+        } else {
+            due.retain(|(at, _)| *at <= now);
+        }
         // Whoever has waited longest comes first, so that none waits for one that is always behind.
         due.sort_unstable();
         for (_, name) in due {
@@ -152,9 +220,8 @@ impl Driver {
 
     /// A run of this task ended: what waits for that is looked at now.
     pub(crate) fn look_soon(&mut self, task: &Name) {
-        let now = self.ctx.clock.now();
         if let Some(task) = self.timetable.tasks.get_mut(task).filter(|task| task.look_at.is_some()) {
-            task.look_at = Some(now);
+            task.look_at = Some(Instant::now());
         }
     }
 
@@ -174,17 +241,17 @@ impl Driver {
             match self.take_step(name).await {
                 Ok(Planned::Taken) if Instant::now() >= until => break,
                 Ok(Planned::Taken) => {}
-                Ok(Planned::Wait(look_at, next)) => {
+                Ok(Planned::Wait(wait, next)) => {
                     self.timetable.put_off.remove(name);
                     if let Some(task) = self.timetable.tasks.get_mut(name) {
-                        task.look_at = look_at;
+                        task.look_at = wait.map(after);
                         task.next = next;
                     }
                     return;
                 }
                 Err(error) => {
                     let wait = self.in_trouble(&error);
-                    let now = self.ctx.clock.now();
+                    let now = Instant::now();
                     if let Some(task) = self.timetable.tasks.get_mut(name) {
                         task.look_at = task.look_at.map(|_| now + wait);
                         self.timetable.put_off.insert(name.clone(), now);
@@ -199,12 +266,12 @@ impl Driver {
 
     /// Registers a task again that the store knew and does not know any more.
     async fn begin_anew(&mut self, name: &Name, placed: &Placed) -> Result<Planned> {
-        let revision = self.store.register(name, &definition(placed), self.config.lease).await?;
+        let revision = self.store.register(name, &definition(&placed.task), self.config.lease).await?;
         if let Some(task) = self.timetable.tasks.get_mut(name) {
             task.revision = revision;
         }
-        let now = self.ctx.clock.now();
-        if self.timetable.lost.is_none_or(|before| now.since(before) > ONE_LOSS) {
+        let now = Instant::now();
+        if self.timetable.lost.is_none_or(|before| now - before > ONE_LOSS) {
             tracing::error!(
                 task = %name,
                 "the store does not know it any more, so it has lost data: schedules begin anew, and runs may be lost"
@@ -220,25 +287,42 @@ impl Driver {
         let Some(schedule) = Schedule::of(&self.ctx.namespace, &placed.task) else {
             return Ok(Planned::Wait(None, None));
         };
-        let planned = std::sync::Mutex::new(Planned::Taken);
-        let skipped = std::sync::Mutex::new(None);
+        let (watch, lag, skipped_to) = (self.timetable.watch, task.lag, task.skipped_to);
+        let (planned, skipped, step) = (Planned::Taken, None, None);
+        let deciding = Mutex::new(Deciding { planned, skipped, watch, step, lag, skipped_to });
+        let (began, clock) = (Instant::now(), &self.ctx.clock);
         let decide = |standing: Standing, now: Timestamp| {
-            let (decision, step) = decided(&schedule, standing, now, &self.name);
-            if let Effect::Skip(run) = &decision.effect {
-                *lock(&skipped) = Some(run.clone());
+            let mut deciding = lock(&deciding);
+            deciding.see(now, began, clock.monotonic(), schedule.trigger);
+            let mut standing = standing;
+            if let Some(skipped_to) = deciding.skipped_to {
+                standing.cursor.resume(skipped_to);
             }
-            *lock(&planned) = step;
+            let (decision, planned) = decided(&schedule, standing, now, &mut deciding.lag, &self.name);
+            deciding.skipped = match &decision.effect {
+                Effect::Skip(run) => Some(run.clone()),
+                Effect::Fire(..) | Effect::Nothing => None,
+            };
+            deciding.planned = planned;
             decision
         };
-        match self.store.decide(name, revision, &decide).await? {
+        let done = self.store.decide(name, revision, &decide).await;
+        let Deciding { planned, skipped, watch, step, lag, .. } =
+            deciding.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.note_clock(watch, step);
+        let done = done?;
+        if let Some(task) = self.timetable.tasks.get_mut(name) {
+            (task.lag, task.skipped_to) = (lag, None);
+        }
+        match done {
             Decided::Done { ended, marked } => {
-                for run in ended.iter().chain(lock(&skipped).as_deref()) {
+                for run in ended.iter().chain(skipped.as_deref()) {
                     self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
                 }
                 for id in marked {
                     self.tell_cancelled(id, CancelReason::Replaced);
                 }
-                Ok(planned.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+                Ok(planned)
             }
             Decided::Stale => {
                 tracing::warn!(task = %name, "a newer definition of it is in the store: this daemon fires it no more");
@@ -247,57 +331,87 @@ impl Driver {
             Decided::Unknown => self.begin_anew(name, &placed).await,
         }
     }
+
+    /// Keeps what a decision showed of the store's clock.
+    fn note_clock(&mut self, watch: Option<ClockWatch>, step: Option<ClockStep>) {
+        let now = Instant::now();
+        self.timetable.watch = watch;
+        self.timetable.seen = watch.map(|_| now);
+        if let Some(step) = step {
+            self.ctx.events.emit(&Event::ClockStepped { from: step.from, to: step.to });
+            self.timetable.note(step, now);
+        }
+    }
 }
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// That long from now, or as good as never.
+fn after(wait: Duration) -> Instant {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    Instant::now() + wait.min(LONGEST)
 }
 
-/// The next step of a schedule, pure.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next step of a schedule, pure. `lag` grows where the cursor lies ahead of the clock.
 fn decided(
     schedule: &Schedule<'_>,
     standing: Standing,
     now: Timestamp,
+    lag: &mut Duration,
     backend: &Name,
 ) -> (Decision, Planned) {
     let Standing { mut cursor, mut paused, live } = standing;
+    match cursor.lag_behind(schedule.trigger, now) {
+        Some(behind) => *lag = behind.max(*lag),
+        None => {
+            *lag = Duration::ZERO;
+            cursor.begin_anew(schedule.trigger, now);
+        }
+    }
+    let planned_at = now + *lag;
+    if live == Live::default() && cursor.finished.is_some_and(|finished| finished < cursor.decided) {
+        // It was told by a clock that was set back since, or never: it is as if it were now.
+        cursor.finished = Some(planned_at);
+    }
     if let Some(pause) = &paused {
         match pause.until {
             Some(until) if until <= now => {
                 paused = None;
-                cursor.resume(now);
+                cursor.resume(planned_at);
             }
             until => {
                 let decision = Decision { cursor, paused, effect: Effect::Nothing };
-                let poll = now + PAUSED_POLL;
-                return (decision, Planned::Wait(Some(until.map_or(poll, |until| until.min(poll))), None));
+                let poll = until.map_or(PAUSED_POLL, |until| until.since(now).min(PAUSED_POLL));
+                return (decision, Planned::Wait(Some(poll), None));
             }
         }
     }
-    let soon = Some(now + LIVE_POLL);
-    let (effect, planned) = match plan(schedule, &mut cursor, live, now) {
+    let (effect, planned) = match plan(schedule, &mut cursor, live, planned_at) {
         Step::Fire { fire_time, entry } => {
-            (Effect::Fire(Box::new(pushed(schedule, fire_time, backend)), entry), Planned::Taken)
+            (Effect::Fire(Box::new(pushed(schedule, fire_time, now, backend)), entry), Planned::Taken)
         }
         Step::Skip { fire_time, reason } => {
-            let run = pushed(schedule, fire_time, backend).run.into_skipped(now, reason.to_string());
+            let run = pushed(schedule, fire_time, now, backend).run.into_skipped(now, reason.to_string());
             (Effect::Skip(Box::new(run)), Planned::Taken)
         }
-        Step::Wait(at) => (Effect::Nothing, Planned::Wait(Some(at), Some(at))),
-        Step::AwaitFinish => (Effect::Nothing, Planned::Wait(soon, None)),
+        Step::Wait(at) => (Effect::Nothing, Planned::Wait(Some(at.since(planned_at)), Some(at - *lag))),
+        Step::AwaitFinish => (Effect::Nothing, Planned::Wait(Some(LIVE_POLL), None)),
         Step::Done => (Effect::Nothing, Planned::Wait(None, None)),
     };
     (Decision { cursor, paused, effect }, planned)
 }
 
-fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, backend: &Name) -> Pushed {
+fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, now: Timestamp, backend: &Name) -> Pushed {
     let task = schedule.task;
     let id = schedule.run_id(fire_time);
     let mut run = Run::queued(id, task.name.clone(), backend.clone(), Tier::Queue, fire_time);
     run.state = RunState::Queued;
     Pushed {
         run,
-        due: fire_time,
+        // An interval may be ahead of a clock that was set back; its run begins now all the same.
+        due: fire_time.min(now),
         priority: task.priority.level(),
         max_attempts: task.retry.attempts_on(Tier::Queue),
         alone: task.overlap != scheduler_core::Overlap::Allow,
@@ -307,4 +421,65 @@ fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, backend: &Name) -> Push
 /// Whether the next fire of a task follows from when its last run finished.
 pub(crate) fn is_followed(placed: &Placed) -> bool {
     placed.task.trigger.as_ref().is_some_and(Trigger::follows_finish)
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler_core::{Cursor, Rule};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// What is decided of a rule whose cursor lies `ahead` of the clock, and how far its fires are ahead then.
+    fn behind(rule: Rule, ahead: Duration) -> (Decision, Planned, Duration) {
+        let now: Timestamp = "2026-06-15T12:00:00Z".parse().unwrap();
+        let name = Name::new("t").unwrap();
+        let mut task = Task::new(name.clone(), name.clone());
+        task.trigger = Some(Trigger::new(rule, scheduler_core::Bounds::default()).unwrap());
+        let schedule = Schedule::of(&name, &task).unwrap();
+        let cursor = Cursor { runs: 3, ..Cursor::starting(now + ahead) };
+        let standing = Standing { cursor, paused: None, live: Live::default() };
+        let mut lag = Duration::ZERO;
+        let (decision, planned) = decided(&schedule, standing, now, &mut lag, &name);
+        (decision, planned, lag)
+    }
+
+    #[test]
+    fn an_interval_whose_cursor_lies_ahead_of_the_clock_goes_on_within_its_period() {
+        let every = Rule::Every(Duration::from_secs(10));
+        let (decision, planned, lag) = behind(every.clone(), HOUR);
+        let Planned::Wait(Some(wait), Some(next)) = planned else { panic!("{planned:?}") };
+        assert!(wait <= Duration::from_secs(10), "{wait:?}");
+        assert_eq!(next.to_string(), "2026-06-15T12:00:00.001Z");
+        assert!(HOUR - lag <= Duration::from_millis(1), "{lag:?}");
+        assert!(matches!(decision.effect, Effect::Nothing));
+
+        let (decision, _, lag) = behind(every, 4 * HOUR);
+        assert_eq!(lag, Duration::ZERO, "it was corrected");
+        let Effect::Fire(pushed, _) = decision.effect else { panic!("{:?}", decision.cursor) };
+        assert_eq!(pushed.run.fire_time.to_string(), "2026-06-15T12:00:00Z");
+    }
+
+    #[test]
+    fn a_time_of_the_wall_clock_that_comes_again_waits() {
+        let cron = Rule::Cron(scheduler_core::cron::Cron::parse("* * * * *", "UTC", "").unwrap());
+        let (_, planned, lag) = behind(cron, HOUR);
+        let Planned::Wait(Some(wait), _) = planned else { panic!("{planned:?}") };
+        assert_eq!((wait, lag), (HOUR, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_definition_ends_with_what_the_trigger_is() {
+        let name = Name::new("t").unwrap();
+        let of = |seconds, timeout| {
+            let mut task = Task::new(name.clone(), name.clone());
+            task.trigger = Some(Trigger::every(Duration::from_secs(seconds)).unwrap());
+            task.timeout = Some(Duration::from_secs(timeout));
+            definition(&task)
+        };
+        assert_ne!(of(1, 1), of(1, 2));
+        assert_eq!(of(1, 1)[17..], of(1, 2)[17..]);
+        assert_ne!(of(1, 1)[17..], of(2, 1)[17..]);
+    }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cursor, Entry, Live, MisfirePolicy, Name, Overlap, Pause, Placed, Schedule, ScheduleStatus, Step,
-    Timestamp, Trigger, plan,
+    ClockStep, Cursor, Entry, Live, MisfirePolicy, Name, Overlap, Pause, Placed, Schedule, ScheduleStatus,
+    Step, Timestamp, Trigger, plan,
 };
 
 /// How often a task is looked at whose next step depends on a run that lives, or on a backend that is away.
@@ -20,6 +20,8 @@ pub(crate) const LIVE_POLL: Duration = Duration::from_secs(1);
 pub(crate) struct Driven {
     pub(crate) placed: Arc<Placed>,
     pub(crate) cursor: Cursor,
+    /// How far its fire times are ahead of the wall clock, after that was set back.
+    pub(crate) lag: Duration,
     pub(crate) paused: Option<Pause>,
     /// Fires that are decided; each stays until its backend has it, or refuses it for good.
     pub(crate) pending: VecDeque<Timestamp>,
@@ -45,8 +47,8 @@ pub(crate) enum Decision {
 
 impl Driven {
     /// A task that is new to this process at `now`; `last` is its last fire before, if it is known.
-    pub(crate) fn new(placed: Arc<Placed>, now: Timestamp, last: Option<Timestamp>) -> Self {
-        let mut cursor = Cursor::starting(now);
+    pub(crate) fn new(placed: Arc<Placed>, now: Timestamp, last: Option<Timestamp>, lag: Duration) -> Self {
+        let mut cursor = Cursor::starting(now + lag);
         if let Some(last) = last {
             cursor.decided = cursor.decided.min(last);
             cursor.runs = 1;
@@ -54,6 +56,7 @@ impl Driven {
         Self {
             placed,
             cursor,
+            lag,
             paused: None,
             pending: VecDeque::new(),
             is_under_way: false,
@@ -62,13 +65,27 @@ impl Driven {
         }
     }
 
+    /// Takes another definition of the task.
+    pub(crate) fn edit(&mut self, placed: Arc<Placed>, now: Timestamp, lag: Duration) {
+        if self.placed.task.trigger != placed.task.trigger {
+            self.cursor.edit(now + lag);
+        }
+        self.placed = placed;
+        self.lag = lag;
+    }
+
+    /// Fires are served again from `now` on.
+    pub(crate) fn resume(&mut self, now: Timestamp) {
+        self.cursor.resume(now + self.lag);
+    }
+
     /// When to look again, if nothing is to be done at `now` whatever runs live.
     pub(crate) fn rest(&mut self, namespace: &Name, now: Timestamp) -> Option<Decision> {
         if let Some(pause) = &self.paused {
             match pause.until {
                 Some(until) if until <= now => {
                     self.paused = None;
-                    self.cursor.resume(now);
+                    self.resume(now);
                 }
                 until => return Some(Decision::Wait(until)),
             }
@@ -76,14 +93,14 @@ impl Driven {
         self.next = None;
         let placed = Arc::clone(&self.placed);
         let step = Schedule::of(namespace, &placed.task)
-            .map(|schedule| plan(&schedule, &mut self.cursor.clone(), Live::default(), now));
+            .map(|schedule| plan(&schedule, &mut self.cursor.clone(), Live::default(), now + self.lag));
         if let Some(Step::Wait(at)) = step {
-            self.next = Some(at);
+            self.next = Some(at - self.lag);
         }
         match step {
             _ if !self.pending.is_empty() => None,
             None | Some(Step::Done) => Some(Decision::Wait(None)),
-            Some(Step::Wait(at)) if !self.follows_finish() => Some(Decision::Wait(Some(at))),
+            Some(Step::Wait(at)) if !self.follows_finish() => Some(Decision::Wait(Some(at - self.lag))),
             Some(_) => None,
         }
     }
@@ -105,10 +122,10 @@ impl Driven {
             }
             if std::mem::take(&mut self.was_away) && task.misfire.policy == MisfirePolicy::All {
                 // Nobody served while the backend was away; what came due then takes turns.
-                self.cursor.resume(now);
+                self.resume(now);
             }
             let live = Live { running, queued: self.pending.len() };
-            match plan(&schedule, &mut self.cursor, live, now) {
+            match plan(&schedule, &mut self.cursor, live, now + self.lag) {
                 Step::Fire { fire_time, entry: Entry::Start | Entry::Queue } => {
                     self.pending.push_back(fire_time);
                 }
@@ -118,6 +135,7 @@ impl Driven {
                 }
                 Step::Skip { fire_time, reason } => return Decision::Skip(fire_time, reason.to_string()),
                 Step::Wait(at) => {
+                    let at = at - self.lag;
                     self.next = Some(at);
                     let waiting = soon.filter(|_| !self.pending.is_empty());
                     return Decision::Wait(waiting.into_iter().chain([at]).min());
@@ -135,11 +153,11 @@ impl Driven {
         Some(Decision::Enqueue(first))
     }
 
-    /// Forgets how far it was decided, because the wall clock was set back to `now`.
-    pub(crate) fn begin_anew(&mut self, now: Timestamp) {
-        self.cursor.decided = now - Duration::from_millis(1);
-        self.cursor.finished = self.cursor.finished.map(|finished| finished.min(now));
-        self.cursor.resume(now);
+    /// Goes on after the wall clock was set.
+    pub(crate) fn follow(&mut self, step: &ClockStep) {
+        if let Some(trigger) = &self.placed.task.trigger {
+            self.cursor.follow(trigger, step);
+        }
     }
 
     /// Forgets a fire that waited: it is settled.
@@ -163,6 +181,9 @@ impl Driven {
         if !self.follows_finish() {
             return;
         }
+        // A finish is told by the wall clock; after that was set back it is as if it were now, which is soon after.
+        let finished = finished.filter(|_| self.lag.is_zero());
+        let now = now + self.lag;
         self.cursor.finished = self.cursor.finished.max(finished);
         let is_known = self.cursor.finished.is_some_and(|finished| finished >= self.cursor.decided);
         if self.cursor.runs > 0 && self.pending.is_empty() && !is_known {

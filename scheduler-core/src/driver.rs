@@ -19,20 +19,13 @@ use futures_util::future::{join, join_all, select};
 use crate::driven::{Driven, LIVE_POLL};
 use crate::scheduler::{Inner, Member};
 use crate::signal::Signal;
-use crate::timestamp::millis;
 use crate::{
-    Busy, CancelReason, CancelToken, Clock, Error, Event, Events, Name, Pause, Placed, Result, Run,
-    ScheduleStatus, Schedules, Timestamp,
+    Busy, CancelReason, CancelToken, Clock, ClockWatch, Error, Event, Events, MAX_SLEEP, Name, Pause, Placed,
+    Result, Run, ScheduleStatus, Schedules, Timestamp,
 };
 
-/// The longest sleep: a wall clock that stepped is noticed after it at the latest.
-const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// The shortest sleep.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
-/// A difference between the clocks' pace that is a step and not drift, in milliseconds.
-const STEP: i64 = 1_000;
-/// A step back that is a correction, after which schedules begin anew (after Vixie cron: 3 hours).
-const CORRECTION: i64 = 3 * 3_600_000;
 
 /// Keeps the tasks that it fires; the steps of each are in `fire.rs`.
 #[derive(Debug)]
@@ -43,8 +36,7 @@ pub(crate) struct Driver {
     pub(crate) tasks: Mutex<BTreeMap<Name, Driven>>,
     /// Fires that never became runs, for history.
     pub(crate) skipped: Mutex<VecDeque<Run>>,
-    /// The wall clock less the monotonic one, in milliseconds.
-    offset: Mutex<i64>,
+    pub(crate) watch: Mutex<ClockWatch>,
     /// One for each backend whose tasks it fires.
     signals: Arc<BTreeMap<Name, Signal>>,
 }
@@ -76,7 +68,7 @@ impl Driver {
             events: events.clone(),
             tasks: Mutex::default(),
             skipped: Mutex::default(),
-            offset: Mutex::new(offset(&**clock)),
+            watch: Mutex::new(ClockWatch::of(&**clock)),
             signals,
         }
     }
@@ -96,7 +88,7 @@ impl Driver {
         stopping: CancelToken,
         ended: CancelToken,
     ) -> Result<()> {
-        *lock(&self.offset) = offset(&*self.clock);
+        *lock(&self.watch) = ClockWatch::of(&*self.clock);
         self.signals.values().for_each(Signal::attend);
         let attendance = Attendance { signals: Arc::clone(&self.signals), ended };
         // Held from here on, so that a test clock does not move before the thread has looked.
@@ -134,7 +126,7 @@ impl Driver {
     pub(crate) fn begin(&self, placed: Arc<Placed>, last: Option<Timestamp>) {
         let now = self.clock.now();
         if let Some(driven) = lock(&self.tasks).get_mut(&placed.task.name) {
-            driven.cursor.resume(now);
+            driven.resume(now);
             driven.is_under_way = false;
         }
         self.put(placed, now, last);
@@ -142,10 +134,11 @@ impl Driver {
 
     fn put(&self, placed: Arc<Placed>, now: Timestamp, last: Option<Timestamp>) {
         let backend = placed.placement.backend.clone();
+        let lag = lock(&self.watch).lag_of(placed.task.trigger.as_ref());
         lock(&self.tasks)
             .entry(placed.task.name.clone())
-            .and_modify(|driven| driven.placed = Arc::clone(&placed))
-            .or_insert_with(|| Driven::new(placed, now, last));
+            .and_modify(|driven| driven.edit(Arc::clone(&placed), now, lag))
+            .or_insert_with(|| Driven::new(placed, now, last, lag));
         self.notify(&backend);
     }
 
@@ -186,24 +179,18 @@ impl Driver {
         here.map(|(task, _)| task.clone()).collect()
     }
 
-    /// Compares the clocks. A large step back would keep every fire waiting until the wall clock has caught up,
-    /// so schedules begin anew then; after a small one what fired does not fire again.
+    /// Compares the clocks: where the wall clock was set, every task goes on as [`ClockWatch`] says.
     fn note_time(&self) {
-        let (offset, now) = (offset(&*self.clock), self.clock.now());
-        let moved = offset - std::mem::replace(&mut *lock(&self.offset), offset);
-        if moved.abs() < STEP {
-            return;
+        let now = self.clock.now();
+        let mut watch = lock(&self.watch);
+        let Some(step) = watch.look(now, self.clock.monotonic()) else { return };
+        let watch = *watch;
+        for driven in lock(&self.tasks).values_mut() {
+            driven.lag = watch.lag_of(driven.placed.task.trigger.as_ref());
+            driven.follow(&step);
         }
-        let from = Timestamp::from_millis(now.as_millis() - moved);
-        self.events.emit(&Event::ClockStepped { from, to: now });
-        if moved < -CORRECTION {
-            lock(&self.tasks).values_mut().for_each(|driven| driven.begin_anew(now));
-        }
+        self.events.emit(&Event::ClockStepped { from: step.from, to: step.to });
     }
-}
-
-fn offset(clock: &dyn Clock) -> i64 {
-    clock.now().as_millis().saturating_sub(millis(clock.monotonic()))
 }
 
 #[async_trait]
@@ -233,7 +220,7 @@ impl Schedules for Driver {
         let now = self.clock.now();
         self.change(task, |driven| {
             if driven.paused.take().is_some() {
-                driven.cursor.resume(now);
+                driven.resume(now);
             }
         })
     }

@@ -87,7 +87,7 @@ impl Driver {
 
     /// The runs that live now, as a filter.
     pub(crate) fn live_runs(&self) -> RunFilter {
-        begun(self.clock.now()).in_states(&LIVE_STATES)
+        begun(self.clock.now() + lock(&self.watch).lag()).in_states(&LIVE_STATES)
     }
 
     /// How many runs of the task live, by the account of the backends that may have them; notes when the last
@@ -102,7 +102,9 @@ impl Driver {
         let Some(placed) = self.with(task, backend, |driven| Arc::clone(&driven.placed)) else {
             return Ok(0);
         };
-        let filter = RunFilter { task: Some(task.clone()), ..begun(now).in_states(&LIVE_STATES) };
+        let lag = self.with(task, backend, |driven| driven.lag).unwrap_or_default();
+        let begun = begun(now + lag);
+        let filter = RunFilter { task: Some(task.clone()), ..begun.clone().in_states(&LIVE_STATES) };
         let mut answers = Vec::new();
         for member in inner.hosts(&placed) {
             answers.push(member.backend.runs(&filter).await);
@@ -118,7 +120,7 @@ impl Driver {
             }
         }
         if running == 0 && placed.task.trigger.as_ref().is_some_and(crate::Trigger::follows_finish) {
-            let ended = RunFilter { task: Some(task.clone()), ..begun(now) };
+            let ended = RunFilter { task: Some(task.clone()), ..begun };
             let mut finished = None;
             for member in inner.hosts(&placed) {
                 let Ok(page) = member.backend.runs(&ended).await else { continue };
@@ -133,7 +135,10 @@ impl Driver {
     async fn fire(&self, inner: &Inner, placed: &Placed, fire_time: Timestamp) -> Fired {
         let task = &placed.task.name;
         let run_id = RunId::scheduled(&self.namespace, task, fire_time);
-        match inner.enqueue(placed, RunRequest::scheduled(run_id, task.clone(), fire_time)).await {
+        let mut request = RunRequest::scheduled(run_id, task.clone(), fire_time);
+        // An interval is ahead of a wall clock that was set back; its run begins now all the same.
+        request.due = fire_time.min(self.clock.now());
+        match inner.enqueue(placed, request).await {
             Ok(_) => Fired::Enqueued,
             Err(error) if error.is_transient() => Fired::Later(error),
             Err(error) => Fired::Refused(format!("not enqueued: {error}")),
@@ -141,7 +146,9 @@ impl Driver {
     }
 
     async fn cancel_live(&self, inner: &Inner, placed: &Placed, now: Timestamp) {
-        let filter = RunFilter { task: Some(placed.task.name.clone()), ..begun(now).in_states(&LIVE_STATES) };
+        let lag = self.with(&placed.task.name, &placed.placement.backend, |driven| driven.lag);
+        let begun = begun(now + lag.unwrap_or_default());
+        let filter = RunFilter { task: Some(placed.task.name.clone()), ..begun.in_states(&LIVE_STATES) };
         for member in inner.hosts(placed) {
             let Ok(page) = member.backend.runs(&filter).await else { continue };
             for run in page.runs {

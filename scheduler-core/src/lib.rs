@@ -8,6 +8,7 @@ mod cancel;
 mod characteristics;
 mod classify;
 mod clock;
+mod clock_watch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod context;
@@ -71,6 +72,7 @@ pub use classify::{
 #[cfg(feature = "tokio")]
 pub use clock::SystemClock;
 pub use clock::{BoxFuture, Busy, Clock};
+pub use clock_watch::{ClockStep, ClockWatch, MAX_SLEEP};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, Replayed};
 pub use duration::{DURATION_FORMS, Spelled, parse_duration};

@@ -37,6 +37,12 @@ impl Cursor {
         Self { decided: before, served_since: before, runs: 0, finished: None }
     }
 
+    /// Notes that the trigger was edited at `now`: what the new one names before that was never promised.
+    pub fn edit(&mut self, now: Timestamp) {
+        self.decided = self.decided.max(now - Duration::from_millis(1));
+        self.finished = self.finished.map(|finished| finished.max(now));
+    }
+
     /// Notes that fires are served again from `now` on, after a pause or an absence.
     pub fn resume(&mut self, now: Timestamp) {
         self.served_since = now;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::built::{Built, Program};
 use crate::command_line::CommandLine;
+use crate::faketime;
 use crate::prefect::{POOL, Prefect};
 use crate::redis::{Redis, Settings};
 use crate::scratch::Scratch;
@@ -24,15 +25,23 @@ const TEST_PREFECT_URL: &str = "TEST_PREFECT_URL";
 const TEST_PREFECT_POOL: &str = "TEST_PREFECT_POOL";
 const TEST_PREFECT_WORKER: &str = "TEST_PREFECT_WORKER";
 
-/// Tests that run at a time: each of their flow runs is a Python of its own, and the database of the server takes one
+/// The variable by which tests find what lets a clock lie.
+const TEST_FAKETIME: &str = "TEST_FAKETIME";
+
+/// Tests of the workflow tier that run at a time: each of their flow runs is a Python of its own, and the database of the server takes one
 /// change at a time.
 const AT_A_TIME: &str = "2";
+
+/// Clocks that lie at a time.
+const CLOCKS_AT_A_TIME: &str = "8";
 
 /// What can be tried against a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Subject {
     /// The durable tier, on SQLite and on a Redis server of our own
     Queue,
+    /// The daemon under a clock that lies, on the local and the durable tier
+    Clocks,
     /// The workflow tier and the flow that we ship, on a Prefect server of our own with a worker
     Workflow,
 }
@@ -46,6 +55,7 @@ pub(crate) fn run(subject: Subject) -> Result<ExitCode> {
     let scratch = Scratch::new()?;
     let report = match subject {
         Subject::Queue => queue(&built, &scratch)?,
+        Subject::Clocks => clocks(&built, &scratch)?,
         Subject::Workflow => workflow(&built, &scratch)?,
     };
 
@@ -67,6 +77,33 @@ fn queue(built: &Built, scratch: &Scratch) -> Result<Report> {
     let of_verbs = built.tests_of("scheduler-cli").filter(|program| program.name() == "cli");
     let steps = of_store.chain(of_verbs.map(|program| suite(program, &DURABLE))).collect();
     Ok(steps::run(steps))
+}
+
+fn clocks(built: &Built, scratch: &Scratch) -> Result<Report> {
+    let lines = clock_lines(built, scratch)?;
+    Ok(steps::run(lines.into_iter().map(|(program, line)| step(program, "clocks", line)).collect()))
+}
+
+/// The tests under a clock that lies are marked as ignored, because a plain `cargo test` has none. Most of each is
+/// waiting, so all of them run side by side.
+fn clock_lines<'a>(built: &'a Built, scratch: &Scratch) -> Result<Vec<(&'a Program, CommandLine)>> {
+    let faketime = faketime::library()?.display().to_string();
+    let programs = built.tests_of("scheduler-cli").filter(|program| program.name() == "clocks");
+    let line = |program: &Program| {
+        let line = program.line().and(["--ignored", "--nocapture", "--test-threads", CLOCKS_AT_A_TIME]);
+        line.with_variable(TEST_FAKETIME, &faketime)
+            .with_variable("TMPDIR", scratch.path().display().to_string())
+    };
+    Ok(programs.map(|program| (program, line(program))).collect())
+}
+
+/// The daemon under a clock that lies.
+pub(crate) fn clocks_suite() -> Step {
+    Step::counted("clocks", "cargo xtask integration clocks", |tally| {
+        let built = Built::workspace()?;
+        let scratch = Scratch::new()?;
+        count_all(clock_lines(&built, &scratch)?.into_iter().map(|(_, line)| line), tally)
+    })
 }
 
 fn workflow(built: &Built, scratch: &Scratch) -> Result<Report> {

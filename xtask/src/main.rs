@@ -20,6 +20,7 @@ mod command_line;
 mod cpp;
 mod docs;
 mod examples;
+mod faketime;
 mod faults;
 mod features;
 mod fuzz;

@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Workspace,
     /// Each promise of a backend beside the broken backend that fails it
     ConformanceTable,
+    /// The daemon under a clock that lies: steps, suspends, stalls, zones that change
+    Clocks,
     /// The workflow tier on a Prefect server, which is installed below the build folder at first
     Workflow,
     /// The crates in examples/, as outside authors write them
@@ -59,7 +61,7 @@ impl Suite {
     /// Whether it runs tests that are counted.
     fn has_tests(self) -> bool {
         match self {
-            Self::Workspace | Self::Workflow | Self::Examples | Self::NewBackend => true,
+            Self::Workspace | Self::Clocks | Self::Workflow | Self::Examples | Self::NewBackend => true,
             Self::ConformanceTable | Self::Fuzz | Self::Faults => false,
         }
     }
@@ -68,6 +70,7 @@ impl Suite {
     fn step(self) -> Step {
         match self {
             Self::Workspace => integration::workspace(),
+            Self::Clocks => integration::clocks_suite(),
             Self::Workflow => integration::workflow_suite(),
             Self::ConformanceTable => backends::conformance_table(),
             Self::Examples => examples::suite(),

@@ -231,7 +231,7 @@ async fn a_wall_clock_set_back_by_a_day_is_told_once_and_ends_no_schedule() {
 }
 
 #[tokio::test]
-async fn a_wall_clock_set_back_a_little_fires_nothing_twice() {
+async fn an_interval_goes_on_when_the_wall_clock_is_set_back_a_little_and_fires_nothing_twice() {
     let clock = TestClock::at(BEGIN);
     let (scheduler, backend) = running(&clock).await;
     scheduler.submit(ticking(0, |_| ())).await.unwrap();
@@ -241,8 +241,64 @@ async fn a_wall_clock_set_back_a_little_fires_nothing_twice() {
     clock.advance(SECOND * 40).await;
 
     assert_eq!(backend.duplicates.load(Ordering::Relaxed), 0);
-    let expected = ["0: succeeded", "10: succeeded", "20: succeeded", "30: succeeded", "40: succeeded"];
+    let expected = [0, 10, 20, 30, 40, 50, 60].map(|second| format!("{second}: succeeded"));
     assert_eq!(story(&scheduler).await, expected);
+}
+
+#[tokio::test]
+async fn a_pause_after_each_run_goes_on_when_the_wall_clock_is_set_back_a_little() {
+    let clock = TestClock::at(BEGIN);
+    let (scheduler, _) = running(&clock).await;
+    scheduler
+        .submit(ticking(0, |task| task.trigger = Some(Trigger::after_finish(SECOND * 10).unwrap())))
+        .await
+        .unwrap();
+    clock.advance(SECOND * 25).await;
+    let before = runs(&scheduler).await.len();
+
+    clock.set_wall(Timestamp::from_millis(BEGIN.as_millis() - 3_600_000));
+    clock.advance(SECOND * 60).await;
+
+    let after = runs(&scheduler).await.len() - before;
+    assert!((5..=6).contains(&after), "{after}: {:?}", story(&scheduler).await);
+}
+
+#[tokio::test]
+async fn a_cron_waits_when_the_wall_clock_is_set_back_a_little() {
+    let clock = TestClock::at(BEGIN);
+    let (scheduler, backend) = running(&clock).await;
+    let cron = || Some(Trigger::cron("*/10 * * * * *", "UTC").unwrap());
+    scheduler.submit(ticking(0, |task| task.trigger = cron())).await.unwrap();
+    clock.advance(SECOND * 25).await;
+    let before = story(&scheduler).await.len();
+
+    clock.set_wall(at(5));
+    clock.advance(SECOND * 20).await;
+    assert_eq!(story(&scheduler).await.len(), before, "the clock shows again what has fired");
+    clock.advance(SECOND * 20).await;
+
+    assert_eq!(story(&scheduler).await.len(), before + 2);
+    assert_eq!(backend.duplicates.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_edited_trigger_begins_at_the_edit() {
+    let clock = TestClock::at(BEGIN);
+    let (scheduler, _) = running(&clock).await;
+    let cron = |seconds: &str| Some(Trigger::cron(&format!("{seconds} * * * * *"), "UTC").unwrap());
+    scheduler.submit(ticking(0, |task| task.trigger = cron("50"))).await.unwrap();
+    clock.advance(SECOND * 20).await;
+    let before = story(&scheduler).await.len();
+
+    // The new rule names a time that has passed in this minute, which it did not when that passed.
+    let now = scheduler_core::Clock::now(&clock);
+    let passed = (now.as_millis() / 1_000 % 60 + 55) % 60;
+    scheduler.submit(ticking(0, |task| task.trigger = cron(&passed.to_string()))).await.unwrap();
+    clock.advance(SECOND * 2).await;
+
+    assert_eq!(story(&scheduler).await.len(), before, "{:?}", story(&scheduler).await);
+    clock.advance(SECOND * 60).await;
+    assert_eq!(story(&scheduler).await.len(), before + 1, "{:?}", story(&scheduler).await);
 }
 
 #[tokio::test]
