@@ -185,7 +185,7 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"0 0 * * 1\", dialect = \"quarz\" }\n",
-        &["config/unknown_word", "8:44", "quartz"],
+        &["config/unknown_word", "8:43", "quartz"],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { every = \"5s\", dialect = \"vixie\" }\n",
