@@ -165,6 +165,8 @@ mod tests {
     use std::num::NonZeroU64;
     use std::time::Duration;
 
+    use scheduler_core::cron::Dialect;
+
     use super::*;
 
     fn now() -> Timestamp {
@@ -206,6 +208,32 @@ mod tests {
             assert_eq!(rendered.rule, expected, "{ours}");
             assert_eq!(in_one_form(&rendered.rule), rendered.rule);
         }
+    }
+
+    #[test]
+    fn an_expression_of_another_dialect_is_translated() {
+        let cases = [
+            (Dialect::Quartz, "0 0/20 9 ? * 2-6", "0,20,40 9 * * 1-5", true),
+            (Dialect::Quartz, "0 0 9 13 * 6", "0 9 13 * 5", false),
+            (Dialect::Quartz, "0 0 9 ? * 6L", "0 9 * * L5", true),
+            (Dialect::Vixie, "0 0 */2 * 1", "0 0 */2 * 1", false),
+            (Dialect::Vixie, "0 0 13 * 5", "0 0 13 * 5", true),
+        ];
+        for (dialect, theirs, prefects, day_or) in cases {
+            let rule = Rule::cron(dialect, theirs, "UTC", "").unwrap();
+            let trigger = Trigger::new(rule, Bounds::default()).unwrap();
+
+            let rendered = render(&trigger, now()).unwrap_or_else(|error| panic!("{theirs}: {error}"));
+
+            assert_eq!(
+                rendered.rule,
+                json!({ "cron": prefects, "timezone": "UTC", "day_or": day_or }),
+                "{theirs}"
+            );
+        }
+        let nearest = Rule::cron(Dialect::Quartz, "0 0 9 15W * ?", "UTC", "").unwrap();
+        let refused = render(&Trigger::new(nearest, Bounds::default()).unwrap(), now()).unwrap_err();
+        assert_eq!(refused.code(), "engine/trigger_not_sayable");
     }
 
     #[test]

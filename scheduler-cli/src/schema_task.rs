@@ -92,6 +92,10 @@ fn trigger() -> Value {
                 "type": "string", "minLength": 1,
             },
             "timezone": { "description": "The IANA zone of `cron`.", "type": "string", "minLength": 1 },
+            "dialect": {
+                "description": "How `cron` is read: by the Open Cron Pattern Specification, or as Vixie's cron or Quartz do.",
+                "enum": ["ocps", "vixie", "quartz"], "default": "ocps",
+            },
             "every": duration("The period, counted from `start`, else from the Unix epoch.", None),
             "after": { "description": "Counts `every` from the end of the last run.", "enum": ["finish"] },
             "at": instant("Once, at this instant (RFC 3339)."),

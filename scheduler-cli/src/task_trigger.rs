@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use scheduler_core::cron::Cron;
-use scheduler_core::{Bounds, DURATION_FORMS, Error, Name, Rule, Timestamp, Trigger, parse_duration};
+use scheduler_core::cron::Dialect;
+use scheduler_core::{Bounds, Error, Name, Rule, Timestamp, Trigger};
 
 use crate::diagnostic::Diagnostic;
 use crate::fields::Fields;
@@ -38,24 +38,11 @@ pub(crate) fn take(
     trigger
 }
 
-/// Reads a cron expression, or `@every 90s`, which is an interval.
-pub(crate) fn cron_rule(expression: &str, timezone: &str, hash_key: &str) -> Result<Rule, Error> {
-    let Some(period) = expression.trim().strip_prefix("@every ") else {
-        return Cron::parse(expression, timezone, hash_key).map(Rule::Cron);
-    };
-    let bad = |error: &dyn std::fmt::Display| {
-        Error::invalid(
-            "cron/bad_expression",
-            format!("`{expression}` is no cron expression: {error}; {DURATION_FORMS}"),
-        )
-    };
-    parse_duration(period.trim()).map(Rule::Every).map_err(|error| bad(&error))
-}
-
 /// What stands in the table.
 struct Keys {
     cron: Option<String>,
     timezone: Option<String>,
+    dialect: Option<Dialect>,
     every: Option<Duration>,
     is_after_finish: bool,
     at: Option<Timestamp>,
@@ -69,6 +56,7 @@ impl Keys {
         Self {
             cron: fields.take("cron", faults),
             timezone: fields.take("timezone", faults),
+            dialect: fields.word("dialect", &Dialect::ALL.map(|dialect| (dialect.name(), dialect)), faults),
             every: fields.take("every", faults),
             is_after_finish: fields.word("after", &[("finish", true)], faults).unwrap_or(false),
             at: instant(fields, "at", faults),
@@ -85,11 +73,9 @@ impl Keys {
         let (key, rule) = match (&self.cron, self.every, self.at) {
             (Some(expression), None, None) => {
                 let zone = self.timezone.as_deref().unwrap_or(timezone);
-                (
-                    "cron",
-                    cron_rule(expression, zone, name.as_str())
-                        .map_err(|error| explained(fields, "cron", &error))?,
-                )
+                let dialect = self.dialect.unwrap_or_default();
+                let rule = Rule::cron(dialect, expression, zone, name.as_str());
+                ("cron", rule.map_err(|error| explained(fields, "cron", &error))?)
             }
             (None, Some(pause), None) if self.is_after_finish => ("every", Rule::AfterFinish(pause)),
             (None, Some(period), None) => ("every", Rule::Every(period)),
@@ -112,6 +98,7 @@ impl Keys {
             Rule::Cron(_) if self.is_after_finish => Some("after"),
             Rule::Every(_) | Rule::AfterFinish(_) if self.timezone.is_some() => Some("timezone"),
             Rule::At(_) if self.timezone.is_some() => Some("timezone"),
+            Rule::Every(_) | Rule::AfterFinish(_) | Rule::At(_) if self.dialect.is_some() => Some("dialect"),
             Rule::At(_) if self.is_after_finish => Some("after"),
             Rule::Cron(_) | Rule::Every(_) | Rule::AfterFinish(_) | Rule::At(_) => None,
         };

@@ -1,7 +1,8 @@
 //! `scheduler next`: when a task or a cron expression fires.
 
 use clap::Args;
-use scheduler_core::{Bounds, Timestamp, Trigger, dst};
+use scheduler_core::cron::Dialect;
+use scheduler_core::{Bounds, Rule, Timestamp, Trigger, dst};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -11,7 +12,6 @@ use crate::relative::relative;
 use crate::schedule;
 use crate::session::Session;
 use crate::table::table;
-use crate::task_trigger::cron_rule;
 
 /// What to look at, from when, and how far.
 #[derive(Debug, Args)]
@@ -25,6 +25,9 @@ pub(crate) struct Flags {
     /// The time zone of the expression.
     #[arg(long, value_name = "TZ", default_value = "UTC", conflicts_with = "task")]
     timezone: String,
+    /// How the expression is read: ocps, vixie or quartz.
+    #[arg(long, value_name = "NAME", default_value_t, conflicts_with = "task")]
+    dialect: Dialect,
     /// Only fire times after this instant, in RFC 3339; now unless given.
     #[arg(long, value_name = "TIME")]
     after: Option<Timestamp>,
@@ -105,7 +108,7 @@ fn written(fires: &[Fire], now: Timestamp) -> String {
 
 fn trigger(session: &Session, flags: &Flags) -> Result<(Option<Trigger>, String), Failure> {
     if let Some(expression) = &flags.cron {
-        let rule = cron_rule(expression, &flags.timezone, "")?;
+        let rule = Rule::cron(flags.dialect, expression, &flags.timezone, "")?;
         return Ok((Some(Trigger::new(rule, Bounds::default())?), flags.timezone.clone()));
     }
     let checked = session.load()?;

@@ -1,10 +1,15 @@
 //! What is left of cron without the feature `cron`: a type with no values, and an error that names the feature.
 
+#[path = "cron/dialect.rs"]
+mod dialect;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
 use crate::{Error, Result, Timestamp};
+
+pub use dialect::Dialect;
 
 /// A cron expression; without the feature `cron` there is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +20,15 @@ impl Cron {
     ///
     /// # Errors
     /// `cron/not_compiled_in`, always.
-    pub fn parse(expression: &str, _zone: &str, _hash_key: &str) -> Result<Self> {
+    pub fn parse(expression: &str, zone: &str, hash_key: &str) -> Result<Self> {
+        Self::parse_in(Dialect::Ocps, expression, zone, hash_key)
+    }
+
+    /// Refuses every expression.
+    ///
+    /// # Errors
+    /// `cron/not_compiled_in`, always.
+    pub fn parse_in(_dialect: Dialect, expression: &str, _zone: &str, _hash_key: &str) -> Result<Self> {
         let message = format!("`{}` needs the feature `cron` of scheduler-core", expression.escape_debug());
         Err(Error::unsupported("cron/not_compiled_in", message))
     }

@@ -6,7 +6,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::cron::Cron;
+use crate::cron::{Cron, Dialect};
+use crate::duration::{DURATION_FORMS, parse_duration};
 use crate::retry::spread;
 use crate::timestamp::millis;
 use crate::{Error, Frequency, Result, RunId, Spelled, Timestamp};
@@ -42,6 +43,25 @@ pub struct Bounds {
     pub max_runs: Option<NonZeroU64>,
     /// A run begins up to this much after its fire time, by a share that the fire itself fixes.
     pub jitter: Duration,
+}
+
+impl Rule {
+    /// Reads what stands where a cron expression may: one in a dialect, or `@every 90s`, which is an interval.
+    ///
+    /// # Errors
+    /// As [`Cron::parse`].
+    pub fn cron(dialect: Dialect, expression: &str, zone: &str, hash_key: &str) -> Result<Self> {
+        let period = expression.trim().strip_prefix("@every").filter(|_| dialect == Dialect::Ocps);
+        let Some(period) = period.filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        else {
+            return Cron::parse_in(dialect, expression, zone, hash_key).map(Self::Cron);
+        };
+        parse_duration(period.trim()).map(Self::Every).map_err(|error| {
+            let shown = expression.escape_debug();
+            let message = format!("`{shown}` is no cron expression: {error}; {DURATION_FORMS}");
+            Error::invalid("cron/bad_expression", message)
+        })
+    }
 }
 
 impl Trigger {
@@ -99,12 +119,12 @@ impl Trigger {
         Self::new(Rule::AfterFinish(pause), Bounds::default())
     }
 
-    /// Fires at the times that `expression` names in the IANA time zone `zone`.
+    /// Fires at the times that `expression` names in the IANA time zone `zone`, or, if it is `@every 90s`, so often.
     ///
     /// # Errors
     /// As [`new`](Self::new) and [`Cron::parse`].
     pub fn cron(expression: &str, zone: &str) -> Result<Self> {
-        Self::new(Rule::Cron(Cron::parse(expression, zone, "")?), Bounds::default())
+        Self::new(Rule::cron(Dialect::Ocps, expression, zone, "")?, Bounds::default())
     }
 
     /// The rule.
@@ -221,6 +241,17 @@ mod tests {
         let anchored = every.within(Bounds { start, ..Bounds::default() }).unwrap();
         assert_eq!(anchored.next_after(ts("2000-01-01T00:00:00Z")), start);
         assert_eq!(anchored.next_after(ts("2026-01-01T00:03:00Z")), Some(ts("2026-01-01T00:03:07Z")));
+    }
+
+    #[test]
+    fn an_interval_may_stand_where_a_cron_expression_does() {
+        let every = Trigger::cron(" @every  1h30m", "Europe/Berlin").unwrap();
+        assert_eq!(every.rule(), &Rule::Every(Duration::from_secs(5_400)));
+        for wrong in ["@every", "@every x", "@every 5", "@every -5s", "@everything"] {
+            let error = Trigger::cron(wrong, "UTC").unwrap_err();
+            assert_eq!(error.code(), "cron/bad_expression", "{wrong}");
+        }
+        assert!(Rule::cron(Dialect::Quartz, "@every 5s", "UTC", "").is_err());
     }
 
     #[test]

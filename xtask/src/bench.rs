@@ -13,6 +13,7 @@ use crate::scratch::Scratch;
 /// The workspaces that measure a tier beside its peers.
 const QUEUE: &str = "backend-queue/bench/Cargo.toml";
 const LOCAL: &str = "backend-local/bench/Cargo.toml";
+const CRON: &str = "scheduler-core/bench/Cargo.toml";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +24,8 @@ pub(crate) enum Subject {
     Workflow,
     /// The local tier at a million tasks, beside tokio-cron-scheduler, apalis-cron, clokwerk and plain intervals
     Local,
+    /// The cron engine beside croner, cron and cronexpr, with the wrong answers of each
+    Cron,
 }
 
 /// Where the durable tier keeps its runs.
@@ -65,8 +68,10 @@ pub(crate) fn run(subject: Subject, options: Options) -> Result<ExitCode> {
         (Subject::Queue, None) => bail!("say where runs are kept: --store redis or --store sqlite"),
         (Subject::Workflow, None) => workflow(options, &scratch)?,
         (Subject::Local, None) => local(options)?,
+        (Subject::Cron, None) => cron(options)?,
         (Subject::Workflow, Some(_)) => bail!("--store belongs to `queue`: Prefect keeps the runs"),
         (Subject::Local, Some(_)) => bail!("--store belongs to `queue`: the local tier keeps runs in memory"),
+        (Subject::Cron, Some(_)) => bail!("--store belongs to `queue`: a cron engine keeps nothing"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -105,6 +110,11 @@ fn local(options: Options) -> Result<()> {
         .run()
 }
 
+fn cron(options: Options) -> Result<()> {
+    build(CRON)?;
+    program("release/scheduler-core-bench").and(words(options)).run()
+}
+
 fn build(manifest: &str) -> Result<()> {
     CommandLine::cargo("build --release --locked --manifest-path")
         .and([manifest, "--target-dir", &build_folder()])
@@ -132,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_built_is_a_workspace_of_its_own() {
-        for path in [QUEUE, LOCAL] {
+        for path in [QUEUE, LOCAL, CRON] {
             let manifest = std::fs::read_to_string(workspace_root().join(path)).unwrap();
             assert!(manifest.lines().any(|line| line == "[workspace]"), "{path}");
         }

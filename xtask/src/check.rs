@@ -75,6 +75,10 @@ impl Part {
                     "format, bench of the local tier",
                     CommandLine::cargo("fmt --manifest-path backend-local/bench/Cargo.toml --check"),
                 ),
+                Step::command(
+                    "format, bench of cron",
+                    CommandLine::cargo("fmt --manifest-path scheduler-core/bench/Cargo.toml --check"),
+                ),
             ],
             Self::Clippy => vec![Step::command(
                 "clippy",

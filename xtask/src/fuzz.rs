@@ -32,6 +32,8 @@ const SHOWN_LINES: usize = 12;
 pub(crate) enum Target {
     /// A configuration file, TOML and YAML, as `check` reads it
     Config,
+    /// Cron expressions in each dialect, and their times both ways
+    Cron,
     /// Names, ids, durations, instants, cron expressions and triggers
     Names,
 }
@@ -40,6 +42,7 @@ impl Target {
     fn name(self) -> &'static str {
         match self {
             Self::Config => "config",
+            Self::Cron => "cron",
             Self::Names => "names",
         }
     }
@@ -48,7 +51,7 @@ impl Target {
     fn longest_input(self) -> u32 {
         match self {
             Self::Config => 4096,
-            Self::Names => 256,
+            Self::Cron | Self::Names => 256,
         }
     }
 }

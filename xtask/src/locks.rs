@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use crate::command_line::CommandLine;
 
 /// The folders of the other workspaces.
-const OTHERS: [&str; 4] = ["examples", "scheduler-cli/fuzz", WITH_PEERS[0], WITH_PEERS[1]];
+const OTHERS: [&str; 5] = ["examples", "scheduler-cli/fuzz", WITH_PEERS[0], WITH_PEERS[1], WITH_PEERS[2]];
 
 /// Those in which peers of ours bring versions of their own.
-const WITH_PEERS: [&str; 2] = ["backend-queue/bench", "backend-local/bench"];
+const WITH_PEERS: [&str; 3] = ["backend-queue/bench", "backend-local/bench", "scheduler-core/bench"];
 
 /// Fails for a lock file that is out of date, or that locks another version of a shared crate.
 ///

@@ -180,6 +180,22 @@ const CASES: &[(&str, &[&str])] = &[
         &["cron/bad_expression", "8:20", "`x`"],
     ),
     (
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"0 0 * * 1\", dialect = \"quartz\" }\n",
+        &["cron/bad_expression", "8:20", "it has 5 fields; the dialect quartz has 6"],
+    ),
+    (
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"0 0 * * 1\", dialect = \"quarz\" }\n",
+        &["config/unknown_word", "8:43", "quartz"],
+    ),
+    (
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { every = \"5s\", dialect = \"vixie\" }\n",
+        &["config/no_effect", "8:37"],
+    ),
+    (
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"@reboot\" }\n",
+        &["cron/no_start", "8:20", "@reboot"],
+    ),
+    (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"@daily\", timezone = \"Mars/Olympus\" }\n",
         &["cron/unknown_zone", "8:41", "Mars/Olympus"],
     ),

@@ -52,6 +52,29 @@ fn next_reads_a_task_with_its_zone() {
 }
 
 #[test]
+fn an_expression_is_read_in_the_dialect_that_is_named() {
+    let quartz = "[tasks.quartz]\njob = \"exec\"\nargs.program = \"true\"\n\
+                  trigger = { cron = \"0 0 9 ? * 2\", dialect = \"quartz\" }\n";
+    let bench = Bench::new(quartz);
+    let after = ["--after", "2026-01-01T00:00:00Z", "-n", "1", "-o", "json"];
+    let monday = "2026-01-05T09:00:00+00:00";
+    let cases: [(&[&str], &str); 5] = [
+        (&["next", "quartz"], monday),
+        (&["next", "--cron", "0 0 9 ? * 2", "--dialect", "quartz"], monday),
+        (&["next", "--cron", "0 0 9 ? * 2"], "2026-01-06T09:00:00+00:00"),
+        (&["next", "--cron", "0 9 */2 * 1", "--dialect", "vixie"], monday),
+        (&["next", "--cron", "@every 90s"], "2026-01-01T00:01:30+00:00"),
+    ];
+
+    for (call, fire) in cases {
+        let answer = bench.run(&[call, &after].concat());
+
+        assert_eq!(answer.code, 0, "{answer:?}");
+        assert_eq!(answer.json()["fires"][0], fire, "{call:?}");
+    }
+}
+
+#[test]
 fn next_refuses_a_bad_expression_zone_or_time_and_says_why() {
     let bench = Bench::new("");
     let cases: [(&[&str], &str); 5] = [

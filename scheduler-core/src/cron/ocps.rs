@@ -66,8 +66,8 @@ fn values(kind: Kind, set: &Set) -> String {
 fn weekdays(set: &Set) -> String {
     let mut values: Vec<String> = ones(set.bits as u32).map(|weekday| weekday.to_string()).collect();
     for (nth, weekdays) in set.days.nth.iter().enumerate() {
-        let nth = if nth == 0 { "L".to_owned() } else { nth.to_string() };
-        values.extend(ones(u32::from(*weekdays)).map(|weekday| format!("{weekday}#{nth}")));
+        let nth = if nth == 0 { "L".to_owned() } else { format!("#{nth}") };
+        values.extend(ones(u32::from(*weekdays)).map(|weekday| format!("{weekday}{nth}")));
     }
     values.join(",")
 }

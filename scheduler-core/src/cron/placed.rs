@@ -47,8 +47,9 @@ pub(super) fn previous(fields: &Fields, windows: &Windows, to: i64) -> Option<i6
         let window = windows.at(to);
         let begin = begin(fields, &window);
         let fire = search::previous(fields, to + window.offset).map(|wall| wall - window.offset);
-        if let Some(fire) =
-            fire.filter(|fire| *fire >= begin).or_else(|| gap_fire(fields, &window, window.from))
+        if let Some(fire) = fire
+            .filter(|fire| *fire >= begin)
+            .or_else(|| gap_fire(fields, &window, window.from).filter(|fire| *fire <= to))
         {
             return Some(fire);
         }

@@ -4,6 +4,7 @@
 
 /// A rule of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "only a test names it"))]
 pub enum CronRule {
     /// A fixed time in a gap fires at the first instant after it.
     GapFires,
