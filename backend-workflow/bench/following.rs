@@ -9,12 +9,15 @@ use scheduler_core::{
     Event, Name, OnUnavailable, Registry, Scheduler, SystemClock, Task, Tier, TriggerRequest, Way, source,
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::counting::Counting;
 use crate::prefect::{FLOW, Prefect, Result};
 use crate::report::{Report, quantile};
 
 const PAGE: usize = 200;
+/// How many runs are started at a time.
+const CALLERS: usize = 4;
 /// Runs that change while the others only live.
 const CHANGED: usize = 40;
 /// The longest that a change is waited for.
@@ -39,8 +42,18 @@ pub(crate) async fn measure(prefect: &Prefect, report: &mut Report) -> Result<()
     definition.tier = Some(Tier::Workflow);
     definition.on_unavailable = OnUnavailable::Error;
     scheduler.submit(definition).await?;
+    let mut under_way = JoinSet::new();
     for _ in 0..runs {
-        scheduler.trigger(&task, TriggerRequest::now()).await?;
+        if under_way.len() == CALLERS
+            && let Some(ended) = under_way.join_next().await
+        {
+            ended??;
+        }
+        let (scheduler, task) = (scheduler.clone(), task.clone());
+        under_way.spawn(async move { scheduler.trigger(&task, TriggerRequest::now()).await });
+    }
+    while let Some(ended) = under_way.join_next().await {
+        ended??;
     }
 
     // Their time has come and nobody takes them, so each look finds all of them.

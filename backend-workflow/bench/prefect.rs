@@ -1,6 +1,8 @@
 //! Prefect by plain calls: the load generator that we are compared with, and the hand that changes states.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backend_workflow::{PrefectSettings, WorkflowId, WorkflowName};
@@ -23,6 +25,8 @@ const IDLE: Duration = Duration::from_secs(3);
 pub(crate) struct Prefect {
     http: Client,
     pub(crate) url: String,
+    /// How many calls were sent again.
+    repeated: Arc<AtomicU64>,
 }
 
 impl Prefect {
@@ -37,7 +41,7 @@ impl Prefect {
         // The server closes a connection that was idle for five seconds, and between two rounds each is.
         let http =
             Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(IDLE).no_proxy().build()?;
-        Ok(Self { http, url: url.to_owned() })
+        Ok(Self { http, url: url.to_owned(), repeated: Arc::default() })
     }
 
     /// How we reach it. On SQLite it says nothing for a minute now and then, which the plain calls wait for as well.
@@ -46,6 +50,10 @@ impl Prefect {
         settings.patience = Duration::from_secs(600);
         (settings.attempts, settings.failures_to_open) = (u32::MAX, 0);
         settings
+    }
+
+    pub(crate) fn repeated(&self) -> u64 {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn version(&self) -> Result<String> {
@@ -94,6 +102,7 @@ impl Prefect {
                     break (answer.status(), answer.text().await?);
                 }
             }
+            self.repeated.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(PAUSE).await;
         };
         if !status.is_success() {

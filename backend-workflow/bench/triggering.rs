@@ -23,6 +23,7 @@ pub(crate) async fn measure(prefect: &Prefect, report: &mut Report) -> Result<()
     let (_, deployment) = prefect.deployment("triggered").await?;
     let engine = Arc::new(PrefectEngine::new(prefect.settings())?);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let repeated = prefect.repeated();
     // Whoever begins has an emptier database, so they take turns at it; the first round warms both up.
     for round in 0..=rounds {
         let first = round % 2;
@@ -54,6 +55,14 @@ pub(crate) async fn measure(prefect: &Prefect, report: &mut Report) -> Result<()
             }
         }
     }
+    let count = |count: u64| vec![count as f64];
+    report.figure("start a run, calls sent again", "ours", "calls", count(engine.repeated_requests()));
+    report.figure(
+        "start a run, calls sent again",
+        "bare calls",
+        "calls",
+        count(prefect.repeated() - repeated),
+    );
     let ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     report.figure("start a run, 4 callers", "ours", "runs/s", ours);
     report.figure("start a run, 4 callers", "bare calls", "runs/s", bare);

@@ -53,9 +53,10 @@ impl Schedules for WorkflowBackend {
             let next = task.trigger.as_ref().and_then(|trigger| trigger.next_after(now));
             let mut status = ScheduleStatus::new(task.name.clone(), next);
             // While the engine does not answer, what is known here counts.
-            let is_paused = session.is_paused(&task.name).await.unwrap_or(false);
-            status.paused = lock(&session.pauses).get(&task.name).cloned();
-            if is_paused && status.paused.is_none() {
+            let is_paused = session.is_paused(&task.name).await.ok();
+            status.paused =
+                lock(&session.pauses).of(&task.name).filter(|_| is_paused != Some(false)).cloned();
+            if is_paused == Some(true) && status.paused.is_none() {
                 status.paused =
                     Some(Pause { by: None, reason: Some("paused in the engine".to_owned()), until: None });
             }
@@ -69,7 +70,7 @@ impl Schedules for WorkflowBackend {
     async fn pause(&self, task: &Name, pause: Pause) -> Result<()> {
         let session = self.session()?;
         session.switch(task, false).await?;
-        lock(&session.pauses).insert(task.clone(), pause);
+        lock(&session.pauses).add(task, pause);
         session.look_at(task);
         Ok(())
     }

@@ -75,6 +75,25 @@ pub trait WorkflowEngine: Debug + Send + Sync + 'static {
         Err(unsupported("host tasks of ours"))
     }
 
+    /// The workflows that [`host`](Self::host) made, and whose deployment's name begins with `prefix`.
+    ///
+    /// # Errors
+    /// `engine/unsupported`, unless [`Capabilities::hosting`].
+    async fn hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {
+        let _ = prefix;
+        Err(unsupported("host tasks of ours"))
+    }
+
+    /// Removes a workflow that [`host`](Self::host) made, with what it has ahead; runs that began stay. Says whether it
+    /// was there.
+    ///
+    /// # Errors
+    /// `engine/unsupported`, unless [`Capabilities::hosting`]. `engine/foreign_workflow` for somebody else's.
+    async fn unhost(&self, workflow: &WorkflowId) -> Result<bool> {
+        let _ = workflow;
+        Err(unsupported("host tasks of ours"))
+    }
+
     /// How the engine would say a trigger, and what differs then from what we do.
     ///
     /// # Errors

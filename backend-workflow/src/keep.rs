@@ -196,7 +196,8 @@ impl Keeping {
             self.in_step.iter().map(|(task, workflow)| (task.clone(), workflow.clone())).collect();
         let mut left = Vec::new();
         for step in session.plan_rest(&wanted, prune).await? {
-            if step.act == Act::Nothing {
+            // A workflow without a task does nothing by itself.
+            if step.act == Act::Nothing && step.change.subject.starts_with("schedule ") {
                 left.push(format!("{}: {}", step.change.subject, step.change.notes.join("; ")));
             }
             session.take(None, &step).await?;
@@ -210,13 +211,19 @@ impl Keeping {
         let over: Vec<Name> = {
             let pauses = lock(&self.session.pauses);
             let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
-            pauses.iter().filter(|(_, pause)| is_over(pause.until)).map(|(task, _)| task.clone()).collect()
+            pauses.all().filter(|(_, pause)| is_over(pause.until)).map(|(task, _)| task.clone()).collect()
         };
         for task in over {
-            self.session.switch(&task, true).await?;
-            lock(&self.session.pauses).remove(&task);
+            match self.session.switch(&task, true).await {
+                Err(error) if may_concern_all(&error) => return Err(error),
+                // After a restart the task may not be there yet.
+                Err(error) => tracing::debug!(%task, "its pause is over, and it does not fire: {error}"),
+                Ok(()) => lock(&self.session.pauses).remove(&task),
+            }
         }
-        let next = lock(&self.session.pauses).values().filter_map(|pause| pause.until).min();
+        let ends: Vec<Timestamp> =
+            lock(&self.session.pauses).all().filter_map(|(_, pause)| pause.until).collect();
+        let next = ends.into_iter().filter(|until| *until > now).min();
         if let Some(next) = next {
             let monotonic = self.session.ctx.clock.monotonic();
             self.next_round = self.next_round.min(monotonic + next.since(now));

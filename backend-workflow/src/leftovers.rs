@@ -1,11 +1,11 @@
-//! Schedules of ours that no task wants where they are, and the plan for all tasks together.
+//! What is ours and no task wants where it is, and the plan for all tasks together.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use scheduler_core::{Error, Name, Placed, PlannedAction, PlannedChange, Result};
 
-use crate::engine::{EngineSchedule, Workflow, WorkflowId};
+use crate::engine::{EngineRunFilter, EngineSchedule, Phase, Workflow, WorkflowId};
 use crate::plan::{Act, Step, deletion, is_engine_fired, kept, label, may_concern_all};
 use crate::session::Session;
 
@@ -35,7 +35,61 @@ impl Session {
                 steps.extend(self.plan_left(&workflow, &schedule, task.as_ref(), wanted, prune));
             }
         }
+        steps.extend(self.plan_unwanted(&steps, prune).await?);
         Ok(steps)
+    }
+
+    /// The steps for workflows that were made here and whose task is gone. That of a task which moved stays: one word
+    /// brings the task back.
+    async fn plan_unwanted(&self, deletions: &[Step], prune: bool) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        if !self.capabilities().hosting {
+            return Ok(steps);
+        }
+        let prefix = self.names.deployment_prefix();
+        for workflow in self.link.call(|engine| engine.hosted(&prefix)).await? {
+            let Some(task) = self.names.task_of_deployment(&workflow.name.deployment) else { continue };
+            if self.ctx.tasks.find(&task).is_some() {
+                continue;
+            }
+            let subject = format!("deployment {}", workflow.name.deployment);
+            let keep = |note: &str| kept(PlannedChange::new(PlannedAction::Keep, &subject).with_note(note));
+            if !prune {
+                steps.push(keep("no task wants it any more; prune deletes it"));
+                continue;
+            }
+            steps.push(match self.why_kept(&workflow, deletions).await? {
+                Some(note) => keep(note),
+                None => Step {
+                    change: PlannedChange::new(PlannedAction::Delete, &subject)
+                        .with_note("no task wants it any more; what it ran stays in history"),
+                    act: Act::Unhost(workflow.id),
+                },
+            });
+        }
+        Ok(steps)
+    }
+
+    /// Why a workflow that no task wants is not deleted yet.
+    async fn why_kept(&self, workflow: &Workflow, deletions: &[Step]) -> Result<Option<&'static str>> {
+        let is_deleted = |schedule: &EngineSchedule| {
+            deletions.iter().any(|step| match &step.act {
+                Act::Delete(id, slug) => *id == workflow.id && schedule.slug.as_ref() == Some(slug),
+                Act::Nothing | Act::Host | Act::Unhost(_) | Act::Write(_) => false,
+            })
+        };
+        let schedules = self.link.call(|engine| engine.schedules(&workflow.id)).await?;
+        if !schedules.iter().all(is_deleted) {
+            return Ok(Some("no task wants it any more, but it has a schedule of somebody else"));
+        }
+        let live = EngineRunFilter {
+            workflows: vec![workflow.id.clone()],
+            phases: vec![Phase::Running, Phase::Paused, Phase::Cancelling],
+            limit: 1,
+            ..EngineRunFilter::default()
+        };
+        let runs = self.link.call(|engine| engine.list_runs(&live)).await?.runs;
+        Ok((!runs.is_empty()).then_some("no task wants it any more, but a run of it goes on"))
     }
 
     fn plan_left(
@@ -76,13 +130,13 @@ impl Session {
     /// The steps for all of these tasks, and for what none of them wants.
     ///
     /// # Errors
-    /// Those of the engine. What is wrong with single tasks comes as one error that names them all.
+    /// Those of the engine. What is wrong with a single task is a step of its own, and keeps no other from its place.
     pub(crate) async fn plan_all(
         &self,
         tasks: &[Arc<Placed>],
         prune: bool,
     ) -> Result<Vec<(Option<Name>, Step)>> {
-        let (mut steps, mut wanted, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut steps, mut wanted) = (Vec::new(), Vec::new());
         for placed in tasks {
             match self.plan_task(placed).await {
                 Ok((planned, workflow)) => {
@@ -90,11 +144,8 @@ impl Session {
                     wanted.push((placed.task.name.clone(), workflow));
                 }
                 Err(error) if may_concern_all(&error) => return Err(error),
-                Err(error) => faults.push(error),
+                Err(error) => steps.push((Some(placed.task.name.clone()), fault(&placed.task.name, &error))),
             }
-        }
-        if let Some(error) = joined(faults) {
-            return Err(error);
         }
         let rest = self.plan_rest(&wanted, prune || self.config.prune).await?;
         let told: BTreeSet<String> = steps.iter().map(|(_, step)| step.change.subject.clone()).collect();
@@ -104,8 +155,7 @@ impl Session {
     }
 }
 
-fn joined(faults: Vec<Error>) -> Option<Error> {
-    let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let first = faults.into_iter().next()?;
-    Some(Error::new(first.kind(), first.code(), all.join("; ")))
+fn fault(task: &Name, error: &Error) -> Step {
+    let change = PlannedChange::new(PlannedAction::Fault, format!("task {task}")).of_task(task.clone());
+    kept(change.with_note(error.to_string()))
 }

@@ -34,6 +34,7 @@ mod listing;
 mod memory;
 mod misfires;
 mod names;
+mod pauses;
 mod plan;
 mod prefect;
 mod prefect_answer;

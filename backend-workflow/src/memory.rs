@@ -344,6 +344,19 @@ impl WorkflowEngine for Memory {
         Ok(Hosted { workflow: Some(workflow), changes })
     }
 
+    async fn hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {
+        let world = self.admit()?;
+        let is_ours = |workflow: &&Workflow| workflow.hosted && workflow.name.deployment.starts_with(prefix);
+        Ok(world.workflows.iter().filter(is_ours).cloned().collect())
+    }
+
+    async fn unhost(&self, workflow: &WorkflowId) -> Result<bool> {
+        let mut world = self.admit()?;
+        let before = world.workflows.len();
+        world.workflows.retain(|known| known.id != *workflow);
+        Ok(world.workflows.len() < before)
+    }
+
     fn render(&self, trigger: &Trigger) -> Result<Rendered> {
         if trigger.follows_finish() {
             let message = "a trigger that follows the finish cannot be said";

@@ -50,7 +50,12 @@ impl Names {
 
     /// The name of the workflow that runs a task of ours.
     pub(crate) fn deployment(&self, task: &Name) -> String {
-        format!("{}.{task}", self.namespace)
+        format!("{}{task}", self.deployment_prefix())
+    }
+
+    /// What the name of every workflow that runs a task of ours begins with.
+    pub(crate) fn deployment_prefix(&self) -> String {
+        format!("{}.", self.namespace)
     }
 
     /// The task that a workflow of ours runs.

@@ -25,6 +25,8 @@ pub(crate) enum Act {
     /// Creates the task's schedule, or changes it in place.
     Write(ScheduleSpec),
     Delete(WorkflowId, String),
+    /// Removes a workflow that was made here.
+    Unhost(WorkflowId),
 }
 
 /// Whether the engine is to fire the task.
@@ -149,6 +151,9 @@ impl Session {
             (Act::Write(spec), Some(task)) => {
                 let (_, workflow) = self.workflow_of(task).await?;
                 self.link.call(|engine| engine.upsert_schedule(&workflow.id, spec)).await?;
+            }
+            (Act::Unhost(workflow), _) => {
+                self.link.call(|engine| engine.unhost(workflow)).await?;
             }
             (Act::Delete(workflow, slug), _) => {
                 self.link.call(|engine| engine.delete_schedule(workflow, slug)).await?;

@@ -113,6 +113,11 @@ impl PrefectEngine {
         let links = Links::new(client.base(), ui_url.as_deref())?;
         Ok(Self { client, links, poll, known: Mutex::default() })
     }
+
+    /// How many requests were sent again so far, because the one before was not answered.
+    pub fn repeated_requests(&self) -> u64 {
+        self.client.repeated()
+    }
 }
 
 #[async_trait]
@@ -162,6 +167,14 @@ impl WorkflowEngine for PrefectEngine {
 
     async fn host(&self, hosting: &Hosting, dry_run: bool) -> Result<Hosted> {
         self.host_task(hosting, dry_run).await
+    }
+
+    async fn hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {
+        self.find_hosted(prefix).await
+    }
+
+    async fn unhost(&self, workflow: &WorkflowId) -> Result<bool> {
+        self.remove_hosted(workflow).await
     }
 
     fn render(&self, trigger: &Trigger) -> Result<Rendered> {

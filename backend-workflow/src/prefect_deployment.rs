@@ -6,7 +6,7 @@
 use scheduler_core::{Error, Overlap, Result};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Hosted, Hosting, WorkflowName};
+use crate::engine::{Hosted, Hosting, Workflow, WorkflowId, WorkflowName};
 use crate::prefect::PrefectEngine;
 use crate::prefect_http::Call;
 use crate::prefect_wire::{Deployment, Flow};
@@ -53,6 +53,29 @@ impl PrefectEngine {
                 .done()?;
         }
         Ok(Hosted { workflow: Some(self.workflow_of(found, FLOW)), changes })
+    }
+
+    pub(crate) async fn find_hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {
+        let ours = json!({ "tags": { "all_": [LABEL.1] } });
+        let found = self.all_deployments(&ours).await?;
+        let ours = found.into_iter().filter(|made| is_hosted(made) && made.name.starts_with(prefix));
+        Ok(ours.map(|made| self.workflow_of(made, FLOW)).collect())
+    }
+
+    /// Prefect keeps runs that began, and removes those that wait.
+    pub(crate) async fn remove_hosted(&self, workflow: &WorkflowId) -> Result<bool> {
+        let made = match self.read_deployment(workflow).await {
+            Err(error) if error.code() == "engine/unknown_workflow" => return Ok(false),
+            made => made?,
+        };
+        if !is_hosted(&made) {
+            return Err(foreign(&WorkflowName { flow: FLOW.to_owned(), deployment: made.name }));
+        }
+        let reply = self.client.call(&Call::delete(&["deployments", &made.id])).await?;
+        if reply.is_missing() {
+            return Ok(reply.is_repeated);
+        }
+        reply.done().map(|()| true)
     }
 
     async fn provide_pool(&self, pool: &str, dry_run: bool) -> Result<Vec<String>> {

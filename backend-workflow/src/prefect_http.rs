@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -20,6 +21,9 @@ use crate::prefect_verdict::{Verdict, judge};
 
 /// The longest wait between two requests of one call, unless the server asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+/// The longest one for what is over in a moment: who waits longer finds others served.
+const BRIEF_WAIT: Duration = Duration::from_secs(1);
 
 /// What is asked of the API.
 #[derive(Clone, Debug)]
@@ -67,17 +71,29 @@ pub(crate) struct Client {
     attempts: u32,
     patience: Duration,
     backoff: Duration,
+    repeated: AtomicU64,
 }
 
 impl Client {
     pub(crate) fn new(settings: PrefectSettings, breaker: Patience) -> Result<Self> {
         let (attempts, patience, backoff) = (settings.attempts, settings.patience, settings.backoff);
         let exchange = Exchange::new(settings)?;
-        Ok(Self { exchange, breaker: Breaker::new(breaker), attempts, patience, backoff })
+        Ok(Self {
+            exchange,
+            breaker: Breaker::new(breaker),
+            attempts,
+            patience,
+            backoff,
+            repeated: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn base(&self) -> &reqwest::Url {
         self.exchange.base()
+    }
+
+    pub(crate) fn repeated(&self) -> u64 {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_bearer(&self) -> bool {
@@ -105,7 +121,7 @@ impl Client {
             };
             sent += 1;
             let verdict = judge(self.exchange.run(call).await, &self.exchange, call);
-            let (error, after) = match verdict {
+            let (error, after, longest) = match verdict {
                 Verdict::Meant(mut reply) => {
                     permit.answered();
                     reply.is_repeated = sent > 1;
@@ -131,22 +147,23 @@ impl Client {
                     if !may_repeat || sent >= self.attempts {
                         return Err(fault.error);
                     }
-                    (fault.error, fault.after)
+                    (fault.error, fault.after, if fault.is_brief { BRIEF_WAIT } else { LONGEST_WAIT })
                 }
             };
-            let wait = after.unwrap_or_default().max(self.pause(sent));
+            let wait = after.unwrap_or_default().max(self.pause(sent, longest));
             if began.elapsed() + wait >= self.patience {
                 return Err(error);
             }
             tracing::debug!(path = call.path.join("/"), sent, ?wait, %error, "the request is sent again");
             last = Some(error);
+            self.repeated.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(wait).await;
         }
     }
 
     /// Twice as long with each request, less up to a half, so that many that failed together part.
-    fn pause(&self, sent: u32) -> Duration {
-        let whole = self.backoff.saturating_mul(1 << (sent - 1).min(16)).min(LONGEST_WAIT);
+    fn pause(&self, sent: u32, longest: Duration) -> Duration {
+        let whole = self.backoff.saturating_mul(1 << (sent - 1).min(16)).min(longest);
         whole.mul_f64(1.0 - 0.5 * chance())
     }
 }

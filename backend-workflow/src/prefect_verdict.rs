@@ -37,17 +37,26 @@ pub(crate) struct Fault {
     pub(crate) may_have_arrived: bool,
     /// How long to wait, if the server said so.
     pub(crate) after: Option<Duration>,
+    /// Whether it may be answered in a moment.
+    pub(crate) is_brief: bool,
 }
 
 impl Fault {
     /// The server was not heard.
     pub(crate) fn silence(error: Error, may_have_arrived: bool) -> Self {
-        Self { error, is_silence: true, is_passing: true, may_have_arrived, after: None }
+        Self { error, is_silence: true, is_passing: true, may_have_arrived, after: None, is_brief: false }
     }
 
     /// Asking again would bring the same.
     pub(crate) fn lasting(error: Error) -> Self {
-        Self { error, is_silence: false, is_passing: false, may_have_arrived: true, after: None }
+        Self {
+            error,
+            is_silence: false,
+            is_passing: false,
+            may_have_arrived: true,
+            after: None,
+            is_brief: false,
+        }
     }
 }
 
@@ -85,8 +94,8 @@ pub(crate) fn judge(outcome: Result<Answer, Fault>, exchange: &Exchange, call: &
                 Error::unavailable("engine/overloaded", format!("{place} answered {status}: {}", said()));
             let after = wait_asked_for(&answer.headers);
             // Prefect answers so while its database is locked: it is there, and able again in a moment.
-            let is_silence = !(status == 503 && is_said_by_prefect(&answer.body));
-            Verdict::Fault(Fault { after, is_silence, ..Fault::silence(error, true) })
+            let is_brief = status == 503 && is_said_by_prefect(&answer.body);
+            Verdict::Fault(Fault { after, is_brief, is_silence: !is_brief, ..Fault::silence(error, true) })
         }
         500 => {
             let message = format!("{place} answered {status}: {}; its own log says more", said());

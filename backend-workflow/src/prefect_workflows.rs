@@ -61,13 +61,26 @@ impl PrefectEngine {
 
     /// Prefect has no filter for slugs, so every deployment is looked at.
     pub(crate) async fn find_scheduled(&self, prefix: &str) -> Result<Vec<Workflow>> {
+        let mut found = self.all_deployments(&json!({})).await?;
+        found.retain(|deployment| has_slug(deployment, prefix));
+        let flows = self.names_of_flows(&found).await?;
+        let named = found.into_iter().map(|deployment| {
+            let flow = flows.get(&deployment.flow_id).cloned().unwrap_or_default();
+            self.workflow_of(deployment, &flow)
+        });
+        Ok(named.collect())
+    }
+
+    /// Every deployment that the filter lets pass, by id.
+    pub(crate) async fn all_deployments(&self, filter: &Value) -> Result<Vec<Deployment>> {
         let mut found: Vec<Deployment> = Vec::new();
         for page in 0.. {
-            let body = json!({ "limit": PAGE, "offset": page * PAGE, "sort": "NAME_ASC" });
+            let body =
+                json!({ "deployments": filter, "limit": PAGE, "offset": page * PAGE, "sort": "NAME_ASC" });
             let page: Vec<Deployment> =
                 self.client.call(&Call::post(&["deployments", "filter"], body)).await?.read()?;
             let is_last = page.len() < PAGE;
-            found.extend(page.into_iter().filter(|deployment| has_slug(deployment, prefix)));
+            found.extend(page);
             if is_last {
                 break;
             }
@@ -75,12 +88,7 @@ impl PrefectEngine {
         // A deployment that moved between two pages would be there twice.
         found.sort_by(|one, other| one.id.cmp(&other.id));
         found.dedup_by(|one, other| one.id == other.id);
-        let flows = self.names_of_flows(&found).await?;
-        let named = found.into_iter().map(|deployment| {
-            let flow = flows.get(&deployment.flow_id).cloned().unwrap_or_default();
-            self.workflow_of(deployment, &flow)
-        });
-        Ok(named.collect())
+        Ok(found)
     }
 
     async fn names_of_flows(&self, deployments: &[Deployment]) -> Result<BTreeMap<String, String>> {

@@ -215,6 +215,72 @@ async fn a_pause_holds_over_edits_and_restarts_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn who_paused_a_task_is_known_after_a_restart_and_the_pause_ends_then() {
+    let (engine, folder) = (Memory::with_schedules(), tempfile::tempdir().unwrap());
+    let start = async || {
+        let mut stage = Stage::set(engine.clone());
+        stage.ctx.data_dir = Some(folder.path().to_owned());
+        let placed = stage.define(every(hosted("backup"), 3_600));
+        stage.start().await;
+        stage.backend.upsert(placed).await.unwrap();
+        is_in_step(&stage).await;
+        stage
+    };
+    let until = now() + Duration::from_secs(3);
+    let pause = Pause { by: Some("ada".into()), reason: Some("tests".into()), until: Some(until) };
+    let first = start().await;
+    first.backend.pause(&name("backup"), pause.clone()).await.unwrap();
+    first.backend.stop(Duration::from_secs(5)).await.unwrap();
+
+    let second = start().await;
+    let paused = second.backend.statuses().await.unwrap()[0].paused.clone();
+
+    assert!(paused == Some(pause) || now() > until, "{paused:?}");
+    second.until("the pause ends by itself", |stage| schedules(stage)[0].1.active).await;
+    assert_eq!(second.backend.statuses().await.unwrap()[0].paused, None);
+}
+
+#[tokio::test]
+async fn the_workflow_of_a_task_that_is_gone_is_deleted_with_its_schedule_when_nothing_needs_it() {
+    let engine = Memory::with_schedules();
+    let tasks = [every(hosted("idle"), 60), every(hosted("shared"), 60), hosted("busy"), hosted("moved")];
+    let before = daemon(&engine, WorkflowConfig::default(), &tasks).await;
+    is_in_step(&before).await;
+    for task in ["busy", "moved"] {
+        before.ask(task).await;
+    }
+    before.backend.stop(Duration::from_secs(5)).await.unwrap();
+    engine.set(0, |run| run.phase = Phase::Running);
+    let id_of = |deployment: &str| {
+        let world = engine.world();
+        world.workflows.iter().find(|known| known.name.deployment == deployment).unwrap().id.clone()
+    };
+    add_schedule(&engine, &id_of("default.shared"), Some("of-others"));
+    let stage = Stage::set(engine.clone());
+    let mut moved = hosted("moved");
+    moved.tier = Some(Tier::Queue);
+    let queue = scheduler_core::BackendInfo::new(name("queue"), "queue", Tier::Queue, &[]);
+    stage.ctx.tasks.insert(stage.placed_on(moved, queue));
+    stage.backend.connect(stage.ctx.clone()).await.unwrap();
+
+    let kept = stage.backend.apply(&[], false).await.unwrap();
+    let pruned = stage.backend.apply(&[], true).await.unwrap();
+
+    assert!(kept.iter().all(|change| change.action == PlannedAction::Keep), "{kept:?}");
+    let of = |subject: &str| {
+        let change = pruned.iter().find(|change| change.subject == subject).unwrap();
+        (change.action, change.notes.join("; "))
+    };
+    assert_eq!(of("deployment default.idle").0, PlannedAction::Delete);
+    let (shared, busy) = (of("deployment default.shared"), of("deployment default.busy"));
+    assert!(shared.0 == PlannedAction::Keep && shared.1.contains("somebody else"), "{shared:?}");
+    assert!(busy.0 == PlannedAction::Keep && busy.1.contains("goes on"), "{busy:?}");
+    let left: Vec<String> =
+        engine.world().workflows.iter().map(|known| known.name.deployment.clone()).collect();
+    assert_eq!(left, ["default.busy", "default.moved", "default.shared"]);
+}
+
+#[tokio::test]
 async fn a_run_of_the_engines_schedule_is_ours_by_its_time_and_is_told_shown_and_cancelled() {
     let engine = Memory::with_schedules();
     engine.add_workflow("etl", "nightly");
@@ -290,8 +356,12 @@ async fn what_is_wrong_with_one_task_is_a_finding_and_keeps_no_other_from_its_sc
             && findings[0].contains("/nightly"),
         "{findings:?}"
     );
-    let error = stage.backend.plan(&stage.ctx.tasks.all(), false).await.unwrap_err();
-    assert_eq!(error.code(), "engine/unknown_workflow");
+    let changes = stage.backend.apply(&stage.ctx.tasks.all(), false).await.unwrap();
+    let (at_fault, fine): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| change.action == PlannedAction::Fault);
+    assert_eq!((at_fault.len(), at_fault[0].task.as_ref()), (1, Some(&name("broken"))));
+    assert!(at_fault[0].notes[0].contains("no workflow etl/nightly"), "{at_fault:?}");
+    assert!(fine.iter().any(|change| change.subject == "schedule hs:default:fine"), "{fine:?}");
     engine.world().findings.push("no worker polls pool `x`".into());
     let has_both =
         |stage: Arc<crate::WorkflowBackend>| async move { stage.health().await.findings.len() == 2 };

@@ -1,10 +1,10 @@
 //! What the backend works with from its start, or from being connected, on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scheduler_core::{BackendContext, CancelToken, Error, Name, Pause, Placed, Result, RunId};
+use scheduler_core::{BackendContext, CancelToken, Error, Name, Placed, Result, RunId};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::WorkflowConfig;
@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::engine::{Capabilities, EngineRun, EngineRunId, WorkflowEngine};
 use crate::link::Link;
 use crate::names::Names;
+use crate::pauses::Pauses;
 
 /// So many runs are remembered by their id in the engine.
 const REMEMBERED: usize = 20_000;
@@ -33,7 +34,7 @@ pub(crate) struct Session {
     /// Hands tasks to those that keep the engine in step, while somebody does.
     keepers: Mutex<Option<UnboundedSender<Name>>>,
     /// Who paused what, as far as it was done here.
-    pub(crate) pauses: Mutex<BTreeMap<Name, Pause>>,
+    pub(crate) pauses: Mutex<Pauses>,
     /// What keeps the tier from its work, for the health.
     pub(crate) findings: Mutex<Findings>,
     /// How many runs of each task live, by those that follow.
@@ -69,15 +70,15 @@ impl Session {
             config: config.clone(),
             names: Names { namespace: ctx.namespace.clone() },
             link: Link::new(engine, backend, &ctx),
-            ctx,
             directory: Mutex::default(),
             stopping: CancelToken::new(),
             ids: Mutex::default(),
             followers: Mutex::default(),
             keepers: Mutex::default(),
-            pauses: Mutex::default(),
+            pauses: Mutex::new(Pauses::read(ctx.data_dir.as_deref(), backend)),
             findings: Mutex::default(),
             live: Mutex::default(),
+            ctx,
         }
     }
 

@@ -75,7 +75,8 @@ def command(task, program, config, run_id, fire_time, params):
         # The time that was planned, however late a worker got to it.
         planned = run.expected_start_time.astimezone(timezone.utc)
         fire_time = planned.isoformat(timespec="milliseconds")
-    words = [program, "exec", "--attempt", str(max(run.run_count, 1))]
+    # When this process is killed, nobody is left to end the program.
+    words = [program, "exec", "--parent", str(os.getpid()), "--attempt", str(max(run.run_count, 1))]
     for flag, value in [("--config", config), ("--run-id", run_id), ("--fire-time", fire_time)]:
         if value is not None:
             words += [flag, value]

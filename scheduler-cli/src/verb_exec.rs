@@ -27,6 +27,10 @@ use crate::session::Session;
 use crate::signals::StopSignals;
 use crate::verb_run::build;
 
+/// How often the process that started this one is looked for.
+#[cfg(unix)]
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// Which task, and which of its runs.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -41,6 +45,9 @@ pub(crate) struct Flags {
     /// Which attempt of the run it is.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     attempt: u32,
+    /// The process that started this one: when it is gone, the attempt is cancelled.
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
     /// A parameter of the run; may be given several times.
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
     params: Vec<(String, Value)>,
@@ -104,7 +111,7 @@ async fn run(
     let mut work = std::pin::pin!(attempt(&*task.job, &context, task.task.timeout));
     let end = tokio::select! {
         end = &mut work => end,
-        _ = signals.next() => {
+        () = told_to_end(&mut signals, flags.parent) => {
             context.cancel(CancelReason::Requested);
             tokio::select! {
                 end = &mut work => end,
@@ -130,6 +137,31 @@ async fn run(
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         output,
     })
+}
+
+/// Waits for a signal, or for the end of the process that waits for this one.
+async fn told_to_end(signals: &mut StopSignals, parent: Option<u32>) {
+    tokio::select! {
+        _ = signals.next() => {}
+        () = parent_gone(parent) => {}
+    }
+}
+
+/// Who starts this by a program of its own in between, which ends when it likes, is not watched.
+#[cfg(unix)]
+async fn parent_gone(parent: Option<u32>) {
+    let is_there = || std::os::unix::process::parent_id();
+    let Some(parent) = parent.filter(|parent| *parent == is_there()) else {
+        return std::future::pending().await;
+    };
+    while is_there() == parent {
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+#[cfg(not(unix))]
+async fn parent_gone(_: Option<u32>) {
+    std::future::pending().await
 }
 
 fn identity(checked: &Checked, task: &CheckedTask, flags: &Flags) -> Result<RunIdentity, Failure> {

@@ -1,9 +1,12 @@
 //! `scheduler plan`: what would change outside of the process, before anything does.
 //!
-//! The exit code says it to scripts: 0 when everything is as the configuration wants it, 1 when something would change.
+//! The exit code says it to scripts: 0 when everything is as the configuration wants it, 1 when something would change,
+//! 2 when a task wants what cannot be. Such a task keeps no other from being planned and applied.
+
+use std::sync::Arc;
 
 use clap::Args;
-use scheduler_core::{BackendPlan, PlannedAction, PlannedChange};
+use scheduler_core::{BackendPlan, Placed, PlannedAction, PlannedChange};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -32,6 +35,8 @@ pub(crate) struct Flags {
 struct Report<'a> {
     /// How much would change, or has been changed.
     changes: usize,
+    /// How much cannot be as it is wanted.
+    faults: usize,
     applied: bool,
     backends: &'a [BackendPlan],
 }
@@ -45,10 +50,22 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
             (true, true) => outside.scheduler.apply(flags.prune).await?,
         })
     })?;
-    let changes = plans.iter().flat_map(|plan| &plan.changes).filter(|change| change.action.is_change());
-    let report = Report { changes: changes.count(), applied: flags.apply, backends: &plans };
+    let count = |is_meant: fn(PlannedAction) -> bool| {
+        plans.iter().flat_map(|plan| &plan.changes).filter(|change| is_meant(change.action)).count()
+    };
+    let report = Report {
+        changes: count(PlannedAction::is_change),
+        faults: count(|action| action == PlannedAction::Fault),
+        applied: flags.apply,
+        backends: &plans,
+    };
     output::one(flags.output.format, &report, || report.text())?;
-    Ok(if report.changes > 0 && !flags.apply { Exit::Findings } else { Exit::Done })
+    Ok(match (report.faults > 0, flags.apply) {
+        (true, true) => Exit::PartOfBulk,
+        (true, false) => Exit::Usage,
+        (false, false) if report.changes > 0 => Exit::Findings,
+        (false, _) => Exit::Done,
+    })
 }
 
 /// Nobody else is connected to: what a queue keeps is no part of a plan.
@@ -56,14 +73,18 @@ fn plans_ahead(member: &Member) -> bool {
     member.backend.planning().is_some()
 }
 
-/// Hands over the tasks of the backends that plan; says whether there is such a backend.
+/// Hands over the tasks of the backends that plan, and says whether there is such a backend. Those of other backends
+/// are made known only: one that moved there is not gone.
 async fn accept(outside: &Outside) -> Result<bool, Failure> {
     let planners: Vec<_> = outside.scheduler.backends().iter().map(|backend| backend.info().name).collect();
     for task in &outside.checked.tasks {
-        let placement = task.placement.as_ref();
-        if placement.is_some_and(|placement| planners.contains(&placement.backend)) {
+        let Some(placement) = &task.placement else { continue };
+        if planners.contains(&placement.backend) {
             outside.scheduler.define(task.task.clone()).await?;
+            continue;
         }
+        let (job, placement) = (Arc::clone(&task.job), placement.clone());
+        outside.scheduler.acquaint(Placed { task: task.task.clone(), job, placement: placement.into() });
     }
     Ok(!planners.is_empty())
 }
@@ -96,6 +117,7 @@ fn told(plan: &BackendPlan, applied: bool) -> String {
 fn words(action: PlannedAction, applied: bool) -> &'static str {
     match (action, applied) {
         (PlannedAction::Keep, _) => "to leave alone",
+        (PlannedAction::Fault, _) => "at fault",
         (PlannedAction::Create, false) => "to create",
         (PlannedAction::Create, true) => "created",
         (PlannedAction::Update, false) => "to update",

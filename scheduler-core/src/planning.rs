@@ -91,13 +91,15 @@ words! {
         Delete = "delete",
         /// It is as it should be, or somebody else's.
         Keep = "keep",
+        /// It cannot be as its task wants it; the notes say why.
+        Fault = "fault",
     }
 }
 
 impl PlannedAction {
     /// Whether anything is written.
     pub fn is_change(self) -> bool {
-        self != Self::Keep
+        !matches!(self, Self::Keep | Self::Fault)
     }
 }
 
@@ -136,6 +138,14 @@ impl Scheduler {
             plans.push(BackendPlan { backend: member.info.name.clone(), changes });
         }
         Ok(plans)
+    }
+
+    /// Makes a task known whose backend is not here, so that a plan tells one that moved from one that is gone. It
+    /// is neither fired nor run; of a backend that is here nothing is changed.
+    pub fn acquaint(&self, placed: Placed) {
+        if self.0.backends.iter().all(|member| member.info.name != placed.placement.backend) {
+            self.0.tasks.insert(Arc::new(placed));
+        }
     }
 
     fn planners(&self) -> impl Iterator<Item = (&Member, &dyn Planning)> {

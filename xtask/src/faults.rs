@@ -1,5 +1,5 @@
-//! `cargo xtask faults`: does to the durable tier what machines and servers do to it, and counts from outside what
-//! became of the work.
+//! `cargo xtask faults`: does to a tier what machines and servers do to it, and counts from outside what became of the
+//! work. The rows of the workflow tier are in `engine.rs`; the rest is about the durable tier.
 //!
 //! A row is one kind of fault on one store. Each drives the real binary; what it counts comes from a file that the jobs
 //! append to. A row that could not be run fails the command, as one that broke does.
@@ -23,6 +23,7 @@ mod crowd;
 mod daemon;
 mod death;
 mod disk;
+mod engine;
 mod faulty;
 mod file;
 mod instant;
@@ -50,6 +51,8 @@ const LANES: usize = 3;
 pub(crate) enum Subject {
     /// The durable tier
     Queue,
+    /// The client of the workflow tier
+    Workflow,
 }
 
 /// Which rows to run.
@@ -80,8 +83,17 @@ pub(crate) struct Flags {
 /// # Errors
 /// Something does not compile, or no row has that name; a row that broke is an exit code.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
-    let Subject::Queue = flags.subject;
-    Ok(if all_hold(flags)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let hold = match flags.subject {
+        Subject::Queue => all_hold(flags)?,
+        Subject::Workflow => {
+            let is_plain = flags.store.is_none() && flags.row.is_none() && flags.seed.is_none();
+            if !is_plain || flags.program.is_some() {
+                bail!("--store, --row, --seed and --program belong to `queue`");
+            }
+            engine::all_hold()?
+        }
+    };
+    Ok(if hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The rows that take seconds.

@@ -40,7 +40,7 @@ impl Row {
         self
     }
 
-    /// Whether it came as expected, and the line that says so.
+    /// Whether it came as expected, and what says so, as `cargo xtask faults workflow` prints it.
     async fn check(self) -> (bool, String) {
         let server = Server::start(self.faults.clone()).await;
         let engine = engine(&server.url);
@@ -64,22 +64,21 @@ impl Row {
             && runs == 1
             && again == (self.runs == 0).to_string()
             && starts == self.starts + 1;
-        let mut line = format!(
-            "injected: {}; expected: {} after {} requests",
-            self.injected, self.expected, self.starts
-        );
-        write!(
-            line,
-            " with {} runs; counted: {said} after {} requests in {took:.1?},",
-            self.runs,
-            starts - 1
+        let mut told = format!("--> {}\n", self.injected);
+        writeln!(told, "    expected: {}, {} requests, {} runs", self.expected, self.starts, self.runs)
+            .unwrap();
+        let requests = starts - 1;
+        writeln!(
+            told,
+            "    counted: {said}, {requests} requests; the same fire again: new = {again}, {runs} run in all"
         )
         .unwrap();
-        write!(line, " asked again: new = {again}, {runs} run in all").unwrap();
         if let Err(error) = outcome {
-            write!(line, " ({error})").unwrap();
+            writeln!(told, "    told: {error}").unwrap();
         }
-        (is_met, line)
+        let verdict = if is_met { "held" } else { "BROKE" };
+        write!(told, "    {verdict}, {:.1}s", took.as_secs_f64()).unwrap();
+        (is_met, told)
     }
 }
 
@@ -225,9 +224,9 @@ async fn a_fire_starts_at_most_one_run_whatever_the_server_does() {
 
     let mut unmet = Vec::new();
     for check in checks {
-        let (is_met, line) = check.await.unwrap();
-        println!("{} {line}", if is_met { "met  " } else { "UNMET" });
-        unmet.extend((!is_met).then_some(line));
+        let (is_met, told) = check.await.unwrap();
+        println!("{told}");
+        unmet.extend((!is_met).then_some(told));
     }
 
     assert!(unmet.is_empty(), "{}", unmet.join("\n"));

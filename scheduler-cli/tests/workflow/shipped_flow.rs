@@ -151,6 +151,36 @@ fn a_cancelled_run_leaves_no_process() {
 
 #[test]
 #[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+fn a_run_whose_process_is_killed_by_force_leaves_no_program() {
+    let records = Records::of_suite();
+    let bench = bench("trap '' TERM\necho $$ > pid\nwhile :; do sleep 0.1; done");
+    let deployment = deploy(&records, &bench, &json!({}));
+
+    let run = start(&records, &deployment, &json!({}));
+    let pid = until("the program", || {
+        std::fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n'))
+    });
+    let chain = ancestors(pid.trim());
+    let is_of_scheduler = |pid: &&String| {
+        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("scheduler"))
+    };
+    let scheduler = chain.iter().rposition(|pid| is_of_scheduler(&pid)).unwrap();
+    let flow = rustix::process::Pid::from_raw(chain[scheduler + 1].parse().unwrap()).unwrap();
+    rustix::process::kill_process(flow, rustix::process::Signal::KILL).unwrap();
+
+    for pid in &chain[..=scheduler] {
+        until(&format!("the end of {pid} of {chain:?}"), || {
+            let is_gone = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |stat| stat.contains(") Z "));
+            is_gone.then_some(())
+        });
+    }
+    let ended = records.becomes(&run, &["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
+    assert_eq!(ended["state_type"], "CRASHED", "{ended}");
+}
+
+#[test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
 fn a_run_of_prefects_own_schedule_has_the_planned_time_as_its_fire_time() {
     let records = Records::of_suite();
     let bench = bench("echo fire $SCHEDULER_FIRE_TIME $SCHEDULER_RUN_ID");
