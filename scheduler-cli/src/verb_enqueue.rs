@@ -39,9 +39,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     // Read before anything is opened: it may be a person who types them.
     let lines = flags.file.as_deref().map(Lines::read).transpose()?;
     outside::open(session, async |outside| {
-        for task in &outside.checked.tasks {
-            outside.scheduler.define(task.task.clone()).await?;
-        }
+        outside.scheduler.define_all(outside.checked.tasks.iter().map(|task| task.task.clone())).await?;
         match &lines {
             Some(lines) => enqueue_lines::enqueue(outside, lines, flags.output).await,
             None => ask(outside, flags.order(outside)?, &flags.wait, flags.output).await,

@@ -141,10 +141,8 @@ fn not_started(error: Error) -> Failure {
 
 /// Hands over every task before anything starts, so that a refusal leaves nothing behind.
 async fn submit(scheduler: &Scheduler, checked: &Checked) -> Result<(), Failure> {
-    for task in &checked.tasks {
-        // One that never fires again was warned of; it can still be triggered.
-        scheduler.define(task.task.clone()).await?;
-    }
+    // One that never fires again was warned of; it can still be triggered.
+    scheduler.define_all(checked.tasks.iter().map(|task| task.task.clone())).await?;
     Ok(())
 }
 

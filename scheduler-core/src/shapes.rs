@@ -3,9 +3,10 @@
 //! A task's shape is all that [`place`](crate::place) reads of it but its name. What names the task, an error or the
 //! reason of a fallback, is never shared.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use crate::placement::{Site, decide};
 use crate::scheduler::{Inner, Member};
@@ -28,7 +29,7 @@ struct Known {
     /// Which backends were down when these placements were made.
     down: Vec<bool>,
     placements: HashMap<Shape, Arc<Placement>>,
-    /// The one that was asked for last, which is found without a look into its settings.
+    /// The one that was asked for last, and is asked for again more often than not.
     last: Option<(Shape, Arc<Placement>)>,
 }
 
@@ -54,10 +55,12 @@ impl Shape {
         }
     }
 
-    fn is_at_once(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.settings, &other.settings)
-            && self.frequency == other.frequency
+    /// Whether they are equal, which shared settings are without a look into them.
+    fn is(&self, other: &Self) -> bool {
+        let are_shared = Arc::ptr_eq(&self.settings, &other.settings);
+        self.frequency == other.frequency
             && self.period == other.period
+            && (are_shared || self.settings == other.settings)
     }
 }
 
@@ -68,7 +71,7 @@ impl Shapes {
         if known.down != down {
             return None;
         }
-        if let Some((last, placement)) = known.last.as_ref().filter(|(last, _)| last.is_at_once(shape)) {
+        if let Some((last, placement)) = known.last.as_ref().filter(|(last, _)| last.is(shape)) {
             return Some((Arc::clone(&last.settings), Arc::clone(placement)));
         }
         let (shape, placement) = known.placements.get_key_value(shape)?;

@@ -2,13 +2,12 @@
 //!
 //! A task is one block of memory here and a place in a table: the table finds it by the name inside it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hashbrown::DefaultHashBuilder;
 use hashbrown::hash_table::{Entry, HashTable};
+use hashbrown::{DefaultHashBuilder, HashSet};
 
 use crate::{Error, Job, Name, Placement, Result, Task};
 
