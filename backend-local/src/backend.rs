@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, Cancelled, Capability, Clock, Drained, Enqueued,
-    Error, Health, Name, Page, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
+    Error, Health, Name, Page, Partial, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
     Schedules, Tier, Timestamp,
 };
 use tokio::sync::oneshot;
@@ -183,6 +183,26 @@ impl Backend for LocalBackend {
 impl Schedules for LocalBackend {
     async fn upsert(&self, task: Arc<Placed>) -> Result<()> {
         self.ask(|reply| Command::Upsert(task, reply)).await?
+    }
+
+    async fn upsert_all(&self, tasks: Vec<Arc<Placed>>) -> Result<(), Partial> {
+        let none_done = |error| Partial { done: 0, error };
+        self.ask(|reply| Command::UpsertAll(tasks, reply)).await.map_err(none_done)
+    }
+
+    async fn remove_all(&self, tasks: &[Name]) -> Result<Vec<bool>, Partial> {
+        let none_done = |error| Partial { done: 0, error };
+        self.ask(|reply| Command::RemoveAll(tasks.to_vec(), reply)).await.map_err(none_done)
+    }
+
+    async fn pause_all(&self, tasks: &[Name], pause: &Pause) -> Result<(), Partial> {
+        let none_done = |error| Partial { done: 0, error };
+        self.ask(|reply| Command::PauseAll(tasks.to_vec(), pause.clone(), reply)).await.map_err(none_done)?
+    }
+
+    async fn resume_all(&self, tasks: &[Name]) -> Result<(), Partial> {
+        let none_done = |error| Partial { done: 0, error };
+        self.ask(|reply| Command::ResumeAll(tasks.to_vec(), reply)).await.map_err(none_done)?
     }
 
     async fn remove(&self, task: &Name) -> Result<bool> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    AttemptEnd, Busy, Cancelled, Drained, Enqueued, Name, Output, Page, Pause, Placed, Result, RunFilter,
-    RunId, RunRequest, ScheduleStatus,
+    AttemptEnd, Busy, Cancelled, Drained, Enqueued, Name, Output, Page, Partial, Pause, Placed, Result,
+    RunFilter, RunId, RunRequest, ScheduleStatus,
 };
 use tokio::sync::oneshot;
 
@@ -25,6 +25,14 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 pub(crate) enum Command {
     /// Accept a task or its new definition.
     Upsert(Arc<Placed>, Reply<Result<()>>),
+    /// Accept many.
+    UpsertAll(Vec<Arc<Placed>>, Reply<()>),
+    /// Forget many tasks; answers in their order.
+    RemoveAll(Vec<Name>, Reply<Vec<bool>>),
+    /// Keep many tasks from firing, up to the first that is not known.
+    PauseAll(Vec<Name>, Pause, Reply<Result<(), Partial>>),
+    /// Let many tasks fire again, up to the first that is not known.
+    ResumeAll(Vec<Name>, Reply<Result<(), Partial>>),
     /// Forget a task.
     Remove(Name, Reply<Result<bool>>),
     /// Keep a task from firing.

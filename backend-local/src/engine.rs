@@ -34,6 +34,8 @@ const MAX_SLEEP: Duration = Duration::from_secs(30);
 const CORRECTION: i64 = 3 * 3_600_000;
 /// Messages handled before the timers are looked at again.
 const BATCH: usize = 4_096;
+/// How long attempts may be under way before somebody watches whether they block: most have ended by then.
+const CALM: Duration = Duration::from_millis(5);
 /// Due tasks that are fired before what ended is noted; of those the higher priority starts first.
 const PIECE: usize = 512;
 /// Due tasks that are fetched from memory side by side.
@@ -68,6 +70,8 @@ pub(crate) struct Engine {
     pub(crate) workers: Workers,
     inbox: Arc<Inbox>,
     activity: Arc<Activity>,
+    /// Since when attempts have been under way without a break, on the monotonic clock.
+    busy_since: Option<Duration>,
     /// Attempts under way that count against the concurrency.
     pub(crate) attempts: usize,
     pub(crate) next_fence: u64,
@@ -126,6 +130,7 @@ pub(crate) fn spawn(
         workers,
         inbox: Arc::clone(&inbox),
         activity,
+        busy_since: None,
         attempts: 0,
         // Above every fence of an earlier life, as long as that began at an earlier time of the wall clock.
         // A thousand deliveries a millisecond fit between, and JSON readers keep the number exact.
@@ -163,6 +168,7 @@ impl Engine {
             let timers = [self.task_timers.next_tick(), self.run_timers.next_tick()];
             let next = timers.into_iter().flatten().min();
             let until = next.map_or(Duration::MAX, |tick| self.pulse.begin_of(tick));
+            let until = until.min(self.watch_over_attempts());
             self.inbox.wait(&*clock, until.min(clock.monotonic() + MAX_SLEEP), busy);
             self.note_time();
             self.is_heard = self.ctx.events.is_heard();
@@ -181,7 +187,14 @@ impl Engine {
     fn handle(&mut self, message: Message) {
         match message.command {
             // A caller that no longer waits for its answer does not matter.
-            Command::Upsert(placed, reply) => drop(reply.send(self.upsert(placed))),
+            Command::Upsert(placed, reply) => {
+                self.upsert(placed);
+                drop(reply.send(Ok(())));
+            }
+            Command::UpsertAll(tasks, reply) => drop(reply.send(self.upsert_all(tasks))),
+            Command::RemoveAll(tasks, reply) => drop(reply.send(self.remove_all(&tasks))),
+            Command::PauseAll(tasks, pause, reply) => drop(reply.send(self.pause_all(&tasks, &pause))),
+            Command::ResumeAll(tasks, reply) => drop(reply.send(self.resume_all(&tasks))),
             Command::Remove(task, reply) => drop(reply.send(Ok(self.remove(&task)))),
             Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause))),
             Command::Resume(task, reply) => drop(reply.send(self.resume(&task))),
@@ -205,6 +218,13 @@ impl Engine {
             self.finished(ended);
         }
         self.ends = ends;
+    }
+
+    /// Takes part in what goes on meanwhile, during a long piece of work.
+    pub(crate) fn look_around(&mut self) {
+        self.note_time();
+        self.note_ends();
+        self.fire_due();
     }
 
     /// Takes what is due, a piece at a time, so that the first jobs run while the rest is decided.
@@ -242,7 +262,23 @@ impl Engine {
         due.shrink_to(64 * PIECE);
         self.due = due;
         self.dispatch();
-        self.activity.set(self.attempts > 0);
+    }
+
+    /// Has somebody watch attempts that are under way for a while; answers when to look at that again.
+    fn watch_over_attempts(&mut self) -> Duration {
+        if self.attempts == 0 {
+            self.busy_since = None;
+            self.activity.set(false);
+            return Duration::MAX;
+        }
+        let clock = &self.ctx.clock;
+        let watched_from = *self.busy_since.get_or_insert_with(|| clock.monotonic()) + CALM;
+        // What blocks a thread takes real time, which only the machine's own clock shows.
+        if clock.thread_sleep(watched_from).is_some_and(|left| !left.is_zero()) {
+            return watched_from;
+        }
+        self.activity.set(true);
+        Duration::MAX
     }
 
     /// Sets a task's timer for an instant of the wall clock.

@@ -1,6 +1,7 @@
 //! The runs that have not ended.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use scheduler_core::{Name, Placed, Priority, Run, RunId, RunState, Tier, Timestamp};
@@ -11,7 +12,7 @@ use crate::tasks::TaskKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RunKey {
     index: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 /// A run that has not ended.
@@ -124,7 +125,7 @@ impl Owner {
 /// All live runs.
 #[derive(Debug, Default)]
 pub(crate) struct LiveRuns {
-    slots: Vec<(u32, Option<LiveRun>)>,
+    slots: Vec<(NonZeroU32, Option<LiveRun>)>,
     free: Vec<u32>,
     /// Those that were asked for; one by schedule is found by its task.
     by_id: HashMap<RunId, RunKey>,
@@ -134,7 +135,7 @@ impl LiveRuns {
     pub(crate) fn insert(&mut self, run: LiveRun) -> RunKey {
         let id = run.whole.as_ref().map(|run| run.id);
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
+            self.slots.push((NonZeroU32::MIN, None));
             u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million runs live at once")
         });
         let slot = &mut self.slots[index as usize];
@@ -157,7 +158,7 @@ impl LiveRuns {
     pub(crate) fn remove(&mut self, key: RunKey) -> Option<LiveRun> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?;
         let run = slot.1.take()?;
-        slot.0 = slot.0.wrapping_add(1);
+        slot.0 = slot.0.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(key.index);
         if let Some(whole) = &run.whole
             && self.by_id.get(&whole.id) == Some(&key)

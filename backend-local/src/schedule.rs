@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{CancelReason, Error, Name, Pause, Placed, Result, ScheduleStatus};
+use scheduler_core::{CancelReason, Error, Name, Partial, Pause, Placed, Result, ScheduleStatus};
 
 use crate::engine::Engine;
 use crate::tasks::{LocalTask, TaskKey};
 
+/// Tasks that are handled before the loop looks whether others are due.
+const BREATH: usize = 1_024;
+
 impl Engine {
-    pub(crate) fn upsert(&mut self, placed: Arc<Placed>) -> Result<()> {
+    pub(crate) fn upsert(&mut self, placed: Arc<Placed>) {
         let key = match self.tasks.find(&placed.task.name) {
             Some(key) => {
                 self.redefine(key, placed);
@@ -22,7 +25,6 @@ impl Engine {
             }
         };
         self.step(key);
-        Ok(())
     }
 
     fn redefine(&mut self, key: TaskKey, placed: Arc<Placed>) {
@@ -94,6 +96,46 @@ impl Engine {
             self.step(key);
         }
         Ok(())
+    }
+
+    pub(crate) fn upsert_all(&mut self, tasks: Vec<Arc<Placed>>) {
+        self.tasks.reserve(tasks.len());
+        for (index, placed) in tasks.into_iter().enumerate() {
+            self.breathe(index);
+            self.upsert(placed);
+        }
+    }
+
+    pub(crate) fn remove_all(&mut self, tasks: &[Name]) -> Vec<bool> {
+        let mut known = Vec::with_capacity(tasks.len());
+        for (index, task) in tasks.iter().enumerate() {
+            self.breathe(index);
+            known.push(self.remove(task));
+        }
+        known
+    }
+
+    pub(crate) fn pause_all(&mut self, tasks: &[Name], pause: &Pause) -> Result<(), Partial> {
+        for (done, task) in tasks.iter().enumerate() {
+            self.breathe(done);
+            self.pause(task, pause.clone()).map_err(|error| Partial { done, error })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn resume_all(&mut self, tasks: &[Name]) -> Result<(), Partial> {
+        for (done, task) in tasks.iter().enumerate() {
+            self.breathe(done);
+            self.resume(task).map_err(|error| Partial { done, error })?;
+        }
+        Ok(())
+    }
+
+    /// Fires what has come due during a long piece of work.
+    fn breathe(&mut self, done: usize) {
+        if done % BREATH == BREATH - 1 {
+            self.look_around();
+        }
     }
 
     pub(crate) fn statuses(&self) -> Vec<ScheduleStatus> {

@@ -212,30 +212,51 @@ impl LastRun {
 pub(crate) struct Tasks {
     slots: Vec<Option<LocalTask>>,
     free: Vec<u32>,
-    by_name: HashTable<u32>,
+    by_name: HashTable<Named>,
     hasher: RandomState,
     /// Rises over the life of the loop, so that a timer of a removed task is stale in whatever follows it.
     timers: u32,
 }
 
+/// A place and a part of its name's hash, so that few names are read to find one, and none to make room.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    index: u32,
+    hash: u32,
+}
+
+impl Named {
+    /// The part, spread over all bits.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 impl Tasks {
     pub(crate) fn insert(&mut self, task: LocalTask) -> TaskKey {
-        let hash = self.hasher.hash_one(task.placed.task.name.as_str());
+        let hash = self.hash_of(&task.placed.task.name);
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million tasks")
         });
         self.slots[index as usize] = Some(task);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.by_name.insert_unique(hash, index, |index| hasher.hash_one(name_in(slots, *index)));
+        self.by_name
+            .insert_unique(Named::spread(hash), Named { index, hash }, |named| Named::spread(named.hash));
         TaskKey(index)
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        let more = more.saturating_sub(self.free.len());
+        self.slots.reserve(more);
+        self.by_name.reserve(more, |named| Named::spread(named.hash));
+    }
+
     pub(crate) fn remove(&mut self, name: &Name) -> Option<LocalTask> {
-        let hash = self.hasher.hash_one(name.as_str());
+        let hash = self.hash_of(name);
         let slots = &self.slots;
-        let entry = self.by_name.find_entry(hash, |index| name_in(slots, *index) == name.as_str()).ok()?;
-        let (index, _) = entry.remove();
+        let is_it = |named: &Named| named.hash == hash && name_in(slots, named.index) == name.as_str();
+        let (Named { index, .. }, _) = self.by_name.find_entry(Named::spread(hash), is_it).ok()?.remove();
         self.free.push(index);
         self.slots[index as usize].take()
     }
@@ -256,8 +277,13 @@ impl Tasks {
     }
 
     pub(crate) fn find(&self, name: &Name) -> Option<TaskKey> {
-        let hash = self.hasher.hash_one(name.as_str());
-        self.by_name.find(hash, |index| name_in(&self.slots, *index) == name.as_str()).copied().map(TaskKey)
+        let hash = self.hash_of(name);
+        let is_it = |named: &Named| named.hash == hash && name_in(&self.slots, named.index) == name.as_str();
+        self.by_name.find(Named::spread(hash), is_it).map(|named| TaskKey(named.index))
+    }
+
+    fn hash_of(&self, name: &Name) -> u32 {
+        (self.hasher.hash_one(name.as_str()) >> 32) as u32
     }
 
     pub(crate) fn get(&self, key: TaskKey) -> Option<&LocalTask> {

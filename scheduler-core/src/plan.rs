@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroI64;
 use std::time::Duration;
 
 use crate::timestamp::millis;
@@ -207,7 +208,7 @@ pub fn plan(schedule: &Schedule<'_>, cursor: &mut Cursor, live: Live, now: Times
 pub struct Pace {
     /// No fire before it; the anchor, unless it is the least number.
     start: i64,
-    period: i64,
+    period: NonZeroI64,
 }
 
 impl Pace {
@@ -217,7 +218,10 @@ impl Pace {
         let Bounds { start, end: None, max_runs: None, jitter: Duration::ZERO } = *trigger.bounds() else {
             return None;
         };
-        Some(Self { start: start.map_or(i64::MIN, Timestamp::as_millis), period: millis(*period) })
+        Some(Self {
+            start: start.map_or(i64::MIN, Timestamp::as_millis),
+            period: NonZeroI64::new(millis(*period))?,
+        })
     }
 
     /// Decides a fire that is due, served and alone, moves the cursor past it, and answers its time and when the
@@ -225,9 +229,9 @@ impl Pace {
     pub fn step(&self, cursor: &mut Cursor, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let after = cursor.decided.as_millis().max(self.start.saturating_sub(1));
         let anchor = if self.start == i64::MIN { 0 } else { self.start };
-        let next =
-            ((after - anchor).div_euclid(self.period) + 1).checked_mul(self.period)?.checked_add(anchor)?;
-        let following = next.checked_add(self.period).filter(|at| *at <= Timestamp::MAX.as_millis())?;
+        let period = self.period.get();
+        let next = ((after - anchor).div_euclid(period) + 1).checked_mul(period)?.checked_add(anchor)?;
+        let following = next.checked_add(period).filter(|at| *at <= Timestamp::MAX.as_millis())?;
         let is_due = next <= now.as_millis() && following > now.as_millis();
         if !is_due || next <= cursor.served_since.as_millis() {
             return None;

@@ -1,10 +1,8 @@
 //! What it costs to register many tasks, and to change some among them.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scheduler_core::{Name, Pause, Scheduler};
 use serde_json::{Value, json};
 
@@ -15,8 +13,8 @@ use crate::recorder::Recorder;
 
 /// How many are changed.
 const CHANGED: usize = 100_000;
-/// How many changes are under way at once.
-const AT_ONCE: usize = 1_024;
+/// How many are changed one by one.
+const ALONE: usize = 2_000;
 
 /// Registers tasks that fire in an hour, then changes some of them.
 ///
@@ -32,9 +30,7 @@ pub(crate) async fn measure(load: Load) -> Result<Value> {
     for from in (0..load.tasks).step_by(CHANGED) {
         let tasks = (from..load.tasks.min(from + CHANGED)).map(make).collect::<Result<Vec<_>>>()?;
         let began = Instant::now();
-        for task in tasks {
-            scheduler.submit(task).await?;
-        }
+        scheduler.submit_all(tasks).await?;
         took += began.elapsed();
     }
     let register_ns = took.as_nanos() as f64 / load.tasks as f64;
@@ -46,14 +42,20 @@ pub(crate) async fn measure(load: Load) -> Result<Value> {
     let names: Vec<Name> =
         (0..changed).map(|i| Ok(Name::new(&format!("task_{}", i * stride))?)).collect::<Result<_>>()?;
     let more = (load.tasks..load.tasks + changed).map(make).collect::<Result<Vec<_>>>()?;
+    let each = |began: Instant| began.elapsed().as_nanos() as f64 / changed as f64;
     let began = Instant::now();
-    for task in more {
-        scheduler.submit(task).await?;
-    }
-    let add_ns = began.elapsed().as_nanos() as f64 / changed as f64;
-    let pause_ns = each(&names, |name| pause(&scheduler, name)).await?;
-    let resume_ns = each(&names, |name| resume(&scheduler, name)).await?;
-    let remove_ns = each(&names, |name| remove(&scheduler, name)).await?;
+    scheduler.submit_all(more).await?;
+    let add_ns = each(began);
+    let began = Instant::now();
+    scheduler.pause_all(&names, &Pause::default()).await?;
+    let pause_ns = each(began);
+    let began = Instant::now();
+    scheduler.resume_all(&names).await?;
+    let resume_ns = each(began);
+    let began = Instant::now();
+    scheduler.remove_all(&names).await?;
+    let remove_ns = each(began);
+    let single = one_by_one(&scheduler, load.tasks + changed).await?;
     Ok(json!({
         "tasks": load.tasks,
         "changed": changed,
@@ -63,28 +65,37 @@ pub(crate) async fn measure(load: Load) -> Result<Value> {
         "pause_ns": pause_ns,
         "resume_ns": resume_ns,
         "remove_ns": remove_ns,
+        "one_by_one_ns": single,
     }))
 }
 
-async fn pause(scheduler: &Scheduler, name: &Name) -> scheduler_core::Result<()> {
-    scheduler.pause(name, Pause::default()).await
-}
-
-async fn resume(scheduler: &Scheduler, name: &Name) -> scheduler_core::Result<()> {
-    scheduler.resume(name).await
-}
-
-async fn remove(scheduler: &Scheduler, name: &Name) -> scheduler_core::Result<()> {
-    scheduler.remove(name).await.map(drop)
-}
-
-/// Calls for each name, many at once; answers how long one took on average.
-async fn each<'a, F, R>(names: &'a [Name], call: F) -> Result<f64>
-where
-    F: Fn(&'a Name) -> R,
-    R: Future<Output = scheduler_core::Result<()>>,
-{
+/// What each costs when the answer is awaited before the next.
+async fn one_by_one(scheduler: &Scheduler, from: usize) -> Result<Value> {
+    let start = now_ms() + 3_600_000;
+    let names: Vec<Name> =
+        (from..from + ALONE).map(|index| Ok(Name::new(&format!("task_{index}"))?)).collect::<Result<_>>()?;
+    let each = |began: Instant| began.elapsed().as_nanos() as f64 / ALONE as f64;
+    let tasks = (from..from + ALONE)
+        .map(|index| task(index, start, Duration::from_secs(3_600)))
+        .collect::<Result<Vec<_>>>()?;
     let began = Instant::now();
-    stream::iter(names).map(call).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-    Ok(began.elapsed().as_nanos() as f64 / names.len() as f64)
+    for task in tasks {
+        scheduler.submit(task).await?;
+    }
+    let add = each(began);
+    let began = Instant::now();
+    for name in &names {
+        scheduler.pause(name, Pause::default()).await?;
+    }
+    let pause = each(began);
+    let began = Instant::now();
+    for name in &names {
+        scheduler.resume(name).await?;
+    }
+    let resume = each(began);
+    let began = Instant::now();
+    for name in &names {
+        scheduler.remove(name).await?;
+    }
+    Ok(json!({"add": add, "pause": pause, "resume": resume, "remove": each(began)}))
 }

@@ -76,14 +76,13 @@ pub(crate) async fn sustained(load: Load) -> Result<Value> {
     let scheduler = ticking(&recorder).await?;
     let period = Duration::from_millis(load.period_ms);
     // Far enough ahead for all to be there before the first is due.
-    let begin = now_ms() + 3_000 + load.tasks as i64 / 12;
+    let begin = now_ms() + 4_000 + load.tasks as i64 / 200;
     let mut tasks = Vec::with_capacity(load.tasks);
     for index in 0..load.tasks {
         tasks.push(task(index, begin + (index as u64 % load.period_ms) as i64, period)?);
     }
-    for task in tasks {
-        scheduler.submit(task).await?;
-    }
+    scheduler.submit_all(tasks).await?;
+    anyhow::ensure!(now_ms() < begin, "registering took longer than it may");
     // The first period warms up.
     let counted = begin + load.period_ms as i64;
     recorder.count_from(counted, load.seconds);
@@ -148,7 +147,7 @@ impl Burst {
 /// # Errors
 /// Those of the scheduler.
 pub(crate) async fn bursts(load: Load) -> Result<Value> {
-    let lead = 2_000 + load.tasks as i64 / 25;
+    let lead = 2_000 + load.tasks as i64 / 100;
     let (jobs, begin) = burst(load, now_ms() + lead, false).await?;
     let ended_after = (begin - now_ms()).max(0) + lead;
     let (ended, _) = burst(load, now_ms() + ended_after, true).await?;
@@ -173,9 +172,9 @@ async fn burst(load: Load, begin: i64, listens: bool) -> Result<(Vec<f64>, i64)>
             }
         });
     }
-    for index in 0..load.tasks {
-        scheduler.submit(task(index, begin, Duration::from_millis(load.period_ms))?).await?;
-    }
+    let period = Duration::from_millis(load.period_ms);
+    let tasks = (0..load.tasks).map(|index| task(index, begin, period)).collect::<Result<Vec<_>>>()?;
+    scheduler.submit_all(tasks).await?;
     let end = begin + ROUNDS as i64 * load.period_ms as i64;
     sleep_until(end - 50).await;
     let drained = burst.drained(load.tasks);
