@@ -191,7 +191,10 @@ impl Engine {
                 self.upsert(placed);
                 drop(reply.send(Ok(())));
             }
-            Command::UpsertAll(tasks, reply) => drop(reply.send(self.upsert_all(tasks))),
+            Command::UpsertAll(tasks, reply) => {
+                self.upsert_all(tasks);
+                drop(reply.send(()));
+            }
             Command::RemoveAll(tasks, reply) => drop(reply.send(self.remove_all(&tasks))),
             Command::PauseAll(tasks, pause, reply) => drop(reply.send(self.pause_all(&tasks, &pause))),
             Command::ResumeAll(tasks, reply) => drop(reply.send(self.resume_all(&tasks))),
