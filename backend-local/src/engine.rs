@@ -193,7 +193,7 @@ impl Engine {
             }
             Command::UpsertAll(tasks, reply) => {
                 self.upsert_all(tasks);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Command::RemoveAll(tasks, reply) => drop(reply.send(self.remove_all(&tasks))),
             Command::PauseAll(tasks, pause, reply) => drop(reply.send(self.pause_all(&tasks, &pause))),
