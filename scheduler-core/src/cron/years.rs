@@ -48,7 +48,7 @@ impl Years {
     #[inline]
     pub(super) fn contains(&self, year: i64) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any => (i64::from(FIRST)..=i64::from(LAST)).contains(&year),
             Self::Listed(_) => self.next(year) == Some(year),
         }
     }

@@ -162,3 +162,15 @@ fn the_mean_period_comes_from_28_days() {
     assert_eq!(seconds("0 * * * *"), 3_600);
     assert_eq!(seconds("0 0 29 2 *"), 28 * 86_400);
 }
+
+#[test]
+fn times_end_with_the_first_and_the_last_year_from_both_sides() {
+    // At the first instant in UTC it is the year before in Brazil, and at the last one the year after in Nepal.
+    for (zone, edge) in [("America/Sao_Paulo", Timestamp::MIN), ("Asia/Kathmandu", Timestamp::MAX)] {
+        let cron = Cron::parse("29 * * * *", zone, "").unwrap();
+        let (first, last) =
+            (cron.next_after(Timestamp::MIN).unwrap(), cron.previous_before(Timestamp::MAX).unwrap());
+        assert_eq!(cron.previous_before(first), None, "{zone} {edge}");
+        assert_eq!(cron.next_after(last), None, "{zone} {edge}");
+    }
+}
