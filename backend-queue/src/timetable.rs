@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use scheduler_core::{
     CancelReason, ClockStep, ClockWatch, Error, Event, Live, MAX_SLEEP, Name, Pause, Placed, Result, Run,
-    RunState, Schedule, ScheduleStatus, Step, Task, Tier, Timestamp, Trigger, plan,
+    RunState, Schedule, ScheduleStatus, Step, Task, Tier, Timestamp, Trigger, ZoneWatch, plan,
 };
 
 use tokio::time::Instant;
@@ -38,6 +38,7 @@ pub(crate) struct Timetable {
     watch: Option<ClockWatch>,
     /// When the store's clock was last seen.
     seen: Option<Instant>,
+    zones: ZoneWatch,
 }
 
 /// A task that this daemon fires.
@@ -108,6 +109,24 @@ impl Timetable {
             tracing::warn!(
                 "the clock of the store was corrected: schedules begin anew where they lie ahead of it"
             );
+        }
+    }
+
+    /// A time-zone database may have changed: the tasks in a zone that did are looked at now.
+    fn note_zones(&mut self, wall: Timestamp, monotonic: Duration) {
+        let triggers = self.tasks.values().filter_map(|task| task.placed.task.trigger.as_ref());
+        let changed = self.zones.look(triggers, wall, monotonic);
+        if changed.is_empty() {
+            return;
+        }
+        tracing::info!("the time-zone database has changed: {changed:?}");
+        let is_in = |task: &Scheduled| {
+            let zone = task.placed.task.trigger.as_ref().and_then(Trigger::zone);
+            zone.is_some_and(|zone| changed.contains(zone))
+        };
+        let now = Instant::now();
+        for task in self.tasks.values_mut().filter(|task| is_in(task)) {
+            task.look_at = task.look_at.map(|_| now);
         }
     }
 
@@ -192,6 +211,7 @@ impl Driver {
 
     /// Looks at every task whose time has come.
     pub(crate) async fn look_at_due(&mut self) {
+        self.timetable.note_zones(self.ctx.clock.now(), self.ctx.clock.monotonic());
         let (now, until) = (Instant::now(), self.looks_until());
         let look_at = |(name, task): (&Name, &Scheduled)| Some((task.look_at?, name.clone()));
         let mut due: Vec<_> = self.timetable.tasks.iter().filter_map(look_at).collect();

@@ -52,6 +52,7 @@ mod task_book;
 mod test_clock;
 mod timestamp;
 mod trigger;
+mod zone_watch;
 
 pub use async_trait::async_trait;
 
@@ -103,6 +104,7 @@ pub use task_book::{Placed, TaskBook};
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;
 pub use trigger::{Bounds, Rule, Trigger};
+pub use zone_watch::ZoneWatch;
 
 #[doc(hidden)]
 pub mod __private {

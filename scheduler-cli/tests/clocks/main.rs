@@ -14,3 +14,7 @@ mod seen;
 mod steps;
 #[cfg(test)]
 mod stops;
+#[cfg(test)]
+mod zone_file;
+#[cfg(test)]
+mod zones;
