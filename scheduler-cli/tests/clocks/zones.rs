@@ -8,12 +8,6 @@ use crate::zone_file;
 
 #[test]
 #[ignore = "needs libfaketime: cargo xtask integration clocks"]
-fn the_database_changes_on_local() {
-    the_database_changes(On::Local);
-}
-
-#[test]
-#[ignore = "needs libfaketime: cargo xtask integration clocks"]
 fn the_database_changes_on_queue() {
     the_database_changes(On::Queue);
 }
@@ -22,8 +16,8 @@ fn the_database_changes(on: On) {
     let zones = tempfile::tempdir().unwrap();
     let clock = zones.path().join("Test/Clock");
     zone_file::write(&clock, 1);
-    // All clocks lie, so a jump is time that passes: the database is read anew after five minutes.
-    let begin = "2026-06-15T09:53:30Z";
+    // All clocks lie, towards the future since none may be before the machine's start; so a jump is time that passes: the database is read anew after five minutes.
+    let begin = "2096-06-15T09:53:30Z";
     let lie = Lie { is_whole: true, zones: Some(zones.path().to_owned()), ..Lie::beginning(begin) };
     let tasks = [
         task("beat", "every = \"1s\"", ""),
@@ -45,7 +39,7 @@ fn the_database_changes(on: On) {
     liar.tell("after", before, after, &["beat", "noon"]);
     liar.is_calm();
 
-    let noon: Timestamp = "2026-06-15T10:00:00Z".parse().unwrap();
+    let noon: Timestamp = "2096-06-15T10:00:00Z".parse().unwrap();
     assert_eq!(fires(&liar.seen, "noon"), [noon], "{}", liar.told());
     liar.end();
 }
