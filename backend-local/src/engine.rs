@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use scheduler_core::{
-    BackendContext, Busy, CancelReason, Error, Event, Name, Placed, Result, Rule, Run, RunFilter, Timestamp,
-    Trigger,
+    BackendContext, Busy, CancelReason, Error, Event, MAX_SLEEP, Name, Placed, Result, Run, RunFilter,
+    Timestamp, ZoneWatch,
 };
 use tokio::runtime::Handle;
 
@@ -28,10 +28,6 @@ use crate::watch::{self, Activity};
 use crate::wheel::Wheel;
 use crate::workers::Workers;
 
-/// The longest sleep, after which a wall clock that stepped is noticed at the latest.
-const MAX_SLEEP: Duration = Duration::from_secs(30);
-/// A step back that is a correction, after which schedules begin anew (after Vixie cron: 3 hours).
-const CORRECTION: i64 = 3 * 3_600_000;
 /// Messages handled before the timers are looked at again.
 const BATCH: usize = 4_096;
 /// How long attempts may be under way before somebody watches whether they block: most have ended by then.
@@ -61,6 +57,7 @@ pub(crate) struct Engine {
     pub(crate) config: LocalConfig,
     pub(crate) ctx: BackendContext,
     pub(crate) pulse: Pulse,
+    zones: ZoneWatch,
     pub(crate) tasks: Tasks,
     pub(crate) live: LiveRuns,
     pub(crate) ready: ReadyQueue,
@@ -83,8 +80,6 @@ pub(crate) struct Engine {
     shared_history: SharedHistory,
     pub(crate) writer: Option<Writer>,
     unwritten: Vec<Arc<Run>>,
-    /// How far intervals are ahead of a wall clock that was set back: they go on as if it had not been.
-    pub(crate) lag: Duration,
     /// Room that is used again.
     due: Vec<(TaskKey, u32)>,
     ends: Vec<Ended>,
@@ -143,7 +138,7 @@ pub(crate) fn spawn(
         writer,
         unwritten: Vec::new(),
         pulse,
-        lag: Duration::ZERO,
+        zones: ZoneWatch::default(),
         due: Vec::new(),
         ends: Vec::new(),
         ctx,
@@ -305,30 +300,36 @@ impl Engine {
 
     /// How far the fire times of a task are ahead of the wall clock.
     pub(crate) fn lag_of(&self, placed: &Placed) -> Duration {
-        match placed.task.trigger.as_ref().map(Trigger::rule) {
-            Some(Rule::Every(_) | Rule::AfterFinish(_)) => self.lag,
-            // These name times of the wall clock; what it shows again has fired already.
-            Some(Rule::At(_) | Rule::Cron(_)) | None => Duration::ZERO,
-        }
+        self.pulse.watch().lag_of(placed.task.trigger.as_ref())
     }
 
-    /// Compares the clocks: where the wall clock stepped, every schedule is looked at again.
+    /// Compares the clocks: where the wall clock was set, every schedule is looked at again.
     fn note_time(&mut self) {
-        let Some(from) = self.pulse.look(&*self.ctx.clock) else { return };
-        let wall = self.now();
-        let moved = wall.as_millis() - from.as_millis();
-        self.ctx.events.emit(&Event::ClockStepped { from, to: wall });
-        let lag = i64::try_from(self.lag.as_millis()).unwrap_or(i64::MAX).saturating_sub(moved).max(0);
-        let corrected = lag > CORRECTION;
-        self.lag = if corrected { Duration::ZERO } else { Duration::from_millis(lag.unsigned_abs()) };
+        let step = self.pulse.look(&*self.ctx.clock);
+        self.note_zones();
+        let Some(step) = step else { return };
+        self.ctx.events.emit(&Event::ClockStepped { from: step.from, to: step.to });
         for key in self.tasks.keys() {
-            if corrected && let Some(task) = self.tasks.get_mut(key) {
-                task.cursor.decided = wall - Duration::from_millis(1);
-                task.cursor.finished = task.cursor.finished.map(|_| wall);
-                task.cursor.resume(wall);
+            if let Some(task) = self.tasks.get_mut(key) {
+                task.follow(&step);
             }
             self.step(key);
         }
+    }
+
+    /// A time-zone database may have changed: the tasks in a zone that did are looked at again.
+    fn note_zones(&mut self) {
+        let tasks = &self.tasks;
+        let zone_of = |key: TaskKey| tasks.get(key)?.placed.task.trigger.as_ref()?.zone();
+        // Only gone through when it is time to look.
+        let zones = (0..1).flat_map(|_| tasks.keys()).filter_map(zone_of);
+        let changed = self.zones.look(zones, self.pulse.wall(), self.pulse.monotonic());
+        if changed.is_empty() {
+            return;
+        }
+        let is_in = |key: &TaskKey| zone_of(*key).is_some_and(|zone| changed.contains(zone));
+        let moved: Vec<TaskKey> = tasks.keys().into_iter().filter(is_in).collect();
+        moved.into_iter().for_each(|key| self.step(key));
     }
 
     fn page(&self, filter: &RunFilter) -> scheduler_core::Page {

@@ -31,12 +31,13 @@ impl Engine {
             return None;
         }
         // An interval goes on by the monotonic clock when the wall clock was set back.
-        let planned = self.now() + self.lag;
+        let lag = self.pulse.watch().lag();
+        let planned = self.now() + lag;
         let number = self.tasks.new_timer();
         let task = self.tasks.get_mut(key)?;
         let (pace, cursor) = task.at_ease()?;
         let (fire_time, following) = pace.step(cursor, planned)?;
-        let due = following - self.lag;
+        let due = following - lag;
         let priority = task.priority;
         task.timer = number;
         task.next = Some(due);

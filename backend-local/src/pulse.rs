@@ -5,10 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use scheduler_core::{Clock, Timestamp};
+use scheduler_core::{Clock, ClockStep, ClockWatch, Timestamp};
 
-/// A difference between the clocks' pace that is a step, not drift, in milliseconds.
-const STEP: i64 = 1_000;
 /// How long the beginning of a millisecond is waited for at most.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -21,12 +19,15 @@ pub(crate) struct Pulse {
     offset: i64,
     /// The wall clock less the ticks, in milliseconds.
     origin: i64,
+    watch: ClockWatch,
 }
 
 impl Pulse {
     pub(crate) fn new(clock: &dyn Clock) -> Self {
         let wall = clock.now();
-        let mut pulse = Self { wall, monotonic: clock.monotonic(), offset: 0, origin: wall.as_millis() };
+        let monotonic = clock.monotonic();
+        let watch = ClockWatch::new(wall, monotonic);
+        let mut pulse = Self { wall, monotonic, offset: 0, origin: wall.as_millis(), watch };
         if clock.thread_sleep(Duration::ZERO).is_some() {
             // Where a millisecond begins, the two are compared to the microsecond.
             let began = Instant::now();
@@ -50,21 +51,26 @@ impl Pulse {
         self.monotonic
     }
 
-    /// Reads the clocks; answers where the wall clock came from, if it stepped.
-    pub(crate) fn look(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
+    /// How far intervals are ahead of the wall clock, and the fire times of a trigger.
+    pub(crate) fn watch(&self) -> &ClockWatch {
+        &self.watch
+    }
+
+    /// Reads the clocks; says so when the wall clock was set since the last look.
+    pub(crate) fn look(&mut self, clock: &dyn Clock) -> Option<ClockStep> {
         self.wall = clock.now();
         self.monotonic = clock.monotonic();
+        let step = self.watch.look(self.wall, self.monotonic);
         let least = self.least_offset();
-        // What the clocks show now leaves a millisecond of doubt; within it the better knowledge of before stays.
-        let offset = self.offset.clamp(least, least.saturating_add(999));
-        if (offset - self.offset).abs() < STEP * 1_000 {
-            self.offset = offset;
-            return None;
+        match &step {
+            Some(step) => {
+                self.offset = least;
+                self.origin += step.to.as_millis() - step.from.as_millis();
+            }
+            // What the clocks show now leaves a millisecond of doubt; within it the better knowledge of before stays.
+            None => self.offset = self.offset.clamp(least, least.saturating_add(999)),
         }
-        let moved = (least - self.offset) / 1_000;
-        self.offset = least;
-        self.origin += moved;
-        Some(Timestamp::from_millis(self.wall.as_millis() - moved))
+        step
     }
 
     /// Reads the wall clock again during a long piece of work.
@@ -164,8 +170,8 @@ mod tests {
         assert_eq!((pulse.look(&hands), pulse.tick()), (None, 50));
         hands.set_wall(-3_600_000_000);
         hands.pass(1_000);
-        let from = pulse.look(&hands).unwrap();
-        assert_eq!(from.as_millis() - pulse.wall().as_millis(), 3_600_000);
+        let step = pulse.look(&hands).unwrap();
+        assert_eq!(step.from.as_millis() - step.to.as_millis(), 3_600_000);
         assert_eq!(pulse.tick(), 51);
         assert_eq!(pulse.begin_of(pulse.tick_in(Duration::from_millis(10))), Duration::from_millis(61));
         let in_a_second = pulse.wall() + Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{CancelReason, Error, Name, Partial, Pause, Placed, Result, ScheduleStatus};
+use scheduler_core::{CancelReason, Error, Name, Partial, Pause, Placed, Result, ScheduleStatus, Timestamp};
 
 use crate::engine::Engine;
 use crate::tasks::{LocalTask, TaskKey};
@@ -12,13 +12,13 @@ const BREATH: usize = 1_024;
 
 impl Engine {
     pub(crate) fn upsert(&mut self, placed: Arc<Placed>) {
+        let now = self.now() + self.lag_of(&placed);
         let key = match self.tasks.find(&placed.task.name) {
             Some(key) => {
-                self.redefine(key, placed);
+                self.redefine(key, placed, now);
                 key
             }
             None => {
-                let now = self.now() + self.lag_of(&placed);
                 let mut task = LocalTask::new(placed, now);
                 self.remember(&mut task);
                 self.tasks.insert(task)
@@ -27,9 +27,9 @@ impl Engine {
         self.step(key);
     }
 
-    fn redefine(&mut self, key: TaskKey, placed: Arc<Placed>) {
+    fn redefine(&mut self, key: TaskKey, placed: Arc<Placed>, now: Timestamp) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        let before = task.redefine(placed);
+        let before = task.redefine(placed, now);
         self.keep_definition(key, &before, Some(key));
     }
 

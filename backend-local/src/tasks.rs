@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use scheduler_core::{Cursor, Live, Name, Pace, Pause, Placed, Priority, Run, RunId, Timestamp, Trigger};
+use scheduler_core::{
+    ClockStep, Cursor, Live, Name, Pace, Pause, Placed, Priority, Run, RunId, Timestamp, Trigger,
+};
 
 use crate::live::RunKey;
 
@@ -73,11 +75,21 @@ impl LocalTask {
         task
     }
 
-    /// Takes a new definition; answers the one before.
-    pub(crate) fn redefine(&mut self, placed: Arc<Placed>) -> Arc<Placed> {
+    /// Takes a new definition, edited at `now`; answers the one before.
+    pub(crate) fn redefine(&mut self, placed: Arc<Placed>, now: Timestamp) -> Arc<Placed> {
+        if self.placed.task.trigger != placed.task.trigger {
+            self.cursor.edit(now);
+        }
         let before = std::mem::replace(&mut self.placed, placed);
         self.note_definition();
         before
+    }
+
+    /// Goes on after the wall clock was set.
+    pub(crate) fn follow(&mut self, step: &ClockStep) {
+        if let Some(trigger) = &self.placed.task.trigger {
+            self.cursor.follow(trigger, step);
+        }
     }
 
     fn note_definition(&mut self) {

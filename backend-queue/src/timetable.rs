@@ -115,7 +115,7 @@ impl Timetable {
     /// A time-zone database may have changed: the tasks in a zone that did are looked at now.
     fn note_zones(&mut self, wall: Timestamp, monotonic: Duration) {
         let triggers = self.tasks.values().filter_map(|task| task.placed.task.trigger.as_ref());
-        let changed = self.zones.look(triggers, wall, monotonic);
+        let changed = self.zones.look(triggers.filter_map(Trigger::zone), wall, monotonic);
         if changed.is_empty() {
             return;
         }

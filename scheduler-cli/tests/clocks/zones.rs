@@ -8,6 +8,12 @@ use crate::zone_file;
 
 #[test]
 #[ignore = "needs libfaketime: cargo xtask integration clocks"]
+fn the_database_changes_on_local() {
+    the_database_changes(On::Local);
+}
+
+#[test]
+#[ignore = "needs libfaketime: cargo xtask integration clocks"]
 fn the_database_changes_on_queue() {
     the_database_changes(On::Queue);
 }
