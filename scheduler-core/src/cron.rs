@@ -1,7 +1,7 @@
 //! Cron expressions in a time zone: by the Open Cron Pattern Specification 1.4 with `H`, or in another dialect.
 //!
-//! An engine of our own: [`fields`] holds what is named as bits, [`search`] finds it on a wall clock that never changes,
-//! [`placed`] decides what a gap or an overlap of the zone makes of it, and [`zone`] alone knows the library of zones.
+//! An engine of our own: `fields` holds what is named as bits, `search` finds it on a wall clock that never changes,
+//! `placed` decides what a gap or an overlap of the zone makes of it, and `zone` alone knows the library of zones.
 
 mod dialect;
 mod fault;
