@@ -57,7 +57,7 @@ pub(crate) struct Engine {
     pub(crate) config: LocalConfig,
     pub(crate) ctx: BackendContext,
     pub(crate) pulse: Pulse,
-    zones: ZoneWatch,
+    pub(crate) zones: ZoneWatch,
     pub(crate) tasks: Tasks,
     pub(crate) live: LiveRuns,
     pub(crate) ready: ReadyQueue,
@@ -108,7 +108,7 @@ pub(crate) fn spawn(
             (before.unwrap_or_else(|| History::new(config.history_runs, config.history_age)), None)
         }
     };
-    let inbox = Arc::new(Inbox::default());
+    let inbox = Arc::new(Inbox::new().map_err(no_thread)?);
     let workers = Workers::start(runtime.clone(), Arc::clone(&inbox), owner.clone(), ctx.run_host())
         .map_err(no_thread)?;
     let activity = Arc::new(Activity::default());

@@ -1,24 +1,28 @@
 //! What the loop has to look at, and how its thread sleeps until there is something.
 
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use polling::{Events, Poller};
 use scheduler_core::{Busy, Clock};
 
 use crate::command::{Ended, Message};
 
 /// Messages of callers and ends of attempts, until the loop takes them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     messages: Mutex<Messages>,
     ends: Mutex<Vec<Ended>>,
     /// Whether the loop has been told since it last began to look.
     told: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    sleeper: Arc<Sleeper>,
+    /// What wakes the thread, which says nothing more than that.
+    woken_by: Mutex<Events>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +32,19 @@ struct Messages {
 }
 
 impl Inbox {
+    /// # Errors
+    /// The machine lends nothing to sleep on.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            messages: Mutex::default(),
+            ends: Mutex::default(),
+            told: AtomicBool::default(),
+            waker: Mutex::default(),
+            sleeper: Arc::new(Sleeper(Poller::new()?)),
+            woken_by: Mutex::new(Events::with_capacity(NonZeroUsize::MIN)),
+        })
+    }
+
     /// Gives a message to the loop; gives it back when that has ended.
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
         {
@@ -120,32 +137,33 @@ impl Inbox {
 
     fn sleep(&self, left: Duration) {
         let deadline = Instant::now() + left;
-        let this = std::thread::current();
-        {
-            let mut waker = lock(&self.waker);
-            if waker.is_none() {
-                *waker = Some(Waker::from(Arc::new(Unpark(this))));
-            }
-        }
+        lock(&self.waker).get_or_insert_with(|| Waker::from(Arc::clone(&self.sleeper)));
+        let mut woken_by = lock(&self.woken_by);
         while !self.told.swap(false, Ordering::SeqCst) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            std::thread::park_timeout(left);
+            // Where that is refused, the thread looks by itself every millisecond.
+            if self.sleeper.0.wait(&mut woken_by, Some(left)).is_err() {
+                std::thread::sleep(left.min(Duration::from_millis(1)));
+            }
         }
     }
 }
 
-struct Unpark(Thread);
+/// A thread sleeps on it for so long, not until an instant that a clock shows: a clock may lie, as in the tests.
+#[derive(Debug)]
+struct Sleeper(Poller);
 
-impl Wake for Unpark {
+impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        // It has been woken already, or looks by itself soon.
+        let _ = self.0.notify();
     }
 }
 
@@ -160,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_nudge_before_the_sleep_or_during_it_ends_it() {
-        let (inbox, clock) = (Arc::new(Inbox::default()), SystemClock::new());
+        let (inbox, clock) = (Arc::new(Inbox::new().unwrap()), SystemClock::new());
         let long = Duration::from_secs(3_600);
         inbox.nudge();
         inbox.wait(&clock, long, &Busy::default());

@@ -13,6 +13,9 @@ const BREATH: usize = 1_024;
 impl Engine {
     pub(crate) fn upsert(&mut self, placed: Arc<Placed>) {
         let now = self.now() + self.lag_of(&placed);
+        if let Some(zone) = placed.task.trigger.as_ref().and_then(Trigger::zone) {
+            self.zones.meet(zone, now);
+        }
         let key = match self.tasks.find(&placed.task.name) {
             Some(key) => {
                 self.redefine(key, placed, now);

@@ -23,6 +23,13 @@ pub struct ZoneWatch {
 type Facts = (String, Vec<(Timestamp, i32)>);
 
 impl ZoneWatch {
+    /// Notes what a zone is that a schedule begins to follow, so that a change before the next look is noticed.
+    pub fn meet(&mut self, zone: &str, now: Timestamp) {
+        if !self.known.contains_key(zone) {
+            self.known.insert(zone.to_owned(), facts(zone, now));
+        }
+    }
+
     /// Looks at these zones, if it is time for that; answers those that are not what they were.
     pub fn look<'a>(
         &mut self,
@@ -107,5 +114,19 @@ mod tests {
         assert!(watch.look(zones, now, EVERY / 2).is_empty(), "it is not time yet");
         assert_eq!(watch.look(zones, now, EVERY), BTreeSet::from(["Europe/Berlin".to_owned()]));
         assert!(watch.look(zones, now, EVERY * 2).is_empty());
+    }
+
+    #[test]
+    fn a_zone_that_changes_between_its_first_schedule_and_the_next_look_is_told() {
+        let now: Timestamp = "2026-06-15T12:00:00Z".parse().unwrap();
+        let mut watch = ZoneWatch::default();
+        assert!(watch.look([], now, Duration::ZERO).is_empty());
+        watch.meet("Europe/Berlin", now);
+        watch.known.get_mut("Europe/Berlin").unwrap().as_mut().unwrap().0 = "+03:00".to_owned();
+        watch.meet("Europe/Berlin", now);
+
+        let changed = watch.look(["Europe/Berlin"], now + EVERY, EVERY);
+
+        assert_eq!(changed, BTreeSet::from(["Europe/Berlin".to_owned()]));
     }
 }
