@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{CancelReason, Error, Name, Partial, Pause, Placed, Result, ScheduleStatus, Timestamp};
+use scheduler_core::{
+    CancelReason, Error, Name, Partial, Pause, Placed, Result, ScheduleStatus, Timestamp, Trigger,
+};
 
 use crate::engine::Engine;
 use crate::tasks::{LocalTask, TaskKey};
