@@ -2,8 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use scheduler_core::Timestamp;
+
 use crate::liar::{Liar, Lie, On, task};
-use crate::seen::{Seen, fires, skips};
+use crate::seen::{Said, Seen, fires, skips};
 
 /// When every row but one begins: twenty past ten in the morning of London and Berlin's noon.
 pub(crate) const BEGIN: &str = "2026-06-15T10:20:30Z";
@@ -109,7 +111,7 @@ pub(crate) const ALL: [&str; 8] =
     ["beat", "pause", "tick", "hourly", "skipping", "making_up", "daily", "once"];
 
 fn take(on: On, name: &str, row: &Row) {
-    let begin: scheduler_core::Timestamp = row.begin.parse().unwrap();
+    let begin: Timestamp = row.begin.parse().unwrap();
     let once = begin + std::time::Duration::from_secs(1_800);
     let mut liar = Liar::start(name, on, &Lie::beginning(row.begin), &tasks(&once.to_string()));
     liar.wait_for_fires(0, &[("beat", 3), ("tick", 1), ("pause", 1)]);
@@ -154,6 +156,9 @@ fn take(on: On, name: &str, row: &Row) {
 /// No burst and no fire too many since the step.
 fn judge(liar: &Liar, row: &Row, at: usize) {
     let seen: &[Seen] = &liar.seen[at..];
+    let Said::Stepped { from, .. } = liar.seen[at].said else { unreachable!() };
+    // What was due just before the step and went on beside it.
+    let was_under_way = |fire: &Timestamp| *fire <= from && *fire > from - std::time::Duration::from_secs(10);
     let elapsed = seen.last().map_or(0.0, |last| last.at.duration_since(seen[0].at).as_secs_f64()) as usize;
     let expected = [
         ("beat", 0..=elapsed + 3),
@@ -166,7 +171,11 @@ fn judge(liar: &Liar, row: &Row, at: usize) {
         ("making_up", row.made_up.clone()),
     ];
     for (name, expected) in expected {
-        let fired = fires(seen, name).len();
+        let mut fired = fires(seen, name);
+        if name == "tick" && !row.goes_on {
+            fired.retain(|fire| !was_under_way(fire));
+        }
+        let fired = fired.len();
         assert!(expected.contains(&fired), "{name} fired {fired} times, not {expected:?}\n{}", liar.told());
         assert!(skips(seen, name).len() <= 2 + elapsed, "{name}: a flood of skips\n{}", liar.told());
     }
