@@ -108,7 +108,7 @@ pub(crate) fn spawn(
             (before.unwrap_or_else(|| History::new(config.history_runs, config.history_age)), None)
         }
     };
-    let inbox = Arc::new(Inbox::new().map_err(no_thread)?);
+    let inbox = Arc::new(Inbox::new(Arc::clone(&ctx.clock)).map_err(no_thread)?);
     let workers = Workers::start(runtime.clone(), Arc::clone(&inbox), owner.clone(), ctx.run_host())
         .map_err(no_thread)?;
     let activity = Arc::new(Activity::default());
@@ -164,7 +164,7 @@ impl Engine {
             let next = timers.into_iter().flatten().min();
             let until = next.map_or(Duration::MAX, |tick| self.pulse.begin_of(tick));
             let until = until.min(self.watch_over_attempts());
-            self.inbox.wait(&*clock, until.min(clock.monotonic() + MAX_SLEEP), busy);
+            self.inbox.wait(until.min(clock.monotonic() + MAX_SLEEP), busy);
             self.note_time();
             self.is_heard = self.ctx.events.is_heard();
             // What ended before somebody asked is noted before it is answered.

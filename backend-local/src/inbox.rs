@@ -15,10 +15,13 @@ use crate::command::{Ended, Message};
 /// Messages of callers and ends of attempts, until the loop takes them.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    clock: Arc<dyn Clock>,
     messages: Mutex<Messages>,
     ends: Mutex<Vec<Ended>>,
     /// Whether the loop has been told since it last began to look.
     told: AtomicBool,
+    /// Keeps a test clock still from being told until the loop is awake and does so itself.
+    held: Mutex<Option<Busy>>,
     waker: Mutex<Option<Waker>>,
     sleeper: Arc<Sleeper>,
     /// What wakes the thread, which says nothing more than that.
@@ -34,11 +37,13 @@ struct Messages {
 impl Inbox {
     /// # Errors
     /// The machine lends nothing to sleep on.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         Ok(Self {
+            clock,
             messages: Mutex::default(),
             ends: Mutex::default(),
             told: AtomicBool::default(),
+            held: Mutex::default(),
             waker: Mutex::default(),
             sleeper: Arc::new(Sleeper(Poller::new()?)),
             woken_by: Mutex::new(Events::with_capacity(NonZeroUsize::MIN)),
@@ -73,10 +78,15 @@ impl Inbox {
 
     /// Makes the loop look.
     pub(crate) fn nudge(&self) {
-        if !self.told.swap(true, Ordering::SeqCst)
-            && let Some(waker) = &*lock(&self.waker)
-        {
-            waker.wake_by_ref();
+        if self.told.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut held = lock(&self.held);
+        if !self.told.swap(true, Ordering::SeqCst) {
+            *held = Some(self.clock.busy());
+            if let Some(waker) = &*lock(&self.waker) {
+                waker.wake_by_ref();
+            }
         }
     }
 
@@ -114,12 +124,12 @@ impl Inbox {
 
     /// Lets the thread of the loop sleep until it is told or `until` has come on the clock; a test clock may move
     /// meanwhile.
-    pub(crate) fn wait(&self, clock: &dyn Clock, until: Duration, busy: &Busy) {
-        if let Some(left) = clock.thread_sleep(until) {
+    pub(crate) fn wait(&self, until: Duration, busy: &Busy) {
+        if let Some(left) = self.clock.thread_sleep(until) {
             return self.sleep(left);
         }
         // The sleep outlives the wait: on a test clock it holds the time until the loop itself does.
-        let mut sleep = clock.sleep_until(until);
+        let mut sleep = self.clock.sleep_until(until);
         let waiting = async {
             let told = poll_fn(|cx| {
                 *lock(&self.waker) = Some(cx.waker().clone());
@@ -132,6 +142,7 @@ impl Inbox {
             busy.parked(told).await;
         };
         futures_lite::future::block_on(waiting);
+        drop(lock(&self.held).take());
         drop(sleep);
     }
 
@@ -178,10 +189,11 @@ mod tests {
 
     #[test]
     fn a_nudge_before_the_sleep_or_during_it_ends_it() {
-        let (inbox, clock) = (Arc::new(Inbox::new().unwrap()), SystemClock::new());
+        let clock = Arc::new(SystemClock::new());
+        let inbox = Arc::new(Inbox::new(Arc::clone(&clock) as Arc<dyn Clock>).unwrap());
         let long = Duration::from_secs(3_600);
         inbox.nudge();
-        inbox.wait(&clock, long, &Busy::default());
+        inbox.wait(long, &Busy::default());
         let nudging = std::thread::spawn({
             let inbox = Arc::clone(&inbox);
             move || {
@@ -191,10 +203,10 @@ mod tests {
                 inbox.nudge();
             }
         });
-        inbox.wait(&clock, long, &Busy::default());
+        inbox.wait(long, &Busy::default());
         nudging.join().unwrap();
         let before = clock.monotonic();
-        inbox.wait(&clock, before + Duration::from_millis(3), &Busy::default());
+        inbox.wait(before + Duration::from_millis(3), &Busy::default());
         assert!(clock.monotonic() >= before + Duration::from_millis(3), "it sleeps no shorter");
     }
 }

@@ -118,17 +118,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes to the next wake-up up to `target`, or to `target`; says whether anything was woken.
+    /// Goes to the next wake-up up to `target`, or to `target`; says whether there was one. Whoever waited for it may
+    /// have given up in the meantime.
     fn step_towards(&self, target: Duration) -> bool {
         let mut state = self.lock();
         let next = state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= target);
         let by = next.unwrap_or(target).saturating_sub(state.monotonic);
         state.shift(by);
         drop(state);
-        next.is_some() && self.wake_due()
+        self.wake_due();
+        next.is_some()
     }
 
-    fn wake_due(self: &Shared) -> bool {
+    fn wake_due(self: &Shared) {
         let mut due = Vec::new();
         {
             let mut state = self.lock();
@@ -142,7 +144,6 @@ impl Shared {
             *woken.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
             waker.wake_by_ref();
         }
-        !due.is_empty()
     }
 }
 
