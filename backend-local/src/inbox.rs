@@ -120,6 +120,9 @@ impl Inbox {
         };
         drop(waiting);
         drop(std::mem::take(&mut *lock(&self.ends)));
+        // Nobody will be awake to let a test clock go on.
+        self.told.store(true, Ordering::SeqCst);
+        drop(lock(&self.held).take());
     }
 
     /// Lets the thread of the loop sleep until it is told or `until` has come on the clock; a test clock may move
