@@ -24,8 +24,6 @@ pub(crate) struct Inbox {
     held: Mutex<Option<Busy>>,
     waker: Mutex<Option<Waker>>,
     sleeper: Arc<Sleeper>,
-    /// What wakes the thread, which says nothing more than that.
-    woken_by: Mutex<Events>,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +43,7 @@ impl Inbox {
             told: AtomicBool::default(),
             held: Mutex::default(),
             waker: Mutex::default(),
-            sleeper: Arc::new(Sleeper(Poller::new()?)),
-            woken_by: Mutex::new(Events::with_capacity(NonZeroUsize::MIN)),
+            sleeper: Arc::new(Sleeper::new()?),
         })
     }
 
@@ -152,14 +149,13 @@ impl Inbox {
     fn sleep(&self, left: Duration) {
         let deadline = Instant::now() + left;
         lock(&self.waker).get_or_insert_with(|| Waker::from(Arc::clone(&self.sleeper)));
-        let mut woken_by = lock(&self.woken_by);
         while !self.told.swap(false, Ordering::SeqCst) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
             // Where that is refused, the thread looks by itself every millisecond.
-            if self.sleeper.0.wait(&mut woken_by, Some(left)).is_err() {
+            if self.sleeper.sleep(left).is_err() {
                 std::thread::sleep(left.min(Duration::from_millis(1)));
             }
         }
@@ -168,7 +164,24 @@ impl Inbox {
 
 /// A thread sleeps on it for so long, not until an instant that a clock shows: a clock may lie, as in the tests.
 #[derive(Debug)]
-struct Sleeper(Poller);
+struct Sleeper {
+    poller: Poller,
+    /// What woke the thread, which says nothing more than that.
+    woken_by: Mutex<Events>,
+}
+
+impl Sleeper {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { poller: Poller::new()?, woken_by: Mutex::new(Events::with_capacity(NonZeroUsize::MIN)) })
+    }
+
+    fn sleep(&self, left: Duration) -> std::io::Result<()> {
+        let mut woken_by = lock(&self.woken_by);
+        // It adds to what is there, and refuses where there is no room.
+        woken_by.clear();
+        self.poller.wait(&mut woken_by, Some(left)).map(drop)
+    }
+}
 
 impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
@@ -177,7 +190,7 @@ impl Wake for Sleeper {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // It has been woken already, or looks by itself soon.
-        let _ = self.0.notify();
+        let _ = self.poller.notify();
     }
 }
 
@@ -189,6 +202,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use scheduler_core::SystemClock;
+
+    #[test]
+    fn a_thread_that_was_woken_sleeps_again() {
+        let sleeper = Sleeper::new().unwrap();
+        for _ in 0..3 {
+            sleeper.poller.notify().unwrap();
+            sleeper.sleep(Duration::from_secs(3_600)).unwrap();
+            sleeper.sleep(Duration::from_millis(1)).unwrap();
+        }
+    }
 
     #[test]
     fn a_nudge_before_the_sleep_or_during_it_ends_it() {

@@ -48,6 +48,7 @@ mod orders;
 mod page;
 mod pulse;
 mod schedule;
+mod seat;
 mod tasks;
 mod watch;
 mod wheel;

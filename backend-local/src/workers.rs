@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -24,6 +24,7 @@ use crate::command::{Command, Ended, Message};
 use crate::inbox::Inbox;
 use crate::live::{Owner, RunKey};
 use crate::orders::Orders;
+use crate::seat::Seat;
 
 /// The most threads there will be, however many jobs block.
 pub(crate) const MAX_THREADS: usize = 512;
@@ -75,9 +76,7 @@ pub(crate) struct Thread {
     polls: AtomicU64,
     /// The run whose job it polls.
     current: Mutex<Option<(RunKey, u64, RunContext)>>,
-    /// Whether it takes from the queue, and whether it counts no more as one that does: it blocks.
-    takes: AtomicBool,
-    was_written_off: AtomicBool,
+    seat: Seat,
     retire: CancelToken,
 }
 
@@ -185,12 +184,14 @@ impl Drop for Attempt {
     }
 }
 
-/// One that takes from the queue.
-struct Taker(Arc<Shared>);
+/// One that takes from the queue. While it waits for its turn it does not keep alive what it takes from.
+struct Taker(Weak<Shared>);
 
 impl Drop for Taker {
     fn drop(&mut self) {
-        self.0.takers.fetch_sub(1, Ordering::SeqCst);
+        if let Some(shared) = self.0.upgrade() {
+            shared.takers.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -229,14 +230,13 @@ impl Shared {
         let wanted = if waiting <= 2 * self.base { waiting.min(self.base) } else { (self.base - 1).max(1) };
         while self.takers.load(Ordering::SeqCst) < wanted {
             self.takers.fetch_add(1, Ordering::SeqCst);
-            self.executor.spawn(take_all(Taker(Arc::clone(self)))).detach();
+            self.executor.spawn(take_all(Taker(Arc::downgrade(self)))).detach();
         }
     }
 
     /// Counts a thread that blocks no more among those that take from the queue, until it is back.
     pub(crate) fn write_off(self: &Arc<Self>, thread: &Thread) {
-        if thread.takes.load(Ordering::SeqCst) && !thread.was_written_off.swap(true, Ordering::SeqCst) {
-            self.takers.fetch_sub(1, Ordering::SeqCst);
+        if thread.seat.write_off(&self.takers) {
             self.call();
         }
     }
@@ -332,16 +332,14 @@ fn this_thread() -> Arc<Thread> {
 
 /// Runs what waits in the queue, until nothing does.
 async fn take_all(taker: Taker) {
-    let shared = &taker.0;
     // The room for a job's future is used again, unless one stays in it.
     let mut room = None;
-    loop {
+    while let Some(shared) = taker.0.upgrade() {
         let thread = this_thread();
-        thread.takes.store(true, Ordering::SeqCst);
+        thread.seat.take();
         for _ in 0..TURN {
             let Ok(mut item) = shared.queue.pop() else {
-                thread.takes.store(false, Ordering::SeqCst);
-                let shared = Arc::clone(shared);
+                thread.seat.leave(&shared.takers);
                 drop(taker);
                 shared.inbox.nudge();
                 // What came just now may have been left to this one.
@@ -371,17 +369,19 @@ async fn take_all(taker: Taker) {
                     }
                 }
                 Poll::Pending => {
-                    shared.go_on(Watched { run, fence, shared: Arc::downgrade(shared), future }, id, &thread);
+                    shared.go_on(
+                        Watched { run, fence, shared: Arc::downgrade(&shared), future },
+                        id,
+                        &thread,
+                    );
                     thread.end_poll();
                     drop(held);
                 }
             }
-            if thread.was_written_off.swap(false, Ordering::SeqCst) {
-                shared.takers.fetch_add(1, Ordering::SeqCst);
-            }
+            thread.seat.back(&shared.takers);
         }
-        thread.takes.store(false, Ordering::SeqCst);
-        drop(thread);
+        thread.seat.leave(&shared.takers);
+        drop((thread, shared));
         futures_lite::future::yield_now().await;
     }
 }

@@ -250,3 +250,24 @@ async fn what_runs_when_its_task_is_edited_or_removed_ends_on_the_old_definition
     let expected = [("edited", RunState::Failed, 1), ("removed", RunState::Failed, 1)];
     assert_eq!(seen, BTreeSet::from(expected));
 }
+
+#[tokio::test]
+async fn a_scheduler_that_is_aborted_amid_many_runs_leaves_nothing_behind() {
+    let clock = Arc::new(SystemClock::new());
+    for _ in 0..5 {
+        let scheduler = started(clock.clone(), LocalConfig::default(), vec![instant()]).await;
+        let due = clock.now() + Duration::from_millis(20);
+        let tasks = (0..5_000).map(|index| once(&format!("task_{index}"), "instant", due));
+        scheduler.submit_all(tasks).await.unwrap();
+        while scheduler.history(&RunFilter::all()).await.unwrap().runs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        scheduler.abort().await.unwrap();
+    }
+    // Its threads end by themselves; whatever of it stayed would keep the clock.
+    let began = std::time::Instant::now();
+    while Arc::strong_count(&clock) > 1 && began.elapsed() < SOON {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(Arc::strong_count(&clock), 1);
+}
