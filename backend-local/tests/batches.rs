@@ -256,12 +256,19 @@ async fn a_scheduler_that_is_aborted_amid_many_runs_leaves_nothing_behind() {
     let clock = Arc::new(SystemClock::new());
     for _ in 0..5 {
         let scheduler = started(clock.clone(), LocalConfig::default(), vec![instant()]).await;
-        let due = clock.now() + Duration::from_millis(20);
-        let tasks = (0..5_000).map(|index| once(&format!("task_{index}"), "instant", due));
+        let (begun, begins) = mpsc::channel();
+        scheduler.events().listen(move |event| {
+            if let Event::AttemptStarted { .. } = event {
+                let _ = begun.send(());
+            }
+        });
+        let tasks = (0..2_000).map(|index| {
+            let mut task = Task::new(name(&format!("task_{index}")), name("instant"));
+            task.trigger = Some(Trigger::every(Duration::from_millis(10)).unwrap());
+            task
+        });
         scheduler.submit_all(tasks).await.unwrap();
-        while scheduler.history(&RunFilter::all()).await.unwrap().runs.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        begins.recv_timeout(SOON).unwrap();
         scheduler.abort().await.unwrap();
     }
     // Its threads end by themselves; whatever of it stayed would keep the clock.

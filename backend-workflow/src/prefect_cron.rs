@@ -22,6 +22,7 @@ pub(crate) fn render(trigger: &Trigger, now: Timestamp) -> Result<Rendered> {
     refuse_bounds(trigger.bounds(), now)?;
     match trigger.rule() {
         Rule::At(_) => Err(unsayable("a single instant", "Prefect's schedules repeat")),
+        Rule::AtStart => Err(unsayable("`@reboot`", "Prefect knows of no start of ours")),
         Rule::AfterFinish(_) => Err(unsayable(
             "`after = \"finish\"`",
             "Prefect counts from the planned time, not from the end of a run",

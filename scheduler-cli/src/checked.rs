@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, Trigger, hints, place};
+use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, hints, place};
 
 use crate::args_fault;
 use crate::diagnostic::Diagnostic;
@@ -64,11 +64,6 @@ impl CheckedTask {
     pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.task.trigger.as_ref().and_then(|trigger| trigger.next_after(now))
     }
-}
-
-/// The same judgement as [`scheduler_core::Scheduler::submit`] makes.
-fn passed(trigger: &Trigger, now: Timestamp) -> bool {
-    trigger.next_after(now - std::time::Duration::from_millis(1)).is_none()
 }
 
 /// Checks settings that were decoded with these `faults`.
@@ -257,7 +252,7 @@ impl TaskCheck<'_> {
 
     fn warn_of_passed(&mut self, now: Timestamp) {
         let task = &self.entry.task;
-        let Some(trigger) = task.trigger.as_ref().filter(|trigger| passed(trigger, now)) else { return };
+        let Some(trigger) = task.trigger.as_ref().filter(|trigger| trigger.has_passed(now)) else { return };
         let message = format!("task `{}` never fires again: `{trigger}` has passed", task.name);
         let origin = self.document.origin(&format!("{}/trigger", self.entry.pointer));
         let fault = Diagnostic::warning("trigger/passed", message, origin);

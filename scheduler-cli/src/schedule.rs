@@ -30,6 +30,7 @@ pub(crate) fn next_words(task: &CheckedTask, next: Option<Timestamp>, now: Times
     match (&task.task.trigger, next) {
         (_, Some(next)) => relative(next, now),
         (None, None) => "when asked".to_owned(),
+        (Some(trigger), None) if trigger.is_at_start() => "at each start".to_owned(),
         (Some(_), None) => "passed".to_owned(),
     }
 }
@@ -38,7 +39,7 @@ pub(crate) fn next_words(task: &CheckedTask, next: Option<Timestamp>, now: Times
 pub(crate) fn zone<'a>(trigger: &'a Trigger, default: &'a str) -> &'a str {
     match trigger.rule() {
         Rule::Cron(cron) => cron.zone(),
-        Rule::At(_) | Rule::Every(_) | Rule::AfterFinish(_) => default,
+        Rule::At(_) | Rule::Every(_) | Rule::AfterFinish(_) | Rule::AtStart => default,
     }
 }
 

@@ -95,12 +95,12 @@ impl Keys {
             }
         };
         let useless = match &rule {
-            Rule::Cron(_) if self.is_after_finish => Some("after"),
+            Rule::Cron(_) | Rule::AtStart if self.is_after_finish => Some("after"),
             Rule::Every(_) | Rule::AfterFinish(_) if self.timezone.is_some() => Some("timezone"),
-            Rule::At(_) if self.timezone.is_some() => Some("timezone"),
+            Rule::At(_) | Rule::AtStart if self.timezone.is_some() => Some("timezone"),
             Rule::Every(_) | Rule::AfterFinish(_) | Rule::At(_) if self.dialect.is_some() => Some("dialect"),
             Rule::At(_) if self.is_after_finish => Some("after"),
-            Rule::Cron(_) | Rule::Every(_) | Rule::AfterFinish(_) | Rule::At(_) => None,
+            Rule::Cron(_) | Rule::AtStart | Rule::Every(_) | Rule::AfterFinish(_) | Rule::At(_) => None,
         };
         if let Some(useless) = useless {
             let message = format!("{} means nothing beside `{key}`", fields.subject(useless));

@@ -74,6 +74,9 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
         })?,
         Format::Table => output::print(&match (&trigger, fires.is_empty()) {
             (None, _) => "when asked: the task has no trigger\n".to_owned(),
+            (Some(trigger), true) if trigger.is_at_start() => {
+                "once at each start of the scheduler\n".to_owned()
+            }
             (Some(_), true) => "never again\n".to_owned(),
             (Some(_), false) => written(&fires, now),
         })?,

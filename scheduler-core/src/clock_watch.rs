@@ -46,7 +46,7 @@ impl ClockStep {
         match trigger.rule() {
             // They had gone on meanwhile.
             Rule::Every(_) | Rule::AfterFinish(_) => moved > self.lag,
-            Rule::At(_) | Rule::Cron(_) => moved > 0,
+            Rule::At(_) | Rule::Cron(_) | Rule::AtStart => moved > 0,
         }
     }
 }
@@ -100,7 +100,7 @@ impl ClockWatch {
         match trigger.map(Trigger::rule) {
             Some(Rule::Every(_) | Rule::AfterFinish(_)) => self.lag(),
             // These name times of the wall clock; what it shows again has fired already.
-            Some(Rule::At(_) | Rule::Cron(_)) | None => Duration::ZERO,
+            Some(Rule::At(_) | Rule::Cron(_) | Rule::AtStart) | None => Duration::ZERO,
         }
     }
 }
@@ -137,7 +137,7 @@ impl Cursor {
         }
         Some(match trigger.rule() {
             Rule::Every(_) | Rule::AfterFinish(_) => ahead,
-            Rule::At(_) | Rule::Cron(_) => Duration::ZERO,
+            Rule::At(_) | Rule::Cron(_) | Rule::AtStart => Duration::ZERO,
         })
     }
 }

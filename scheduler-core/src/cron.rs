@@ -221,7 +221,7 @@ fn spaced(text: &str) -> Box<str> {
 fn no_start() -> Error {
     Error::unsupported(
         "cron/no_start",
-        "`@reboot` names the start of a machine, which is no time: what shall run at a start is run by what starts it",
+        "`@reboot` names a start, which is no time: it may stand as the cron of a task's trigger, and nowhere else",
     )
 }
 

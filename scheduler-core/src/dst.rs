@@ -83,7 +83,7 @@ pub fn note(trigger: &Trigger, zone: &str, previous: Timestamp, fire: Timestamp)
             between.map(Note::Lost).or_else(|| twice(cron.zone(), fire, false))
         }
         Rule::Every(_) => twice(zone, fire, false),
-        Rule::At(_) | Rule::AfterFinish(_) => None,
+        Rule::At(_) | Rule::AfterFinish(_) | Rule::AtStart => None,
     }
 }
 

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 
 use crate::scheduler::{Inner, Member};
 use crate::{
-    BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Placed, Result, RunFilter,
-    RunOrigin, Scheduler, Task, Timestamp,
+    BackendContext, Busy, CancelReason, CancelToken, Drained, Event, Name, Placed, Result, RunFilter, RunId,
+    RunOrigin, RunRequest, Scheduler, Task, Timestamp, Trigger,
 };
 
 /// How long to wait before a backend that did not start is tried again.
@@ -196,7 +196,7 @@ impl Inner {
         }
         // The error of a required one goes to the caller, who tells it.
         let before = match (&down, member.required) {
-            (Some(_), true) => return result,
+            (Some(_), true) => return result.map(drop),
             _ => std::mem::replace(&mut member.standing().down, down.clone()),
         };
         let backend = &member.info.name;
@@ -205,10 +205,41 @@ impl Inner {
             (Some(_), None) => self.events.emit(&Event::BackendUp { backend }),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        result
+        self.fire_at_start(member, &result?).await;
+        Ok(())
     }
 
-    async fn start_and_fill(&self, member: &Member, ctx: BackendContext) -> Result<()> {
+    /// Fires the tasks that fire at a start; one that is paused does not, nor one whose pause cannot be asked for.
+    async fn fire_at_start(&self, member: &Member, tasks: &[Arc<Placed>]) {
+        let fire_time = self.clock.now();
+        let is_own = |placed: &&Arc<Placed>| member.schedules_for(&placed.task).is_some();
+        let (own, driven): (Vec<_>, Vec<_>) = tasks.iter().partition(is_own);
+        for tasks in [own, driven] {
+            let Some(first) = tasks.first() else { continue };
+            let paused = self.schedules_of(member, &first.task).statuses().await.map(|all| {
+                let paused = all.into_iter().filter(|status| status.paused.is_some());
+                paused.map(|status| status.task).collect::<Vec<Name>>()
+            });
+            for placed in tasks {
+                let task = placed.task.name.clone();
+                let refused = match &paused {
+                    Ok(paused) if paused.contains(&task) => continue,
+                    Ok(_) => {
+                        let id = RunId::scheduled(&self.namespace, &task, fire_time);
+                        let run = RunRequest::scheduled(id, task, fire_time);
+                        self.enqueue(placed, run).await.err().map(|error| error.to_string())
+                    }
+                    Err(error) => Some(error.to_string()),
+                };
+                if let Some(error) = refused {
+                    self.driver.skip(placed, fire_time, format!("not enqueued: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Answers the tasks that fire at a start.
+    async fn start_and_fill(&self, member: &Member, ctx: BackendContext) -> Result<Vec<Arc<Placed>>> {
         member.backend.start(ctx).await?;
         let filled = self.fill(member).await;
         if filled.is_err()
@@ -219,12 +250,17 @@ impl Inner {
         filled
     }
 
-    /// Hands a backend its tasks. A task that is submitted meanwhile comes before or after all of them.
-    async fn fill(&self, member: &Member) -> Result<()> {
+    /// Hands a backend its tasks; answers those that fire at a start. A task that is submitted meanwhile comes before
+    /// or after all of them.
+    async fn fill(&self, member: &Member) -> Result<Vec<Arc<Placed>>> {
         let _accepting = self.accepting.lock().await;
         let mut remembers = member.backend.schedules().is_some();
+        let all = self.tasks_on(member);
+        let fires_at_start =
+            |placed: &&Arc<Placed>| placed.task.trigger.as_ref().is_some_and(Trigger::is_at_start);
+        let at_start = all.iter().filter(fires_at_start).cloned().collect();
         let is_own = |placed: &Arc<Placed>| member.schedules_for(&placed.task).is_some();
-        let (own, driven): (Vec<_>, Vec<_>) = self.tasks_on(member).into_iter().partition(is_own);
+        let (own, driven): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
         if let Some(schedules) = member.backend.schedules().filter(|_| !own.is_empty()) {
             schedules.upsert_all(own).await?;
         }
@@ -235,7 +271,7 @@ impl Inner {
             self.driver.begin(placed, last.ok().flatten());
         }
         member.set_phase(Phase::Up);
-        Ok(())
+        Ok(at_start)
     }
 
     /// The last fire of a task that a backend has a run of. Who keeps schedules outside of the process keeps runs

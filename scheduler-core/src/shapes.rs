@@ -135,7 +135,7 @@ impl Placing<'_> {
     pub(crate) fn place_ahead(&self, task: Task) -> Result<Placed> {
         let placed = self.place(task)?;
         match &placed.task.trigger {
-            Some(trigger) if trigger.next_after(self.now - Duration::from_millis(1)).is_none() => {
+            Some(trigger) if trigger.has_passed(self.now) => {
                 let message = format!("task `{}` never fires: `{trigger}` has passed", placed.task.name);
                 Err(Error::invalid("trigger/passed", message))
             }

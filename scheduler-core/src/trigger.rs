@@ -30,6 +30,8 @@ pub enum Rule {
     AfterFinish(Duration),
     /// At the times a cron expression names in its zone.
     Cron(Cron),
+    /// Once at each start of its backend by a scheduler that has the task: cron's `@reboot`. It names no time.
+    AtStart,
 }
 
 /// The bounds around a rule.
@@ -46,11 +48,15 @@ pub struct Bounds {
 }
 
 impl Rule {
-    /// Reads what stands where a cron expression may: one in a dialect, or `@every 90s`, which is an interval.
+    /// Reads what stands where a cron expression may: one in a dialect, `@every 90s`, which is an interval, or
+    /// `@reboot`, which is a start.
     ///
     /// # Errors
     /// As [`Cron::parse`].
     pub fn cron(dialect: Dialect, expression: &str, zone: &str, hash_key: &str) -> Result<Self> {
+        if expression.trim() == "@reboot" && dialect != Dialect::Quartz {
+            return Ok(Self::AtStart);
+        }
         let period = expression.trim().strip_prefix("@every").filter(|_| dialect == Dialect::Ocps);
         let Some(period) = period.filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
         else {
@@ -69,8 +75,8 @@ impl Trigger {
     ///
     /// # Errors
     /// `trigger/bad_period` for an interval below a millisecond; `trigger/bad_jitter` for a jitter longer than
-    /// the time between fires; `trigger/never_fires` when no instant within
-    /// the bounds can ever be named.
+    /// the time between fires; `trigger/start_in_bounds` for bounds around [`Rule::AtStart`]; `trigger/never_fires`
+    /// when no instant within the bounds can ever be named.
     pub fn new(rule: Rule, bounds: Bounds) -> Result<Self> {
         if let Rule::Every(period) | Rule::AfterFinish(period) = &rule
             && period.as_millis() == 0
@@ -85,6 +91,13 @@ impl Trigger {
                 Spelled(period)
             );
             return Err(Error::invalid("trigger/bad_jitter", message));
+        }
+        if trigger.is_at_start() {
+            if trigger.bounds == Bounds::default() {
+                return Ok(trigger);
+            }
+            let message = "`@reboot` names no time, so it takes no start, end, max_runs or jitter";
+            return Err(Error::invalid("trigger/start_in_bounds", message));
         }
         match trigger.next_after(Timestamp::MIN) {
             Some(_) => Ok(trigger),
@@ -119,7 +132,8 @@ impl Trigger {
         Self::new(Rule::AfterFinish(pause), Bounds::default())
     }
 
-    /// Fires at the times that `expression` names in the IANA time zone `zone`, or, if it is `@every 90s`, so often.
+    /// Fires at the times that `expression` names in the IANA time zone `zone`; if it is `@every 90s`, so often; if
+    /// it is `@reboot`, at each start.
     ///
     /// # Errors
     /// As [`new`](Self::new) and [`Cron::parse`].
@@ -163,6 +177,7 @@ impl Trigger {
                 steps.checked_mul(period).and_then(|offset| offset.checked_add(anchor)).and_then(exact)
             }
             Rule::Cron(cron) => cron.next_after(after),
+            Rule::AtStart => None,
         };
         next.filter(|next| *next >= start && self.bounds.end.is_none_or(|end| *next <= end))
     }
@@ -178,6 +193,16 @@ impl Trigger {
         matches!(self.rule, Rule::AfterFinish(_))
     }
 
+    /// Whether it fires no more from `now` on; whether it has fired `max_runs` times is not known here.
+    pub fn has_passed(&self, now: Timestamp) -> bool {
+        !self.is_at_start() && self.next_after(now - Duration::from_millis(1)).is_none()
+    }
+
+    /// Whether it fires at each start, and at no time.
+    pub fn is_at_start(&self) -> bool {
+        self.rule == Rule::AtStart
+    }
+
     /// When the run with this id may begin: its fire time and its share of the jitter.
     pub fn due(&self, fire_time: Timestamp, run: RunId) -> Timestamp {
         if self.bounds.jitter.is_zero() {
@@ -186,10 +211,10 @@ impl Trigger {
         fire_time + self.bounds.jitter.mul_f64(spread(run.seed(), 0))
     }
 
-    /// The mean time between fires; `None` for a rule that fires once.
+    /// The mean time between fires; `None` for a rule that fires once or at each start.
     pub fn mean_period(&self) -> Option<Duration> {
         match &self.rule {
-            Rule::At(_) => None,
+            Rule::At(_) | Rule::AtStart => None,
             Rule::Every(period) | Rule::AfterFinish(period) => Some(*period),
             Rule::Cron(cron) => Some(cron.mean_period()),
         }
@@ -220,6 +245,7 @@ impl fmt::Display for Trigger {
             Rule::Every(period) => write!(f, "every {}", Spelled(*period)),
             Rule::AfterFinish(pause) => write!(f, "{} after finish", Spelled(*pause)),
             Rule::Cron(cron) => write!(f, "{cron}"),
+            Rule::AtStart => f.write_str("@reboot"),
         }
     }
 }
@@ -252,6 +278,20 @@ mod tests {
             assert_eq!(error.code(), "cron/bad_expression", "{wrong}");
         }
         assert!(Rule::cron(Dialect::Quartz, "@every 5s", "UTC", "").is_err());
+    }
+
+    #[test]
+    fn a_start_may_stand_where_a_cron_expression_does_and_names_no_time() {
+        for dialect in [Dialect::Ocps, Dialect::Vixie] {
+            let start = Trigger::new(Rule::cron(dialect, " @reboot ", "UTC", "").unwrap(), Bounds::default());
+            let start = start.unwrap();
+            assert!(start.is_at_start() && start.next_after(Timestamp::MIN).is_none());
+            assert_eq!((start.to_string(), start.frequency()), ("@reboot".into(), Frequency::Low));
+        }
+        assert!(Rule::cron(Dialect::Quartz, "@reboot", "UTC", "").is_err());
+        let bounds = Bounds { jitter: Duration::from_secs(1), ..Bounds::default() };
+        let bounded = Trigger::cron("@reboot", "UTC").unwrap().within(bounds).unwrap_err();
+        assert_eq!(bounded.code(), "trigger/start_in_bounds");
     }
 
     #[test]

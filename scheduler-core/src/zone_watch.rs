@@ -59,7 +59,7 @@ impl Trigger {
     pub fn zone(&self) -> Option<&str> {
         match self.rule() {
             Rule::Cron(cron) => Some(cron.zone()).filter(|zone| *zone != "UTC"),
-            Rule::At(_) | Rule::Every(_) | Rule::AfterFinish(_) => None,
+            Rule::At(_) | Rule::Every(_) | Rule::AfterFinish(_) | Rule::AtStart => None,
         }
     }
 }

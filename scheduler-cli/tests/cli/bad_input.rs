@@ -192,8 +192,8 @@ const CASES: &[(&str, &[&str])] = &[
         &["config/no_effect", "8:37"],
     ),
     (
-        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"@reboot\" }\n",
-        &["cron/no_start", "8:20", "@reboot"],
+        "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"@reboot\", jitter = \"5s\" }\n",
+        &["trigger/start_in_bounds", "8:20", "@reboot"],
     ),
     (
         "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntrigger = { cron = \"@daily\", timezone = \"Mars/Olympus\" }\n",

@@ -75,6 +75,20 @@ fn an_expression_is_read_in_the_dialect_that_is_named() {
 }
 
 #[test]
+fn a_task_of_a_start_is_told_as_such_and_fires_once_in_a_daemon() {
+    let task = "[tasks.hello]\njob = \"exec\"\ntrigger = { cron = \"@reboot\" }\n\
+                args = { program = \"true\" }\ncharacteristics = { durability = \"transient\" }\n";
+    let bench = Bench::new(task);
+
+    let next = bench.run(&["next", "hello"]);
+    assert_eq!((next.code, next.stdout.as_str()), (0, "once at each start of the scheduler\n"));
+    let check = bench.run(&["check"]);
+    assert!(check.code == 0 && !check.stderr.contains("trigger/passed"), "{}", check.stderr);
+    let run = bench.run(&["run", "--for", "1s"]);
+    assert!(run.stderr.contains(": 1 succeeded"), "{run:?}");
+}
+
+#[test]
 fn next_refuses_a_bad_expression_zone_or_time_and_says_why() {
     let bench = Bench::new("");
     let cases: [(&[&str], &str); 5] = [

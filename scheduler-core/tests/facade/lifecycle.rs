@@ -7,15 +7,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BoxFuture, Busy, Cancelled, Clock, Drained, Enqueued, Health,
-    HealthStatus, MisfirePolicy, Page, Result, RunFilter, RunId, RunRequest, Scheduler, TestClock, Tier,
-    Timestamp, TriggerRequest, async_trait,
+    HealthStatus, MisfirePolicy, Page, Pause, Result, RunFilter, RunId, RunRequest, Scheduler, TestClock,
+    Tier, Timestamp, Trigger, TriggerRequest, async_trait,
 };
 use serde_json::json;
 use tokio::sync::Barrier;
 
 use crate::custom_backend::CustomBackend;
 use crate::faulty::{Call, Fault, Faulty};
-use crate::stage::{BEGIN, SECOND, in_memory, name, registry, scheduler, story, task, ticking};
+use crate::stage::{BEGIN, SECOND, in_memory, name, registry, runs, scheduler, story, task, ticking};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn starting_and_stopping_from_many_places_at_once_happens_once() {
@@ -41,6 +41,46 @@ async fn starting_and_stopping_from_many_places_at_once_happens_once() {
     }
 
     assert_eq!((backend.calls(Call::Start), backend.calls(Call::Stop)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_task_of_a_start_fires_at_each_start_and_at_nothing_else() {
+    let clock = TestClock::at(BEGIN);
+    let scheduler = scheduler(&clock, [Arc::new(in_memory("m", Tier::Local))]);
+    let at_start = |text: &str| {
+        task(|task| {
+            task.name = name(text);
+            task.trigger = Some(Trigger::cron("@reboot", "UTC").unwrap());
+        })
+    };
+    scheduler.submit(at_start("early")).await.unwrap();
+    scheduler.start().await.unwrap();
+    scheduler.submit(at_start("late")).await.unwrap();
+    clock.advance(SECOND * 90_000).await;
+    assert_eq!(story(&scheduler).await, ["0: succeeded"]);
+
+    scheduler.pause(&name("early"), Pause::default()).await.unwrap();
+    scheduler.stop(SECOND).await.unwrap();
+    scheduler.start().await.unwrap();
+    clock.settle().await;
+    assert_eq!(story(&scheduler).await, ["0: succeeded", "90000: succeeded"]);
+    assert_eq!(runs(&scheduler).await[1].task, "late");
+}
+
+#[tokio::test]
+async fn a_start_whose_run_is_refused_is_in_history_with_the_reason() {
+    let clock = TestClock::at(BEGIN);
+    let backend = Arc::new(Faulty::on("m", Tier::Local));
+    backend.set(Call::Enqueue, Fault::Refused);
+    let scheduler = scheduler(&clock, [backend]);
+    scheduler
+        .submit(task(|task| task.trigger = Some(Trigger::cron("@reboot", "UTC").unwrap())))
+        .await
+        .unwrap();
+    scheduler.start().await.unwrap();
+    assert_eq!(story(&scheduler).await, ["0: skipped"]);
+    let reason = runs(&scheduler).await.remove(0).reason.unwrap();
+    assert!(reason.starts_with("not enqueued: "), "{reason}");
 }
 
 /// Starts only once another backend starts as well.
