@@ -1,18 +1,23 @@
 //! The address of an engine, as a configuration writes it.
 
-/// What is wrong with a URL, to be said after it.
-pub(crate) fn url_fault(url: &str) -> Option<&'static str> {
-    let Ok(parsed) = reqwest::Url::parse(url) else { return Some("is no URL") };
-    match parsed.scheme() {
-        "http" | "https" if !parsed.has_host() => Some("names no host"),
-        "http" | "https" if !parsed.username().is_empty() || parsed.password().is_some() => {
-            Some("holds credentials, which belong into `username` and `password`")
+use reqwest::Url;
+
+/// Reads an address of HTTP without anything secret in it.
+///
+/// # Errors
+/// What is wrong with it, to be said after it.
+pub(crate) fn read_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "is no URL")?;
+    match url.scheme() {
+        "http" | "https" if !url.has_host() => Err("names no host"),
+        "http" | "https" if !url.username().is_empty() || url.password().is_some() => {
+            Err("holds credentials, which belong into `username` and `password`")
         }
-        "http" | "https" if parsed.query().is_some() || parsed.fragment().is_some() => {
-            Some("has more than a path behind its host")
+        "http" | "https" if url.query().is_some() || url.fragment().is_some() => {
+            Err("has more than a path behind its host")
         }
-        "http" | "https" => None,
-        _ => Some("is neither http nor https"),
+        "http" | "https" => Ok(url),
+        _ => Err("is neither http nor https"),
     }
 }
 

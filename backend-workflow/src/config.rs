@@ -11,7 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::address::{shown_url, url_fault};
+use crate::address::{read_url, shown_url};
 
 /// The shortest time between two looks at the runs that live.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
@@ -130,7 +130,7 @@ impl WorkflowConfig {
         let mut faults = Vec::new();
         let urls = [("/url", Some(&self.url)), ("/ui_url", self.ui_url.as_ref())];
         for (place, url) in urls.into_iter().filter_map(|(place, url)| Some((place, url?))) {
-            faults.extend(url_fault(url).map(|fault| {
+            faults.extend(read_url(url).err().map(|fault| {
                 let help = format!("write {} = \"http://HOST:4200/api\"", &place[1..]);
                 ArgsError::new(place, format!("`{}` {fault}", shown_url(url).escape_debug())).with_help(help)
             }));

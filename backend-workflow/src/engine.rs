@@ -3,14 +3,23 @@
 //! Only starting, following, cancelling and listing runs is common to all engines. What else one can do stands in its
 //! [`Capabilities`]; a call it has no way to serve answers an error of kind `Unsupported`.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use scheduler_core::{Error, Overlap, Result, Timestamp, Trigger};
+use scheduler_core::{Error, Result, Timestamp, Trigger};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+pub use crate::engine_run::{
+    CancelOutcome, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId, EngineRuns, Launch, Launched,
+    Phase, Told,
+};
+pub use crate::engine_schedule::{EngineSchedule, Rendered, ScheduleSpec};
+pub use crate::engine_workflow::{Hosted, Hosting, Workflow, WorkflowId, WorkflowName};
+
+/// The first pause between two looks at a run that is waited for, and the longest.
+const GLANCES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// A workflow engine, reached from here.
 ///
@@ -59,11 +68,24 @@ pub trait WorkflowEngine: Debug + Send + Sync + 'static {
     /// One page of the runs that match, newest first.
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns>;
 
-    /// Waits until a run has ended or `limit` has passed, and answers where it stands then.
+    /// Waits until a run has ended or `limit` has passed, and answers where it stands then. An engine that has no call
+    /// for it is asked again and again, less often the longer it takes.
     ///
     /// # Errors
-    /// As [`status`](Self::status).
-    async fn wait(&self, run: &EngineRunId, limit: Duration) -> Result<EngineRun>;
+    /// As [`status`](Self::status); one that may pass only when `limit` has passed.
+    async fn wait(&self, run: &EngineRunId, limit: Duration) -> Result<EngineRun> {
+        let (began, (mut pause, longest)) = (Instant::now(), GLANCES);
+        loop {
+            let seen = self.status(run).await;
+            let left = limit.saturating_sub(began.elapsed());
+            match seen {
+                Ok(seen) if seen.phase.is_end() || left.is_zero() => return Ok(seen),
+                Err(error) if !error.is_transient() || left.is_zero() => return Err(error),
+                Ok(_) | Err(_) => tokio::time::sleep(pause.min(left)).await,
+            }
+            pause = pause.mul_f64(1.5).min(longest);
+        }
+    }
 
     /// Makes the workflow that runs a task of ours on a worker of the engine, or brings it up to date; with
     /// `dry_run` it writes nothing and answers what it would do.
@@ -219,260 +241,4 @@ pub struct EngineInfo {
     pub kind: String,
     /// Its version.
     pub version: String,
-}
-
-/// How people name a workflow; in Prefect a flow and one of its deployments.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct WorkflowName {
-    /// The flow.
-    pub flow: String,
-    /// The deployment of it.
-    pub deployment: String,
-}
-
-/// The engine's own id of a workflow.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct WorkflowId(pub String);
-
-/// What [`WorkflowEngine::watch`] tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Whatever changes from now on is told.
-    Begun,
-    /// This run changed.
-    Changed(EngineRunId),
-}
-
-/// The engine's own id of a run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct EngineRunId(pub String);
-
-/// A workflow that the engine has.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Workflow {
-    /// Its id.
-    pub id: WorkflowId,
-    /// Its name.
-    pub name: WorkflowName,
-    /// The JSON Schema of its parameters, if it is enforced.
-    pub parameters: Option<Value>,
-    /// Where a person looks at it.
-    pub page: Option<String>,
-    /// Whether it was made here: see [`WorkflowEngine::host`].
-    pub hosted: bool,
-}
-
-/// A run to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Launch {
-    /// Of what.
-    pub workflow: WorkflowId,
-    /// The same key again is the same run.
-    pub key: String,
-    /// How the run is called.
-    pub name: String,
-    /// What it is given.
-    pub parameters: Map<String, Value>,
-    /// When; at once when left out.
-    pub at: Option<Timestamp>,
-    /// Words to find it by.
-    pub tags: Vec<String>,
-}
-
-/// The answer to [`WorkflowEngine::trigger`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Launched {
-    /// The run.
-    pub run: EngineRun,
-    /// Whether it is new; else a run of that key was there.
-    pub created: bool,
-}
-
-/// A run, as the engine shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EngineRun {
-    /// Its id.
-    pub id: EngineRunId,
-    /// Of which workflow.
-    pub workflow: Option<WorkflowId>,
-    /// The key it was started with.
-    pub key: Option<String>,
-    /// The engine's schedule that made it.
-    pub schedule: Option<String>,
-    /// Where it stands, in our words.
-    pub phase: Phase,
-    /// Where it stands, in the engine's words.
-    pub raw_state: String,
-    /// What the engine says about that.
-    pub message: Option<String>,
-    /// When it was to start.
-    pub scheduled_for: Option<Timestamp>,
-    /// When it started.
-    pub started: Option<Timestamp>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// How often it was started.
-    pub attempts: u32,
-    /// What it was given.
-    pub parameters: Map<String, Value>,
-    /// Words to find it by.
-    pub tags: Vec<String>,
-    /// Where a person looks at it.
-    pub page: Option<String>,
-}
-
-/// Where a run of an engine stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Its time lies ahead.
-    Scheduled,
-    /// It waits for a worker, or for its turn.
-    Queued,
-    /// It runs.
-    Running,
-    /// It was halted and may go on.
-    Paused,
-    /// It waits for its next attempt.
-    Retrying,
-    /// It was told to end.
-    Cancelling,
-    /// It ended well.
-    Succeeded,
-    /// It ended badly.
-    Failed,
-    /// What ran it went away.
-    Crashed,
-    /// It was ended from outside.
-    Cancelled,
-}
-
-impl Phase {
-    /// Whether the run has ended.
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Crashed | Self::Cancelled)
-    }
-}
-
-/// The answer to [`WorkflowEngine::cancel`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
-    /// It had not begun and never will.
-    Prevented,
-    /// It was told to end.
-    Requested,
-    /// It had ended already.
-    AlreadyFinished,
-    /// The engine would not; it says why.
-    Refused(String),
-}
-
-/// Which runs to list.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EngineRunFilter {
-    /// Of these workflows; of all when empty.
-    pub workflows: Vec<WorkflowId>,
-    /// These runs; all when empty.
-    pub runs: Vec<EngineRunId>,
-    /// With one of these keys; with any when empty.
-    pub keys: Vec<String>,
-    /// With all of these tags.
-    pub tags: Vec<String>,
-    /// In one of these phases; in any when empty.
-    pub phases: Vec<Phase>,
-    /// To start at this instant or before.
-    pub scheduled_up_to: Option<Timestamp>,
-    /// To start at this instant or after.
-    pub scheduled_from: Option<Timestamp>,
-    /// How many runs to pass over.
-    pub offset: usize,
-    /// How many at most; the engine may answer fewer.
-    pub limit: usize,
-}
-
-/// A page of runs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EngineRuns {
-    /// Newest first, by the instant at which they were to start.
-    pub runs: Vec<EngineRun>,
-    /// Whether there may be more behind them.
-    pub more: bool,
-}
-
-/// A task of ours that a workflow of the engine shall run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hosting {
-    /// The namespace and the task, as `namespace.task`; the name of the deployment.
-    pub deployment: String,
-    /// The task.
-    pub task: String,
-    /// The program that runs a task: `scheduler`, or a path on the worker's machine.
-    pub program: String,
-    /// The configuration that the program reads, a path on the worker's machine.
-    pub config: Option<String>,
-    /// What happens to a run that would begin beside another.
-    pub overlap: Overlap,
-    /// The pool whose workers run it.
-    pub pool: String,
-    /// The folder on the worker's machine that holds our flow.
-    pub flow_folder: String,
-    /// Environment variables for the worker's process.
-    pub env: BTreeMap<String, String>,
-}
-
-/// The answer to [`WorkflowEngine::host`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hosted {
-    /// The workflow; `None` when a dry run would create it.
-    pub workflow: Option<Workflow>,
-    /// What was done, or would be: one line each, empty when nothing differs.
-    pub changes: Vec<String>,
-}
-
-/// A trigger in an engine's words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rendered {
-    /// The rule, as the engine's API writes it.
-    pub rule: Value,
-    /// What the engine does differently: one sentence each.
-    pub notes: Vec<String>,
-}
-
-/// A schedule as it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScheduleSpec {
-    /// Ours for good; begins with our prefix.
-    pub slug: String,
-    /// The rule, from [`WorkflowEngine::render`].
-    pub rule: Value,
-    /// Whether it fires.
-    pub active: bool,
-    /// What its runs are given.
-    pub parameters: Map<String, Value>,
-}
-
-/// A schedule as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EngineSchedule {
-    /// The engine's id of it.
-    pub id: String,
-    /// Its slug, if it has one.
-    pub slug: Option<String>,
-    /// The rule, in the form of [`WorkflowEngine::render`]: equal rules are equal values.
-    pub rule: Value,
-    /// Whether it fires.
-    pub active: bool,
-    /// What its runs are given.
-    pub parameters: Map<String, Value>,
-}
-
-/// A line that a run logged.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EngineLogLine {
-    /// When.
-    pub at: Timestamp,
-    /// How important: `debug`, `info`, `warning`, `error` or `critical`.
-    pub level: String,
-    /// What it says.
-    pub message: String,
 }

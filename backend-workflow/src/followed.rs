@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Phase;
-    use crate::memory::run;
+    use crate::memory_world::run;
 
     fn identity() -> Identity {
         let at = Timestamp::from_millis(1_000);

@@ -19,6 +19,9 @@ mod config;
 mod conformance;
 mod directory;
 mod engine;
+mod engine_run;
+mod engine_schedule;
+mod engine_workflow;
 mod follow;
 mod followed;
 mod hearing;
@@ -32,6 +35,10 @@ mod link;
 mod listing;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod memory_hand;
+#[cfg(test)]
+mod memory_world;
 mod misfires;
 mod names;
 mod pauses;

@@ -5,64 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{Error, Result, Timestamp, Trigger};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
     EngineRuns, EngineSchedule, Hosted, Hosting, Launch, Launched, Phase, Rendered, ScheduleSpec, Told,
     Workflow, WorkflowEngine, WorkflowId, WorkflowName,
 };
+use crate::memory_world::{World, matches, run};
 
 /// Clones share what they hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     can: Capabilities,
     world: Arc<Mutex<World>>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct World {
-    pub(crate) workflows: Vec<Workflow>,
-    pub(crate) hosted: Vec<Hosting>,
-    pub(crate) runs: Vec<EngineRun>,
-    pub(crate) schedules: Vec<(WorkflowId, EngineSchedule)>,
-    pub(crate) launches: Vec<Launch>,
-    pub(crate) backfills: Vec<(WorkflowId, Timestamp, Timestamp, usize)>,
-    pub(crate) findings: Vec<String>,
-    /// How many runs were asked for by their ids, look by look.
-    pub(crate) looks: Vec<usize>,
-    /// What changed a schedule, in order.
-    pub(crate) writes: Vec<String>,
-    /// How many runs were to be cancelled together, call by call.
-    pub(crate) bulks: Vec<usize>,
-    /// How often the stream of events was opened, and how many of those are cut.
-    pub(crate) streams: usize,
-    pub(crate) broken_streams: usize,
-    down: bool,
-    lost_answers: usize,
-    refused: Option<&'static str>,
-    calls: usize,
-    next_id: usize,
-}
-
-/// A run that waits, as an engine shows it.
-pub(crate) fn run(id: &str) -> EngineRun {
-    EngineRun {
-        id: EngineRunId(id.to_owned()),
-        workflow: None,
-        key: None,
-        schedule: None,
-        phase: Phase::Queued,
-        raw_state: "Pending".to_owned(),
-        message: None,
-        scheduled_for: None,
-        started: None,
-        ended: None,
-        attempts: 0,
-        parameters: Map::new(),
-        tags: Vec::new(),
-        page: Some(format!("http://engine/runs/{id}")),
-    }
 }
 
 impl Memory {
@@ -96,90 +52,6 @@ impl Memory {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds somebody else's workflow.
-    pub(crate) fn add_workflow(&self, flow: &str, deployment: &str) -> WorkflowId {
-        let name = WorkflowName { flow: flow.to_owned(), deployment: deployment.to_owned() };
-        self.world().add_workflow(name, false).id
-    }
-
-    pub(crate) fn set_down(&self, down: bool) {
-        self.world().down = down;
-    }
-
-    /// The next so many triggers do their work, and their answer is lost.
-    pub(crate) fn lose_answers(&self, count: usize) {
-        self.world().lost_answers = count;
-    }
-
-    /// Answers every call with this error from now on.
-    pub(crate) fn refuse(&self, code: Option<&'static str>) {
-        self.world().refused = code;
-    }
-
-    pub(crate) fn calls(&self) -> usize {
-        self.world().calls
-    }
-
-    /// Takes the runs whose time has come, as a worker does: they have begun then.
-    pub(crate) fn due(&self) -> Vec<EngineRunId> {
-        let now = Timestamp::from(std::time::SystemTime::now());
-        let mut world = self.world();
-        let waits = |run: &&mut EngineRun| matches!(run.phase, Phase::Scheduled | Phase::Queued);
-        let due =
-            world.runs.iter_mut().filter(waits).filter(|run| run.scheduled_for.is_none_or(|at| at <= now));
-        let begin = |run: &mut EngineRun| {
-            (run.phase, run.raw_state) = (Phase::Running, "Running".to_owned());
-            (run.attempts, run.started) = (run.attempts + 1, Some(now));
-            run.id.clone()
-        };
-        due.map(begin).collect()
-    }
-
-    pub(crate) fn find(&self, id: &EngineRunId) -> EngineRun {
-        self.world().runs.iter().find(|run| run.id == *id).unwrap().clone()
-    }
-
-    pub(crate) fn change(&self, id: &EngineRunId, change: impl FnOnce(&mut EngineRun)) {
-        change(self.world().runs.iter_mut().find(|run| run.id == *id).unwrap());
-    }
-
-    /// Moves a run on.
-    pub(crate) fn set(&self, run: usize, change: impl FnOnce(&mut EngineRun)) {
-        change(&mut self.world().runs[run]);
-    }
-
-    pub(crate) fn end(&self, run: usize, phase: Phase) {
-        self.set(run, |run| {
-            run.phase = phase;
-            run.raw_state = format!("{phase:?}");
-            run.attempts = run.attempts.max(1);
-            run.ended = Some(Timestamp::from(std::time::SystemTime::now()));
-        });
-    }
-
-    /// A schedule fires: as the engine does it, with no tag of a run of ours.
-    pub(crate) fn fire(&self, slug: &str, at: Timestamp, raw_state: &str) {
-        let mut world = self.world();
-        let (workflow, schedule) =
-            world.schedules.iter().find(|(_, s)| s.slug.as_deref() == Some(slug)).unwrap().clone();
-        let id = world.id("run");
-        let hosts = world.workflows.iter().find(|known| known.id == workflow && known.hosted);
-        // A run that a schedule makes has the words of its workflow.
-        let tags = hosts.map_or_else(Vec::new, |hosts| {
-            let (namespace, _) = hosts.name.deployment.split_once('.').unwrap();
-            vec![format!("hs:namespace:{namespace}"), format!("hs:task:{}", hosts.name.deployment)]
-        });
-        world.runs.push(EngineRun {
-            tags,
-            workflow: Some(workflow),
-            schedule: Some(schedule.id),
-            scheduled_for: Some(at),
-            raw_state: raw_state.to_owned(),
-            parameters: schedule.parameters,
-            ..run(&id)
-        });
-    }
-
     fn admit(&self) -> Result<MutexGuard<'_, World>> {
         let mut world = self.world();
         world.calls += 1;
@@ -189,36 +61,6 @@ impl Memory {
             (false, None) => Ok(world),
         }
     }
-}
-
-impl World {
-    fn id(&mut self, of: &str) -> String {
-        self.next_id += 1;
-        format!("{of}-{}", self.next_id)
-    }
-
-    fn add_workflow(&mut self, name: WorkflowName, hosted: bool) -> Workflow {
-        let id = WorkflowId(self.id("workflow"));
-        let workflow = Workflow { id, name, parameters: None, page: None, hosted };
-        self.workflows.push(workflow.clone());
-        workflow
-    }
-
-    fn schedule(&mut self, workflow: &WorkflowId, slug: &str) -> Option<&mut EngineSchedule> {
-        let mut schedules = self.schedules.iter_mut().filter(|(id, _)| id == workflow);
-        schedules.find(|(_, schedule)| schedule.slug.as_deref() == Some(slug)).map(|(_, schedule)| schedule)
-    }
-}
-
-fn matches(filter: &EngineRunFilter, run: &EngineRun) -> bool {
-    let EngineRunFilter { workflows, runs, keys, tags, phases, scheduled_up_to, scheduled_from, .. } = filter;
-    (workflows.is_empty() || run.workflow.as_ref().is_some_and(|id| workflows.contains(id)))
-        && (runs.is_empty() || runs.contains(&run.id))
-        && (keys.is_empty() || run.key.as_ref().is_some_and(|key| keys.contains(key)))
-        && tags.iter().all(|tag| run.tags.contains(tag))
-        && (phases.is_empty() || phases.contains(&run.phase))
-        && scheduled_up_to.is_none_or(|up_to| run.scheduled_for.is_some_and(|at| at <= up_to))
-        && scheduled_from.is_none_or(|from| run.scheduled_for.is_some_and(|at| at >= from))
 }
 
 #[async_trait]
@@ -315,10 +157,6 @@ impl WorkflowEngine for Memory {
         let end = (filter.offset + filter.limit).min(runs.len());
         let page = runs.get(filter.offset..end).unwrap_or_default().to_vec();
         Ok(EngineRuns { runs: page, more: end < runs.len() })
-    }
-
-    async fn wait(&self, run: &EngineRunId, _: Duration) -> Result<EngineRun> {
-        self.status(run).await
     }
 
     async fn host(&self, hosting: &Hosting, dry_run: bool) -> Result<Hosted> {

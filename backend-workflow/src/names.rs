@@ -169,7 +169,7 @@ pub(crate) fn uuid_of(run: RunId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::run;
+    use crate::memory_world::run;
 
     fn names() -> Names {
         Names { namespace: Name::new("default").unwrap() }

@@ -49,8 +49,6 @@ pub struct PrefectSettings {
     pub failures_to_open: u32,
     /// How long they stop before another is tried.
     pub open_for: Duration,
-    /// The first wait between two looks at a run that is waited for, and the longest.
-    pub poll: (Duration, Duration),
 }
 
 /// Who asks.
@@ -85,7 +83,6 @@ impl PrefectSettings {
             max_answer: 8 << 20,
             failures_to_open: 5,
             open_for: Duration::from_secs(10),
-            poll: (Duration::from_millis(250), Duration::from_secs(5)),
         }
     }
 }
@@ -95,7 +92,6 @@ impl PrefectSettings {
 pub struct PrefectEngine {
     pub(crate) client: Client,
     pub(crate) links: Links,
-    pub(crate) poll: (Duration, Duration),
     /// What was last seen of the workflows that runs are started of.
     pub(crate) known: Mutex<HashMap<WorkflowId, Known>>,
 }
@@ -107,11 +103,10 @@ impl PrefectEngine {
     /// `engine/bad_url`; `tls/bad_certificate` when `ca_file` cannot be read.
     pub fn new(settings: PrefectSettings) -> Result<Self> {
         let patience = Patience { failures: settings.failures_to_open, pause: settings.open_for };
-        let poll = settings.poll;
         let ui_url = settings.ui_url.clone();
         let client = Client::new(settings, patience)?;
         let links = Links::new(client.base(), ui_url.as_deref())?;
-        Ok(Self { client, links, poll, known: Mutex::default() })
+        Ok(Self { client, links, known: Mutex::default() })
     }
 
     /// How many requests were sent again so far, because the one before was not answered.
@@ -159,10 +154,6 @@ impl WorkflowEngine for PrefectEngine {
 
     async fn list_runs(&self, filter: &EngineRunFilter) -> Result<EngineRuns> {
         self.page_of_runs(filter).await
-    }
-
-    async fn wait(&self, run: &EngineRunId, limit: Duration) -> Result<EngineRun> {
-        self.follow_run(run, limit).await
     }
 
     async fn host(&self, hosting: &Hosting, dry_run: bool) -> Result<Hosted> {

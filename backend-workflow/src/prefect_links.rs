@@ -1,7 +1,9 @@
-//! The addresses: of the API, as it is configured, and of the pages that people look at.
+//! The addresses of the pages that people look at, beside that of the API.
 
 use reqwest::Url;
 use scheduler_core::{Error, Result};
+
+use crate::address;
 
 /// Where people look at things.
 #[derive(Clone, Debug)]
@@ -36,24 +38,13 @@ impl Links {
     }
 }
 
-/// Reads an address of HTTP without anything secret in it.
+/// Reads an address. The text itself is not repeated: a password may stand in it.
 ///
 /// # Errors
 /// `engine/bad_url`.
 pub(crate) fn read_url(text: &str) -> Result<Url> {
-    // The text itself is shown nowhere: a password may stand in it.
-    let bad = |why: &str| Error::invalid("engine/bad_url", format!("the URL of the engine {why}"));
-    let url = Url::parse(text).map_err(|error| bad(&format!("cannot be read: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() || url.host().is_none() {
-        return Err(bad("is not one such as http://127.0.0.1:4200/api"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("holds a user or a password; give them as `auth`"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("has something behind its path"));
-    }
-    Ok(url)
+    address::read_url(text)
+        .map_err(|fault| Error::invalid("engine/bad_url", format!("the URL of the engine {fault}")))
 }
 
 #[cfg(test)]

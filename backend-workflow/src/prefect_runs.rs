@@ -1,10 +1,7 @@
-//! Runs: started, looked at, listed and waited for.
-
-use std::time::Duration;
+//! Runs: started, looked at and listed.
 
 use scheduler_core::{Error, Result, Timestamp};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use crate::engine::{EngineRun, EngineRunFilter, EngineRunId, EngineRuns, Launch, Launched, WorkflowId};
 use crate::prefect::PrefectEngine;
@@ -70,21 +67,6 @@ impl PrefectEngine {
             self.client.call(&Call::post(&["flow_runs", "filter"], body)).await?.read()?;
         let more = found.len() >= limit;
         Ok(EngineRuns { runs: found.into_iter().map(|run| run_of(run, &self.links)).collect(), more })
-    }
-
-    /// Prefect has no call that waits, so it is asked again and again, less often the longer it takes.
-    pub(crate) async fn follow_run(&self, run: &EngineRunId, limit: Duration) -> Result<EngineRun> {
-        let (began, (mut pause, longest)) = (Instant::now(), self.poll);
-        loop {
-            let seen = self.read_run(run).await;
-            let left = limit.saturating_sub(began.elapsed());
-            match seen {
-                Ok(seen) if seen.phase.is_end() || left.is_zero() => return Ok(seen),
-                Err(error) if !error.is_transient() || left.is_zero() => return Err(error),
-                Ok(_) | Err(_) => tokio::time::sleep(pause.min(left)).await,
-            }
-            pause = pause.mul_f64(1.5).min(longest);
-        }
     }
 
     /// Asks Prefect to make the runs that the schedules name in a window.

@@ -97,7 +97,7 @@ mod tests {
     use scheduler_core::{RunId, RunOrigin, Timestamp};
 
     use super::*;
-    use crate::memory::run;
+    use crate::memory_world::run;
 
     fn shown_as(change: impl FnOnce(&mut EngineRun)) -> Run {
         let at = Timestamp::from_millis(1_000);
