@@ -9,9 +9,10 @@ use std::time::Duration;
 use scheduler_core::{BackendContext, Event, Events, Name, Result};
 
 use crate::engine::WorkflowEngine;
+use crate::plan::may_concern_all;
 use crate::session::lock;
 
-/// So many calls in a row fail before the engine counts as away.
+/// So many calls in a row fail before the engine counts as away; one that lets nobody in is as good as away.
 const PATIENCE: u32 = 2;
 /// The longest wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ impl Link {
     {
         let answer = call(&*self.engine).await;
         match &answer {
-            Err(error) if error.is_transient() => self.note_failure(&error.to_string()),
+            Err(error) if may_concern_all(error) => self.note_failure(&error.to_string()),
             _ => self.note_answer(),
         }
         answer
@@ -121,5 +122,13 @@ mod tests {
         link.call(WorkflowEngine::probe).await.unwrap();
         assert_eq!(told.load(Ordering::SeqCst), 101);
         assert_eq!(link.wait(usual), usual);
+
+        engine.refuse(Some("engine/unauthorized"));
+        for _ in 0..10 {
+            link.call(WorkflowEngine::probe).await.unwrap_err();
+        }
+        engine.refuse(None);
+        link.call(WorkflowEngine::probe).await.unwrap();
+        assert_eq!(told.load(Ordering::SeqCst), 202);
     }
 }

@@ -88,3 +88,32 @@ fn outcome(answer: Orchestrated, is_repeated: bool) -> CancelOutcome {
         (status, _) => CancelOutcome::Refused(reason.unwrap_or_else(|| format!("Prefect answered {status}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_a_cancel_is_read_from_the_body_of_its_answer() {
+        let refused = || CancelOutcome::Refused("no way".to_owned());
+        let cases = [
+            ("ACCEPT", "CANCELLING", false, CancelOutcome::Requested),
+            ("ACCEPT", "CANCELLED", false, CancelOutcome::Prevented),
+            ("REJECT", "CANCELLED", false, CancelOutcome::Prevented),
+            ("ABORT", "CANCELLING", false, CancelOutcome::Requested),
+            ("ABORT", "COMPLETED", false, CancelOutcome::AlreadyFinished),
+            ("ABORT", "CANCELLED", false, CancelOutcome::AlreadyFinished),
+            ("ABORT", "CANCELLED", true, CancelOutcome::Prevented),
+            ("REJECT", "RUNNING", false, refused()),
+            ("WAIT", "PENDING", true, refused()),
+        ];
+        for (status, now, is_repeated, expected) in cases {
+            let answer =
+                json!({ "status": status, "state": { "type": now }, "details": { "reason": "no way" } });
+            let answer: Orchestrated = serde_json::from_value(answer).unwrap();
+            assert_eq!(outcome(answer, is_repeated), expected, "{status} {now} {is_repeated}");
+        }
+        let bare: Orchestrated = serde_json::from_value(json!({ "status": "REJECT" })).unwrap();
+        assert_eq!(outcome(bare, false), CancelOutcome::Refused("Prefect answered REJECT".to_owned()));
+    }
+}

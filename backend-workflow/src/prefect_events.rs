@@ -29,7 +29,9 @@ impl PrefectEngine {
         socket.send(&json!({ "type": "auth", "token": exchange.token()? })).await?;
         let answer = socket.receive().await.map_err(|error| match error.to_string() {
             // It closes the stream of whom it does not let in.
-            words if words.contains("oken") => Error::unauthorized("engine/unauthorized", words),
+            words if words.contains("oken") => {
+                Error::unauthorized("engine/unauthorized", format!("{words}; {}", exchange.remedy()))
+            }
             _ => error,
         })?;
         if answer["type"] != "auth_success" {

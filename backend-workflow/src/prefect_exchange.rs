@@ -108,6 +108,15 @@ impl Exchange {
         })
     }
 
+    /// What whoever is not let in does next.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self.auth {
+            Auth::None => "give `username` and `password`, or `api_key`",
+            Auth::Basic { .. } => "correct `username` and `password`",
+            Auth::Bearer(_) => "correct `api_key`",
+        }
+    }
+
     pub(crate) fn forget_token(&self) {
         self.csrf.forget();
     }
@@ -290,7 +299,7 @@ fn fault_of(error: &reqwest::Error, place: &str) -> Fault {
         };
     }
     if error.is_connect() {
-        let message = format!("{place}: no connection to the engine: {words}");
+        let message = format!("{place}: no connection to the engine: {words}; start it, or correct `url`");
         return Fault::silence(Error::unavailable("engine/unreachable", message), false);
     }
     let message = format!("{place}: the connection broke before the whole answer was there: {words}");

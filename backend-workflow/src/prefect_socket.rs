@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::prefect_answer::hide;
 use crate::prefect_exchange::Exchange;
 
 /// When nothing was heard for so long, the other side is asked whether it is there, and counts as gone after as long
@@ -31,6 +32,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Socket {
     inner: WebSocketStream<Box<dyn Stream>>,
     place: String,
+    hidden: Vec<String>,
 }
 
 impl Socket {
@@ -53,7 +55,7 @@ impl Socket {
             Error::unavailable("engine/unreachable", message)
         };
         let inner = timeout(exchange.connect_timeout, opening).await.map_err(|_| late())??;
-        Ok(Self { inner, place })
+        Ok(Self { inner, place, hidden: exchange.hidden() })
     }
 
     /// # Errors
@@ -101,6 +103,8 @@ impl Socket {
     }
 
     fn ended(&self, why: &str) -> Error {
+        // The other side may say again what it was told.
+        let why = hide(why, &self.hidden);
         Error::unavailable("engine/cut_short", format!("{} ended: {why}", self.place))
     }
 }

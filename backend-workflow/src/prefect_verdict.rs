@@ -71,7 +71,7 @@ pub(crate) fn judge(outcome: Result<Answer, Fault>, exchange: &Exchange, call: &
     let status = answer.status;
     match status.as_u16() {
         401 => {
-            let message = format!("{place} refuses the credentials: {}", said());
+            let message = format!("{place} refuses the credentials: {}; {}", said(), exchange.remedy());
             Verdict::Fault(Fault::lasting(Error::unauthorized("engine/unauthorized", message)))
         }
         403 => {

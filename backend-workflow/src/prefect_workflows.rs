@@ -27,8 +27,11 @@ impl PrefectEngine {
         }
         let version: String = reply.read()?;
         if version.split('.').next() != Some("3") {
-            let shown = version.escape_debug();
-            let message = format!("the server is Prefect {shown}; the one that is spoken here is Prefect 3");
+            let message = format!(
+                "{} is of Prefect {}, and only Prefect 3 is spoken here: upgrade that server, or name another",
+                self.client.base(),
+                version.chars().take(40).collect::<String>().escape_debug()
+            );
             return Err(Error::unsupported("engine/wrong_version", message));
         }
         Ok(EngineInfo { kind: "prefect".to_owned(), version })
@@ -38,7 +41,10 @@ impl PrefectEngine {
         match self.deployment_named(name).await? {
             Some(deployment) => Ok(self.workflow_of(deployment, &name.flow)),
             None => {
-                let message = format!("Prefect has no deployment `{}/{}`", name.flow, name.deployment);
+                let message = format!(
+                    "Prefect has no deployment `{}/{}`; deploy it, or correct `flow` and `deployment`",
+                    name.flow, name.deployment
+                );
                 Err(Error::not_found("engine/unknown_workflow", message))
             }
         }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod schedules;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use backend_workflow::{Launch, PrefectEngine, PrefectSettings, WorkflowEngine, WorkflowId};
-use scheduler_core::Result;
+use scheduler_core::{ErrorKind, Result};
 use serde_json::{Map, json};
 
 use crate::server::{DEPLOYMENT, Fault, Server};
@@ -240,6 +240,23 @@ async fn where_nobody_listens_the_call_ends_and_says_where() {
 
     assert_eq!(error.code(), "engine/unreachable");
     assert!(error.is_transient() && error.to_string().contains(&url), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_version_is_refused_by_what_it_is() {
+    for version in ["2.20.27", "4.0.0", "", "nonsense\u{1b}[2J"] {
+        let server = Server::start_with(vec![], None, json!({ "version": version })).await;
+
+        let error = engine(&server.url).probe().await.unwrap_err();
+
+        assert_eq!((error.code(), error.kind()), ("engine/wrong_version", ErrorKind::Unsupported));
+        let said = error.to_string();
+        let number = version.split('\u{1b}').next().unwrap();
+        assert!(said.contains(number) && said.contains("Prefect 3") && said.contains(&server.url), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+    let server = Server::start_with(vec![], None, json!({ "version": "3.0.0" })).await;
+    assert_eq!(engine(&server.url).probe().await.unwrap().version, "3.0.0");
 }
 
 #[tokio::test]

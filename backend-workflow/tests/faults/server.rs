@@ -203,7 +203,9 @@ fn plain(state: &State, method: &str, path: &str, body: &Value) -> (u16, Value) 
         ("GET", "/api/admin/version") if state.deployment["cloud"] == true => {
             (404, json!({ "detail": "Not Found" }))
         }
-        ("GET", "/api/admin/version") => (200, json!("3.8.8")),
+        ("GET", "/api/admin/version") => {
+            (200, state.deployment.get("version").unwrap_or(&json!("3.8.8")).clone())
+        }
         ("POST", "/api/deployments/count") => (200, json!(1)),
         ("GET", path) if path.starts_with("/api/csrf-token") => {
             (422, json!({ "detail": "CSRF protection is disabled." }))
