@@ -2,11 +2,13 @@
 //!
 //! Only what carries our slug is compared and changed. An id of the engine's stays as long as its slug does.
 
-use scheduler_core::{Error, ErrorKind, FiredBy, Name, Placed, PlannedAction, PlannedChange, Result, Task};
+use scheduler_core::{
+    Error, ErrorKind, FiredBy, Name, Pause, Placed, PlannedAction, PlannedChange, Result, Task,
+};
 use serde_json::{Map, Value, json};
 
 use crate::engine::{EngineSchedule, Hosting, ScheduleSpec, Workflow, WorkflowId};
-use crate::session::Session;
+use crate::session::{Session, lock};
 use crate::target::Target;
 
 /// One step, and how it is told.
@@ -65,7 +67,7 @@ impl Session {
         let slug = self.names.slug(&task.name);
         let actual = found.iter().find(|schedule| schedule.slug.as_ref() == Some(&slug));
         if is_engine_fired(task) {
-            steps.push(self.plan_schedule(task, &target, actual)?);
+            steps.extend(self.plan_schedule(task, &target, actual)?);
         } else if let (Some(actual), Some(workflow)) = (actual, &workflow) {
             let why = "the task has no trigger that the engine fires any more";
             steps.push(deletion(workflow, actual, why).of(&task.name));
@@ -105,15 +107,22 @@ impl Session {
         Ok(hosted.workflow)
     }
 
-    fn plan_schedule(&self, task: &Task, target: &Target, actual: Option<&EngineSchedule>) -> Result<Step> {
+    fn plan_schedule(
+        &self,
+        task: &Task,
+        target: &Target,
+        actual: Option<&EngineSchedule>,
+    ) -> Result<Vec<Step>> {
         let unsaid = || Error::unexpected("workflow/no_trigger", "a task that is fired has a trigger");
         let trigger = task.trigger.as_ref().ok_or_else(unsaid)?;
         let rendered = self.link.engine.render(trigger)?;
+        let pause = lock(&self.pauses).of(&task.name).cloned();
+        // Who paused it, here or in the engine, resumes it: neither an edit nor its loss there does.
+        let is_active = actual.map_or(pause.is_none(), |actual| actual.active);
         let spec = ScheduleSpec {
             slug: self.names.slug(&task.name),
             rule: rendered.rule,
-            // Who paused it, here or in the engine, resumes it: an edit does not.
-            active: actual.is_none_or(|actual| actual.active),
+            active: is_active,
             parameters: target.schedule_parameters(),
         };
         let subject = format!("schedule {}", spec.slug);
@@ -132,9 +141,15 @@ impl Session {
         };
         step.change.notes.extend(rendered.notes);
         if actual.is_some_and(|actual| !actual.active) {
-            step.change.notes.push("it is paused and stays so".to_owned());
+            let stays = pause.as_ref().map(|pause| format!("it stays {}", said(pause)));
+            step.change.notes.push(stays.unwrap_or_else(|| "it is paused and stays so".to_owned()));
         }
-        Ok(step)
+        let mut steps = vec![step];
+        if let (None, Some(pause)) = (actual, &pause) {
+            // It is written so at once: between two calls it might fire.
+            steps.push(kept(of(PlannedAction::Pause).with_note(said(pause))));
+        }
+        Ok(steps)
     }
 
     /// Takes a step of this task, or of none.
@@ -210,6 +225,14 @@ fn differences(actual: &EngineSchedule, spec: &ScheduleSpec) -> Option<(Value, V
         after.insert("parameters".to_owned(), json!(spec.parameters));
     }
     (!before.is_empty()).then_some((Value::Object(before), Value::Object(after)))
+}
+
+/// Who paused a task, and why.
+fn said(pause: &Pause) -> String {
+    let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let until = pause.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let why = pause.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("paused{by}{until}{why}")
 }
 
 fn difference(change: &PlannedChange) -> String {

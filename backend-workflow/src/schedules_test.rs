@@ -215,6 +215,28 @@ async fn a_pause_holds_over_edits_and_restarts_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_paused_schedule_that_was_lost_in_the_engine_is_made_again_and_does_not_fire() {
+    let engine = Memory::with_schedules();
+    let stage = daemon(&engine, WorkflowConfig::default(), &[every(hosted("backup"), 3_600)]).await;
+    is_in_step(&stage).await;
+    let pause = Pause { by: Some("ada".into()), reason: Some("tests".into()), until: None };
+    stage.backend.pause(&name("backup"), pause).await.unwrap();
+    let kept = stage.backend.plan(&stage.ctx.tasks.all(), false).await.unwrap();
+    assert!(kept[1].notes.contains(&"it stays paused by ada: tests".to_owned()), "{kept:?}");
+    engine.world().schedules.clear();
+
+    let planned = stage.backend.apply(&stage.ctx.tasks.all(), false).await.unwrap();
+
+    let of = |action| planned.iter().find(|change| change.action == action).unwrap();
+    assert_eq!(of(PlannedAction::Create).subject, "schedule hs:default:backup");
+    assert_eq!(of(PlannedAction::Pause).notes, ["paused by ada: tests"]);
+    assert!(!schedules(&stage)[0].1.active);
+    stage.backend.resume(&name("backup")).await.unwrap();
+    assert!(schedules(&stage)[0].1.active);
+    is_in_step(&stage).await;
+}
+
+#[tokio::test]
 async fn who_paused_a_task_is_known_after_a_restart_and_the_pause_ends_then() {
     let (engine, folder) = (Memory::with_schedules(), tempfile::tempdir().unwrap());
     let start = async || {
