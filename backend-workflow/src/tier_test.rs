@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, Cancelled, Enqueued, Event, HealthStatus, JobDescriptor, Name,
-    Placed, RetryPolicy, Run, RunFilter, RunId, RunRequest, RunState, SystemClock, Task, Tier, Timestamp,
+    Placed, RetryPolicy, Run, RunFilter, RunId, RunRequest, RunState, SystemClock, Task, TestClock, Tier,
+    Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -291,7 +292,7 @@ async fn runs_are_shown_newest_first_without_gap_or_repetition_and_only_ours() {
         let id = RunId::keyed(&name("default"), &name("load"), &n.to_string());
         stage.backend.enqueue(RunRequest::manual(id, name("load"), fire_time)).await.unwrap();
     }
-    let foreign_run = crate::memory::run("theirs");
+    let foreign_run = crate::memory_world::run("theirs");
     let workflow = stage.engine.world().workflows[0].id.clone();
     stage.engine.world().runs.push(crate::EngineRun {
         workflow: Some(workflow),
@@ -391,6 +392,39 @@ async fn a_thousand_runs_that_live_are_looked_at_in_five_calls() {
         stage.engine.end(run, Phase::Succeeded);
     }
     stage.until("the last end is told", |stage| stage.told(ids[999].run_id()).len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_run_that_lives_is_looked_at_every_two_seconds_and_an_idle_engine_is_left_in_peace() {
+    let clock = TestClock::at(now());
+    let mut stage = Stage::exactly(Memory::without_schedules(), WorkflowConfig::default());
+    stage.ctx.clock = Arc::new(clock.clone());
+    stage.engine.add_workflow("etl", "nightly");
+    stage.define(foreign("load"));
+    stage.start().await;
+    // The version, the runs that live, and what keeps the engine from its work: everybody has begun then.
+    stage.until("the first calls", |stage| stage.engine.calls() >= 3).await;
+    let minute = Duration::from_secs(60);
+    let asked = async || {
+        let (calls, looks) = (stage.engine.calls(), stage.engine.world().looks.len());
+        clock.advance(minute).await;
+        (stage.engine.calls() - calls, stage.engine.world().looks.len() - looks)
+    };
+    asked().await;
+
+    let (quiet, _) = asked().await;
+    let id = stage.ask("load").await;
+    // So that it is followed before the clock moves.
+    tokio::task::yield_now().await;
+    let (_, busy) = asked().await;
+    stage.engine.end(0, Phase::Succeeded);
+    asked().await;
+    let (quiet_again, looks) = asked().await;
+
+    assert_eq!(stage.told(id).last().map(String::as_str), Some("succeeded"));
+    assert!((28..=32).contains(&busy), "{busy} looks at a run in a minute");
+    // New runs are looked for four times, and what keeps the engine from its work twice.
+    assert!(quiet <= 8 && quiet_again <= 8 && looks == 0, "{quiet}, {quiet_again} calls, {looks} looks");
 }
 
 #[tokio::test]
