@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use rustix::process::Signal;
+
 use crate::bench::Bench;
 
 const TASK: &str = "[tasks.a]\njob = \"exec\"\nargs.program = \"true\"\ntier = \"workflow\"\ntimeout = \"1m\"\n\
@@ -38,11 +40,13 @@ fn an_engine_that_does_not_answer_ends_the_verbs_that_need_it_with_3() {
     }
 }
 
+/// A task of another tier, which says that it ran.
+const LOCAL: &str = "[backends.local]\n[tasks.b]\njob = \"exec\"\ntimeout = \"50ms\"\n\
+                     args = { program = \"touch\", args = [\"ran\"] }\ntrigger = { every = \"100ms\" }\n";
+
 #[test]
 fn an_engine_that_does_not_answer_keeps_no_other_tier_waiting() {
-    let local = "[backends.local]\n[tasks.b]\njob = \"exec\"\ntimeout = \"50ms\"\n\
-                 args = { program = \"touch\", args = [\"ran\"] }\ntrigger = { every = \"100ms\" }\n";
-    let bench = with_section("", &format!("{TASK}{local}"));
+    let bench = with_section("", &format!("{TASK}{LOCAL}"));
 
     let daemon = bench.run(&["run", "--for", "1s", "--log", "text"]);
     let history = bench.run(&["history"]);
@@ -52,6 +56,21 @@ fn an_engine_that_does_not_answer_keeps_no_other_tier_waiting() {
     assert!(bench.path("ran").exists(), "{daemon:?}");
     assert!(history.code == 0 && history.stdout.contains("succeeded"), "{history:?}");
     assert!(history.stderr.contains("backend/down"), "{history:?}");
+}
+
+#[test]
+fn an_engine_that_takes_calls_and_says_nothing_keeps_no_other_tier_waiting() {
+    // The system takes the connections, and nobody ever reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/api", silent.local_addr().unwrap());
+    let bench = Bench::new(&format!("[backends.workflow]\nurl = \"{url}\"\ntimeout = \"1h\"\n{TASK}{LOCAL}"));
+
+    let mut daemon = bench.daemon(&[]);
+    daemon.line(&["b", "succeeded"]);
+    daemon.signal(Signal::TERM);
+    let (code, log) = daemon.end();
+
+    assert_eq!(code, 0, "{log}");
 }
 
 #[test]
