@@ -23,6 +23,13 @@ mod duration;
 mod environment;
 pub mod exec;
 mod exit_code;
+pub mod git_poll;
+mod git_poll_args;
+mod git_poll_book;
+mod git_poll_refs;
+mod git_poll_remote;
+mod git_poll_tally;
+mod git_poll_url;
 mod health_args;
 mod health_certificate;
 pub mod health_check;
@@ -59,5 +66,5 @@ use scheduler_core::JobDescriptor;
 
 /// Every job of this crate.
 pub fn all() -> Vec<JobDescriptor> {
-    vec![exec::descriptor(), health_check::descriptor(), http::descriptor()]
+    vec![exec::descriptor(), git_poll::descriptor(), health_check::descriptor(), http::descriptor()]
 }

@@ -43,6 +43,14 @@ trigger = { every = "30s" }
 timeout = "20s"
 "#;
 
+const GIT_POLL: &str = r#"
+# Off until a repository is named: runs `nightly` once for each change of its default branch.
+# [tasks.watch]
+# job = "git_poll"
+# args = { repositories = [{ url = "https://example.com/site.git" }], task = "nightly" }
+# trigger = { every = "1m" }
+"#;
+
 const NO_JOB: &str = r#"
 # A task names one of this program's jobs; `scheduler jobs` lists them.
 # [tasks.hello]
@@ -58,6 +66,9 @@ pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
     text.push_str(if has("exec") { EXEC } else { NO_JOB });
     if has("health_check") {
         text.push_str(HEALTH);
+    }
+    if has("git_poll") && has("exec") {
+        text.push_str(GIT_POLL);
     }
     text
 }
