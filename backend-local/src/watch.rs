@@ -69,7 +69,9 @@ impl Watch {
             activity.wait_until_running();
             let hurry = self.shared.has_waiting() || self.shared.inbox().has_ends();
             std::thread::sleep(if hurry { HURRY } else { PERIOD });
-            self.look();
+            if self.shared.ending.reason().is_none() {
+                self.look();
+            }
         }
     }
 

@@ -199,7 +199,11 @@ impl Shared {
     pub(crate) fn add_thread(self: &Arc<Self>) -> std::io::Result<()> {
         let thread = Arc::new(Thread::default());
         let (shared, this) = (Arc::clone(self), Arc::clone(&thread));
-        self.threads_mut().push(thread);
+        self.threads_mut().push(Arc::clone(&thread));
+        if let Some(reason) = self.ending.reason() {
+            // Whoever ended the others may have missed this one.
+            thread.retire.cancel(reason);
+        }
         let builder = std::thread::Builder::new().name("scheduler-local-job".into());
         let started = builder.spawn(move || shared.work(&this));
         if started.is_err() {

@@ -77,7 +77,7 @@ fn an_expression_is_read_in_the_dialect_that_is_named() {
 #[test]
 fn a_task_of_a_start_is_told_as_such_and_fires_once_in_a_daemon() {
     let task = "[tasks.hello]\njob = \"exec\"\ntrigger = { cron = \"@reboot\" }\n\
-                args = { program = \"true\" }\ncharacteristics = { durability = \"transient\" }\n";
+                args = { program = \"true\" }\ntimeout = \"10s\"\ntier = \"local\"\n";
     let bench = Bench::new(task);
 
     let next = bench.run(&["next", "hello"]);
