@@ -59,7 +59,7 @@ impl TestClock {
         let target = self.0.lock().monotonic.saturating_add(by);
         loop {
             self.settle().await;
-            if !self.0.step_towards(target) {
+            if matches!(self.0.step_towards(target), Step::Last) {
                 break;
             }
         }
@@ -76,9 +76,13 @@ impl TestClock {
 
     /// Moves both clocks by `by` in one jump, as a suspended machine or a stalled process sees it.
     pub async fn jump(&self, by: Duration) {
-        self.settle().await;
-        self.0.lock().shift(by);
-        self.0.wake_due();
+        loop {
+            self.settle().await;
+            let target = self.0.lock().monotonic.saturating_add(by);
+            if self.0.step_to(|_| target) {
+                break;
+            }
+        }
         self.settle().await;
     }
 
@@ -118,39 +122,59 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes to the next wake-up up to `target`, or to `target`; says whether there was one. Whoever waited for it may
-    /// have given up in the meantime.
-    fn step_towards(&self, target: Duration) -> bool {
-        let mut state = self.lock();
-        let next = state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= target);
-        let by = next.unwrap_or(target).saturating_sub(state.monotonic);
-        state.shift(by);
-        drop(state);
-        self.wake_due();
-        next.is_some()
+    /// Goes to the next wake-up up to `target`, or to `target`. Whoever waited for it may have given up in the
+    /// meantime.
+    fn step_towards(&self, target: Duration) -> Step {
+        let mut was_last = false;
+        let next = |state: &State| {
+            let next = state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= target);
+            was_last = next.is_none();
+            next.unwrap_or(target)
+        };
+        match self.step_to(next) {
+            false => Step::Held,
+            true if was_last => Step::Last,
+            true => Step::Taken,
+        }
     }
 
-    fn wake_due(self: &Shared) {
+    /// Moves the clock to where `to` says and wakes whoever is due, unless there is work; says whether it moved.
+    ///
+    /// One step: work that begins on its own, because a thread looks around now and then, comes before it or after
+    /// it. In between it could take its sleep back, and the clock would move past that.
+    fn step_to(&self, to: impl FnOnce(&State) -> Duration) -> bool {
+        let mut work = self.gate.lock();
+        if work.held > 0 {
+            return false;
+        }
         let mut due = Vec::new();
         {
             let mut state = self.lock();
+            state.monotonic = state.monotonic.max(to(&state));
             let now = state.monotonic;
             while let Some(entry) = state.sleepers.first_entry().filter(|entry| entry.key().0 <= now) {
                 due.push(entry.remove());
             }
         }
+        work.held += due.len();
+        drop(work);
         for (waker, woken) in &due {
-            let hold = Busy::enter(Arc::clone(&self.gate) as Arc<dyn Gate>);
+            let hold = Busy::entered(Arc::clone(&self.gate) as Arc<dyn Gate>);
             *woken.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
             waker.wake_by_ref();
         }
+        true
     }
 }
 
-impl State {
-    fn shift(&mut self, by: Duration) {
-        self.monotonic = self.monotonic.saturating_add(by);
-    }
+/// How far a step came.
+enum Step {
+    /// To a wake-up.
+    Taken,
+    /// To the end.
+    Last,
+    /// Nowhere: work had begun.
+    Held,
 }
 
 /// A sleep; once woken it holds the clock until it is dropped.
@@ -275,6 +299,18 @@ mod tests {
 
         assert_eq!(*seen.lock().unwrap(), [1_000, 2_000, 3_000]);
         assert_eq!(clock.now(), Timestamp::from_millis(10_000));
+    }
+
+    #[test]
+    fn a_step_looks_for_work_itself_so_that_none_begins_just_before() {
+        let clock = TestClock::at(Timestamp::from_millis(0));
+        let second = Duration::from_secs(1);
+        let busy = clock.busy();
+        assert!(matches!(clock.0.step_towards(second), Step::Held));
+        assert_eq!(clock.monotonic(), Duration::ZERO);
+        drop(busy);
+        assert!(matches!(clock.0.step_towards(second), Step::Last));
+        assert_eq!(clock.monotonic(), second);
     }
 
     #[tokio::test]
