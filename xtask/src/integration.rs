@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::built::{Built, Program};
 use crate::command_line::CommandLine;
 use crate::faketime;
-use crate::prefect::{POOL, Prefect};
+use crate::prefect::{GUARD, Guarded, POOL, Prefect};
 use crate::redis::{Redis, Settings};
 use crate::scratch::Scratch;
 use crate::steps::{self, Report, Step};
@@ -24,6 +24,12 @@ const DURABLE: [&str; 4] = ["durable", "queue", "dead_letter", "redis"];
 const TEST_PREFECT_URL: &str = "TEST_PREFECT_URL";
 const TEST_PREFECT_POOL: &str = "TEST_PREFECT_POOL";
 const TEST_PREFECT_WORKER: &str = "TEST_PREFECT_WORKER";
+
+/// The variables by which they find a server that wants credentials: its API, the credentials, and how those are said
+/// in a request.
+const TEST_PREFECT_GUARDED_URL: &str = "TEST_PREFECT_GUARDED_URL";
+const TEST_PREFECT_GUARD: &str = "TEST_PREFECT_GUARD";
+const TEST_PREFECT_GUARD_SAID: &str = "TEST_PREFECT_GUARD_SAID";
 
 /// The variable by which tests find what lets a clock lie.
 const TEST_FAKETIME: &str = "TEST_FAKETIME";
@@ -107,8 +113,8 @@ pub(crate) fn clocks_suite() -> Step {
 }
 
 fn workflow(built: &Built, scratch: &Scratch) -> Result<Report> {
-    let prefect = Prefect::start(&scratch.path().join("prefect"))?;
-    let lines = workflow_lines(built, scratch, &prefect);
+    let servers = servers(scratch)?;
+    let lines = workflow_lines(built, scratch, &servers);
     Ok(steps::run(lines.into_iter().map(|(program, line)| step(program, "workflow", line)).collect()))
 }
 
@@ -117,11 +123,17 @@ fn step(program: &Program, subject: &str, line: CommandLine) -> Step {
     Step::counted(program.name().to_owned(), repeat, move |tally| tally::run_counting(&line, tally))
 }
 
+/// A server with a worker, and one that asks for credentials.
+fn servers(scratch: &Scratch) -> Result<(Prefect, Guarded)> {
+    let guarded = Guarded::start(&scratch.path().join("guarded"))?;
+    Ok((Prefect::start(&scratch.path().join("prefect"))?, guarded))
+}
+
 /// The tests that need a Prefect server are marked as ignored, because a plain `cargo test` has none.
 fn workflow_lines<'a>(
     built: &'a Built,
     scratch: &Scratch,
-    prefect: &Prefect,
+    (prefect, guarded): &(Prefect, Guarded),
 ) -> Vec<(&'a Program, CommandLine)> {
     let of_tier = built.tests_of("backend-workflow").filter(|program| program.name().starts_with("prefect"));
     let of_verbs = built.tests_of("scheduler-cli").filter(|program| program.name() == "workflow");
@@ -130,7 +142,9 @@ fn workflow_lines<'a>(
         let line = line.with_variable(TEST_PREFECT_URL, prefect.url()).with_variable(TEST_PREFECT_POOL, POOL);
         // What a run leaves behind is found by its folder, so the tests make theirs in ours.
         let line = line.with_variable("TMPDIR", scratch.path().display().to_string());
-        line.with_variable(TEST_PREFECT_WORKER, prefect.worker().to_string())
+        let line = line.with_variable(TEST_PREFECT_WORKER, prefect.worker().to_string());
+        let line = line.with_variable(TEST_PREFECT_GUARDED_URL, guarded.url());
+        line.with_variable(TEST_PREFECT_GUARD, GUARD.0).with_variable(TEST_PREFECT_GUARD_SAID, GUARD.1)
     };
     of_tier.chain(of_verbs).map(|program| (program, line(program))).collect()
 }
@@ -140,8 +154,8 @@ pub(crate) fn workflow_suite() -> Step {
     Step::counted("workflow", "cargo xtask integration workflow", |tally| {
         let built = Built::workspace()?;
         let scratch = Scratch::new()?;
-        let prefect = Prefect::start(&scratch.path().join("prefect"))?;
-        count_all(workflow_lines(&built, &scratch, &prefect).into_iter().map(|(_, line)| line), tally)
+        let servers = servers(&scratch)?;
+        count_all(workflow_lines(&built, &scratch, &servers).into_iter().map(|(_, line)| line), tally)
     })
 }
 

@@ -31,6 +31,9 @@ const PORTS: usize = 3;
 /// The pool that the worker serves.
 pub(crate) const POOL: &str = "hybrid-scheduler";
 
+/// Who may ask a server that is guarded, and how that is said in a request.
+pub(crate) const GUARD: (&str, &str) = ("suite:pass:word", "Basic c3VpdGU6cGFzczp3b3Jk");
+
 /// A server and a worker under way.
 #[derive(Debug)]
 pub(crate) struct Prefect {
@@ -50,7 +53,7 @@ impl Prefect {
         let version = environment::version_of_prefect()?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         eprintln!("    starting a server of Prefect {version} and a worker");
-        let (server, address) = start_server(&environment, folder, &version)?;
+        let (server, address) = start_server(&environment, folder, &version, &[])?;
         let worker = start_worker(&environment, folder, address)?;
         Ok(Self { worker, _server: server, address })
     }
@@ -66,17 +69,51 @@ impl Prefect {
     }
 }
 
+/// A server that wants to know who asks, and a token against forged requests with whatever writes. Nobody works for it.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    _server: Process,
+    address: SocketAddr,
+}
+
+impl Guarded {
+    /// As [`Prefect::start`].
+    ///
+    /// # Errors
+    /// Those of [`Prefect::start`].
+    pub(crate) fn start(folder: &Path) -> Result<Self> {
+        let environment = Environment::ensure()?;
+        let version = environment::version_of_prefect()?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        eprintln!("    starting a guarded server of Prefect {version}");
+        let variables =
+            [("PREFECT_SERVER_API_AUTH_STRING", GUARD.0), ("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")];
+        let (server, address) = start_server(&environment, folder, &version, &variables)?;
+        Ok(Self { _server: server, address })
+    }
+
+    /// The address of its API, as a configuration names it.
+    pub(crate) fn url(&self) -> String {
+        url(self.address)
+    }
+}
+
 fn url(address: SocketAddr) -> String {
     format!("http://{address}/api")
 }
 
-fn start_server(environment: &Environment, folder: &Path, version: &str) -> Result<(Process, SocketAddr)> {
+fn start_server(
+    environment: &Environment,
+    folder: &Path,
+    version: &str,
+    variables: &[(&str, &str)],
+) -> Result<(Process, SocketAddr)> {
     let mut refused = None;
     for _ in 0..PORTS {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, free_port()?).into();
         let port = address.port().to_string();
         let words = ["server", "start", "--host", "127.0.0.1", "--port", &port];
-        let mut server = Process::start("server", environment, folder, &words, None)?;
+        let mut server = Process::start("server", environment, folder, &words, variables)?;
         match server.wait_until(|| is_ours(address, folder, version)) {
             Ok(()) => return Ok((server, address)),
             Err(error) => refused = Some(error),
@@ -105,7 +142,8 @@ fn is_ours(address: SocketAddr, folder: &Path, version: &str) -> Result<bool> {
 
 fn start_worker(environment: &Environment, folder: &Path, address: SocketAddr) -> Result<Process> {
     let words = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "suite"];
-    let mut worker = Process::start("worker", environment, folder, &words, Some(address))?;
+    let api = url(address);
+    let mut worker = Process::start("worker", environment, folder, &words, &[("PREFECT_API_URL", &api)])?;
     // Until its first heartbeat there is no pool.
     worker.wait_until(|| {
         let path = format!("/api/work_pools/{POOL}/workers/filter");
@@ -130,7 +168,7 @@ impl Process {
         environment: &Environment,
         folder: &Path,
         words: &[&str],
-        api: Option<SocketAddr>,
+        variables: &[(&str, &str)],
     ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -158,10 +196,8 @@ impl Process {
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)
             .stdout(output)
-            .process_group(0);
-        if let Some(api) = api {
-            command.env("PREFECT_API_URL", url(api));
-        }
+            .process_group(0)
+            .envs(variables.iter().copied());
         let child = command.spawn().with_context(|| format!("cannot start the {name} of Prefect"))?;
         Ok(Self { name, child, log })
     }

@@ -1,7 +1,7 @@
 //! A flow in Python on the suite's server, deployed as its own author would.
 
 use backend_workflow::{
-    Launch, PrefectEngine, PrefectSettings, Workflow, WorkflowEngine, WorkflowId, WorkflowName,
+    Auth, Launch, PrefectEngine, PrefectSettings, Workflow, WorkflowEngine, WorkflowId, WorkflowName,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -38,9 +38,15 @@ pub(crate) struct Demo {
 impl Demo {
     /// A new deployment; `more` is added to what Prefect is told of it.
     pub(crate) async fn new(more: &Value) -> Self {
+        let records = Records::of_suite();
+        let engine = engine(&records);
+        Self::on(records, engine, more).await
+    }
+
+    /// The same on another server.
+    pub(crate) async fn on(records: Records, engine: PrefectEngine, more: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("demo.py"), FLOW).unwrap();
-        let records = Records::of_suite();
         let flow = records.post("/flows/", &json!({ "name": "demo" }));
         let mut wanted = json!({
             "name": folder.path().file_name().unwrap().to_string_lossy(),
@@ -59,7 +65,6 @@ impl Demo {
         });
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let deployment = records.post("/deployments/", &wanted);
-        let engine = engine(&records);
         let name = WorkflowName {
             flow: "demo".to_owned(),
             deployment: deployment["name"].as_str().unwrap().to_owned(),
@@ -95,9 +100,20 @@ impl Drop for Demo {
 
 /// A client of the suite's server.
 pub(crate) fn engine(records: &Records) -> PrefectEngine {
-    let mut settings = PrefectSettings::new(&records.url);
+    engine_at(&records.url)
+}
+
+/// A client of the server that is reached there.
+pub(crate) fn engine_at(url: &str) -> PrefectEngine {
+    engine_as(url, Auth::None)
+}
+
+/// A client that says who asks.
+pub(crate) fn engine_as(url: &str, auth: Auth) -> PrefectEngine {
+    let mut settings = PrefectSettings::new(url);
     // A server on SQLite answers 503 while its database is locked, on a busy machine for long.
     settings.patience = PATIENCE;
+    settings.auth = auth;
     (settings.attempts, settings.failures_to_open) = (u32::MAX, u32::MAX);
     PrefectEngine::new(settings).unwrap()
 }

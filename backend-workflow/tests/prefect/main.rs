@@ -7,6 +7,8 @@ mod demo;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod guarded;
+#[cfg(test)]
 mod hosting;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of the command line use all of it")]

@@ -17,12 +17,27 @@ const GLANCE: Duration = Duration::from_millis(250);
 pub(crate) struct Records {
     /// The address of its API.
     pub(crate) url: String,
+    /// How it is said who asks, and the token that such a server wants with whatever writes.
+    guard: Option<(String, String)>,
 }
 
 impl Records {
     /// The server that the suite brings.
     pub(crate) fn of_suite() -> Self {
-        Self { url: variable("TEST_PREFECT_URL") }
+        Self { url: variable("TEST_PREFECT_URL"), guard: None }
+    }
+
+    /// The one that wants credentials and tokens against forged requests.
+    pub(crate) fn guarded() -> Self {
+        let mut records = Self {
+            url: variable("TEST_PREFECT_GUARDED_URL"),
+            guard: Some((variable("TEST_PREFECT_GUARD_SAID"), String::new())),
+        };
+        let token = records.get("/csrf-token?client=suite")["token"].as_str().unwrap().to_owned();
+        if let Some((_, known)) = &mut records.guard {
+            *known = token;
+        }
+        records
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -60,11 +75,14 @@ impl Records {
     fn exchange(&self, method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
         let (host, base) = self.url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
+        let guard = self.guard.as_ref().map_or_else(String::new, |(who, token)| {
+            format!("Authorization: {who}\r\nPrefect-Csrf-Client: suite\r\nPrefect-Csrf-Token: {token}\r\n")
+        });
         let mut stream = TcpStream::connect(host)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "{method} /{base}{path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+            "{method} /{base}{path} HTTP/1.0\r\nHost: {host}\r\n{guard}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;

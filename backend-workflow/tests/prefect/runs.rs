@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use backend_workflow::{
-    CancelOutcome, EngineRunFilter, EngineRunId, EngineRuns, Phase, WorkflowEngine, WorkflowName,
+    CancelOutcome, EngineRunFilter, EngineRunId, EngineRuns, Launch, Phase, WorkflowEngine, WorkflowName,
 };
 use scheduler_core::{ErrorKind, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::demo::{Demo, engine};
 use crate::records::{PATIENCE, Records};
@@ -64,6 +64,22 @@ async fn the_same_key_again_starts_nothing_even_from_another_process() {
     assert_eq!(elsewhere.run.id, first.run.id);
     assert_eq!(first.run.scheduled_for, Some(at));
     assert_eq!(demo.runs().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+async fn a_key_of_another_deployment_of_the_same_flow_is_no_run_of_this_one() {
+    let no_pool = json!({ "work_pool_name": Value::Null });
+    let (one, other) = (Demo::new(&no_pool).await, Demo::new(&no_pool).await);
+    let first = one.launch("k", &json!({}));
+    assert!(one.engine.trigger(&first).await.unwrap().created);
+
+    let second = Launch { workflow: other.workflow.id.clone(), ..first };
+    let taken = other.engine.trigger(&second).await.unwrap_err();
+    let keyless = other.engine.trigger(&Launch { key: String::new(), ..second }).await.unwrap_err();
+
+    assert_eq!((taken.code(), keyless.code()), ("engine/key_taken", "engine/no_key"), "{taken} {keyless}");
+    assert_eq!((one.runs().len(), other.runs().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@
 #[expect(dead_code, reason = "the other tests of the command line use all of it")]
 mod bench;
 #[cfg(test)]
+mod guarded;
+#[cfg(test)]
 mod moved;
 #[cfg(test)]
 mod plan;

@@ -84,21 +84,23 @@ fn the_plan_says_by_its_exit_code_what_there_is_to_do() {
     assert_eq!(unreachable.code, 3, "{unreachable:?}");
 }
 
+/// The deployment as Prefect has it, in one text.
+fn whole(site: &Site, deployment: &Value) -> String {
+    let mut found = site.records.get(&format!("/deployments/{}", deployment["id"].as_str().unwrap()));
+    // The server itself keeps these as workers come and go.
+    for moving in ["last_polled", "status"] {
+        found.as_object_mut().unwrap().remove(moving);
+    }
+    found.to_string()
+}
+
 #[test]
 #[ignore = "needs a Prefect server: cargo xtask integration workflow"]
 fn a_foreign_deployment_is_untouched_byte_for_byte() {
     let foreign = Site::new("");
     let schedule = json!({ "slug": "nightly", "active": true, "schedule": { "cron": "0 0 1 1 *" } });
     let deployment = foreign.demo(&json!({ "schedules": [schedule], "tags": ["theirs"] }));
-    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
-    let look = || {
-        let mut deployment = foreign.records.get(&path);
-        // The server itself keeps these as workers come and go.
-        for moving in ["last_polled", "status"] {
-            deployment.as_object_mut().unwrap().remove(moving);
-        }
-        deployment.to_string()
-    };
+    let look = || whole(&foreign, &deployment);
     let before = look();
     let site = Site::new("");
     site.demo(&json!({}));
@@ -111,6 +113,55 @@ fn a_foreign_deployment_is_untouched_byte_for_byte() {
     site.start_and_stop();
 
     assert_eq!(look(), before);
+}
+
+/// A task that a deployment of ours runs.
+const HOSTED: &str = "[tasks.work]\njob = \"exec\"\nargs.program = \"true\"\ntimeout = \"1m\"\ntier = \"workflow\"\n\
+                      trigger = { cron = \"0 4 1 1 *\" }\n";
+
+#[test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+fn prune_deletes_our_deployment_and_leaves_those_of_others_as_they_are() {
+    let (site, neighbour) = (Site::new(""), Site::new(HOSTED));
+    let yearly = |slug: &str| json!({ "slug": slug, "active": true, "schedule": { "cron": "0 0 1 1 *" } });
+    let shared = site.demo(&json!({ "schedules": [yearly("of-others")], "tags": ["theirs"] }));
+    // By its flow, its name and its tag it could be ours; it lacks the label.
+    let flow = site.records.post("/flows/", &json!({ "name": "hybrid_scheduler" }));
+    let alike = json!({
+        "name": format!("{}.gone", site.namespace), "flow_id": flow["id"], "tags": ["hybrid-scheduler"],
+        "entrypoint": "theirs.py:run", "schedules": [yearly("theirs")],
+    });
+    let alike = site.records.post("/deployments/", &alike);
+    assert_eq!(neighbour.run(&["plan", "--apply"]).code, 0);
+    site.configure(&format!("{}{HOSTED}", nightly(&site, "0 3 * * *")));
+    assert_eq!(site.run(&["plan", "--apply"]).code, 0);
+    let of = |site: &Site| site.records.deployment("hybrid_scheduler", &format!("{}.work", site.namespace));
+    let (made, theirs) = (of(&site), of(&neighbour));
+    let others = |site: &Site| {
+        let mut schedules = site.schedules("demo", &site.namespace);
+        schedules.retain(|schedule| schedule["slug"] == "of-others");
+        schedules
+    };
+    let foreign = || (whole(&site, &alike), whole(&site, &theirs), others(&site));
+    let own = || (whole(&site, &shared), whole(&site, &made));
+    let (before, own_before) = (foreign(), own());
+
+    site.configure("[tasks.beat]\njob = \"exec\"\nargs.program = \"true\"\n");
+    let planned = site.run(&["plan", "--prune"]);
+    assert_eq!(own(), own_before, "a plan writes nothing");
+    let applied = site.run(&["plan", "--prune", "--apply"]);
+    let again = site.run(&["plan", "--prune"]);
+
+    assert_eq!((planned.code, applied.code, again.code), (1, 0, 0), "{planned:?}\n{applied:?}\n{again:?}");
+    for subject in
+        [format!("deployment {}.work", site.namespace), format!("schedule hs:{}:words", site.namespace)]
+    {
+        assert!(planned.stdout.contains(&format!("delete  {subject}")), "{planned:?}");
+    }
+    let path = format!("/deployments/{}", made["id"].as_str().unwrap());
+    assert_eq!(site.records.call("GET", &path, &Value::Null).0, 404);
+    assert_eq!(ours(&site), Vec::<Value>::new());
+    assert_eq!(foreign(), before);
 }
 
 #[test]

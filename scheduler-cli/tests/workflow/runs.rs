@@ -1,5 +1,8 @@
 //! A deployment of somebody else as a task of ours: triggered, waited for, read and cancelled by our verbs.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::records::until;
@@ -64,4 +67,29 @@ fn a_run_under_way_is_cancelled_in_prefect_and_in_history() {
     assert_eq!(ended["state_type"], "CANCELLED", "{ended}");
     let is_cancelled = |run: &Value| run["state"] == "cancelled";
     until("the cancelled run in history", || site.history("words").into_iter().find(is_cancelled));
+}
+
+#[test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+fn a_log_is_followed_while_the_run_goes_on_and_to_its_end() {
+    let site = Site::new("");
+    let deployment = site.demo(&json!({}));
+    site.configure(&site.task_on_demo("who = \"you\", seconds = 600.0", ""));
+    let asked = site.run(&["trigger", "words", "--key", "only", "-o", "json"]);
+    let run = asked.json()["run_id"].as_str().unwrap().to_owned();
+    let recorded = site.records.runs_of(&deployment)[0].clone();
+    site.records.becomes(&recorded, &["RUNNING"]);
+
+    let mut following =
+        site.bench.command(&["logs", &run, "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("hello you")), "it ended before the run said a word");
+    let meanwhile = site.records.becomes(&recorded, &["RUNNING", "CANCELLED", "COMPLETED", "FAILED"]);
+    assert_eq!(site.run(&["cancel", &run]).code, 0);
+    // It ends by itself with the run.
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+
+    assert_eq!(meanwhile["state_type"], "RUNNING");
+    assert!(following.wait().unwrap().success(), "{rest:?}");
+    site.records.becomes(&recorded, &["CANCELLED"]);
 }

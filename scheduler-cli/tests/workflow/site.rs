@@ -30,23 +30,39 @@ pub(crate) struct Site {
     pub(crate) bench: Bench,
     pub(crate) records: Records,
     pub(crate) namespace: String,
+    /// What the section of the tier says besides.
+    section: String,
 }
 
 impl Site {
     /// With these tasks.
     pub(crate) fn new(tasks: &str) -> Self {
+        let site = Self::on(Records::of_suite(), String::new());
+        site.configure(tasks);
+        site
+    }
+
+    /// On the server that wants credentials, with no tasks; the password stands in the file `password`.
+    pub(crate) fn guarded() -> Self {
+        let guard = variable("TEST_PREFECT_GUARD");
+        let (user, password) = guard.split_once(':').unwrap();
+        let section = format!(
+            "username = \"{user}\"\npassword = {{ file = \"password\" }}\nevents = true\nidle_poll = \"2s\"\n"
+        );
+        let site = Self::on(Records::guarded(), section);
+        site.bench.write("password", password);
+        site
+    }
+
+    fn on(records: Records, section: String) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let site = Self {
-            bench: Bench::new(""),
-            records: Records::of_suite(),
-            namespace: format!("suite_{}_{count}", std::process::id()),
-        };
+        let namespace = format!("suite_{}_{count}", std::process::id());
+        let site = Self { bench: Bench::new(""), records, namespace, section };
         let folder = site.bench.path("").display().to_string();
         let installed = site.bench.run(&["workflow", "install", "--to", &folder]);
         assert_eq!(installed.code, 0, "{installed:?}");
         site.bench.write("demo.py", DEMO);
-        site.configure(tasks);
         site
     }
 
@@ -61,12 +77,13 @@ impl Site {
         let config = format!(
             "[scheduler]\nnamespace = \"{}\"\n[backends.local]\n[backends.workflow]\nurl = \"{url}\"\n\
              work_pool = \"{}\"\nprogram = \"{}\"\nconfig_file = \"{}\"\nflow_folder = \"{}\"\npoll = \"500ms\"\n\
-             timeout = \"30s\"\n{tasks}\n",
+             timeout = \"30s\"\n{}{tasks}\n",
             self.namespace,
             variable("TEST_PREFECT_POOL"),
             env!("CARGO_BIN_EXE_scheduler"),
             self.bench.path("scheduler.toml").display(),
             folder.display(),
+            self.section,
         );
         self.bench.write("scheduler.toml", &config);
     }
@@ -135,7 +152,13 @@ impl Drop for Site {
         let of_us = format!("{}%", self.namespace);
         let named = json!({ "deployments": { "name": { "like_": of_us } }, "limit": 200 });
         let (_, found) = self.records.call("POST", "/deployments/filter", &named);
-        for deployment in found.as_array().into_iter().flatten() {
+        // A site with one more digit begins with the same.
+        let of_task = format!("{}.", self.namespace);
+        let is_ours = |deployment: &&Value| {
+            let name = deployment["name"].as_str().unwrap_or_default();
+            name == self.namespace || name.starts_with(&of_task)
+        };
+        for deployment in found.as_array().into_iter().flatten().filter(is_ours) {
             let path = format!("/deployments/{}", deployment["id"].as_str().unwrap_or_default());
             self.records.call("DELETE", &path, &Value::Null);
         }

@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::GUARD;
+
 /// How long a server may say nothing: while it brings its database up to date, it does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks and answers the JSON that comes back with a status of success.
+/// Asks and answers the JSON that comes back with a status of success. A server that does not ask who asks takes no
+/// notice of being told.
 ///
 /// # Errors
 /// Nobody listens, or the answer is another one; it is quoted.
@@ -20,7 +23,9 @@ pub(crate) fn call(address: SocketAddr, method: &str, path: &str, body: &str) ->
     // By version 1.0 the answer ends with the connection and comes in one piece.
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        GUARD.1,
         body.len()
     )?;
     let mut answer = String::new();
