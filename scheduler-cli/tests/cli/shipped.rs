@@ -49,3 +49,23 @@ fn the_quickstart_is_sound() {
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stdout.starts_with("OK 6 tasks: 5 local, 1 queue"), "{answer:?}");
 }
+
+#[cfg(all(feature = "queue-sqlite", feature = "workflow-prefect"))]
+#[test]
+fn the_example_for_prefect_is_sound_and_one_word_moves_its_task() {
+    let example = std::fs::read_to_string(shipped("examples/prefect/scheduler.toml")).unwrap();
+    let (words, tidy) = example.split_once("[tasks.tidy]").unwrap();
+
+    for (tier, placed) in [
+        ("workflow", "OK 3 tasks: 1 local, 2 workflow"),
+        ("queue", "OK 3 tasks: 1 local, 1 queue, 1 workflow"),
+        ("local", "OK 3 tasks: 2 local, 1 workflow"),
+    ] {
+        let moved = tidy.replacen("tier = \"workflow\"", &format!("tier = \"{tier}\""), 1);
+        let answer = Bench::new(&format!("{words}[tasks.tidy]{moved}")).run(&["check"]);
+
+        assert_eq!(answer.code, 0, "{answer:?}");
+        assert!(answer.stdout.starts_with(placed), "{answer:?}");
+        assert!(!answer.stderr.contains("`words`"), "nothing to be warned of: {answer:?}");
+    }
+}
