@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{Error, Result, Timestamp, Trigger};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 pub use crate::engine_run::{
@@ -42,6 +43,15 @@ pub trait WorkflowEngine: Debug + Send + Sync + 'static {
     /// # Errors
     /// `engine/unknown_workflow` when it has none of that name; `engine/bad_name` for a name that none can have.
     async fn workflow(&self, name: &WorkflowName) -> Result<Workflow>;
+
+    /// Judges the parameters of runs that are to come; those of which the engine says nothing in advance pass.
+    ///
+    /// # Errors
+    /// As [`trigger`](Self::trigger).
+    async fn check(&self, workflow: &WorkflowId, parameters: &Map<String, Value>) -> Result<()> {
+        let _ = (workflow, parameters);
+        Ok(())
+    }
 
     /// Starts a run, now or later. The same key again starts nothing and answers the run that there is.
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{Error, Result, Timestamp, Trigger};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
@@ -80,6 +80,13 @@ impl WorkflowEngine for Memory {
             Error::not_found("engine/unknown_workflow", message)
         };
         world.workflows.iter().find(|workflow| workflow.name == *name).cloned().ok_or_else(unknown)
+    }
+
+    async fn check(&self, _: &WorkflowId, parameters: &Map<String, Value>) -> Result<()> {
+        match parameters.get("unfit") {
+            Some(_) => Err(Error::invalid("engine/bad_parameters", "`unfit` does not fit")),
+            None => Ok(()),
+        }
     }
 
     async fn trigger(&self, request: &Launch) -> Result<Launched> {

@@ -53,7 +53,12 @@ impl Session {
         let workflow = match &target {
             Target::Deployment(args) => {
                 let name = args.name();
-                Some(self.link.call(|engine| engine.workflow(&name)).await?)
+                let workflow = self.link.call(|engine| engine.workflow(&name)).await?;
+                // What is triggered by hand may get the rest of them then.
+                if task.trigger.is_some() {
+                    self.link.call(|engine| engine.check(&workflow.id, &args.parameters)).await?;
+                }
+                Some(workflow)
             }
             Target::Hosted(hosting) => self.plan_host(task, hosting, &mut steps).await?,
         };

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use scheduler_core::{Result, Secret, Timestamp, Trigger};
+use serde_json::{Map, Value};
 
 use crate::engine::{
     CancelOutcome, Capabilities, EngineInfo, EngineLogLine, EngineRun, EngineRunFilter, EngineRunId,
@@ -134,6 +135,10 @@ impl WorkflowEngine for PrefectEngine {
 
     async fn workflow(&self, name: &WorkflowName) -> Result<Workflow> {
         self.find_workflow(name).await
+    }
+
+    async fn check(&self, workflow: &WorkflowId, parameters: &Map<String, Value>) -> Result<()> {
+        self.check_parameters(workflow, parameters).await
     }
 
     async fn trigger(&self, request: &Launch) -> Result<Launched> {

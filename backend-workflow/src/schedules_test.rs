@@ -397,6 +397,27 @@ async fn what_is_wrong_with_one_task_is_a_finding_and_keeps_no_other_from_its_sc
 }
 
 #[tokio::test]
+async fn a_schedule_whose_runs_could_not_start_is_not_written() {
+    let engine = Memory::with_schedules();
+    engine.add_workflow("etl", "nightly");
+    let mut unfit = every(foreign("load"), 60);
+    unfit.args["parameters"] = json!({ "unfit": 1 });
+    let stage = daemon(&engine, WorkflowConfig::default(), &[unfit.clone()]).await;
+
+    let planned = stage.backend.apply(&stage.ctx.tasks.all(), false).await.unwrap();
+
+    assert_eq!((planned.len(), planned[0].action), (1, PlannedAction::Fault), "{planned:?}");
+    assert!(planned[0].notes[0].contains("task `load`: `unfit` does not fit"), "{planned:?}");
+    assert_eq!(schedules(&stage), []);
+    unfit.trigger = None;
+    let by_hand = Stage::set(Memory::with_schedules());
+    by_hand.engine.add_workflow("etl", "nightly");
+    let by_hand_only = by_hand.define(unfit);
+    by_hand.start().await;
+    assert_eq!(by_hand.backend.plan(&[by_hand_only], false).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_schedule_is_written_when_the_engine_is_back_and_a_removed_task_fires_no_more() {
     let engine = Memory::with_schedules();
     let stage = daemon(&engine, WorkflowConfig::default(), &[]).await;

@@ -166,6 +166,31 @@ fn prune_deletes_our_deployment_and_leaves_those_of_others_as_they_are() {
 
 #[test]
 #[ignore = "needs a Prefect server: cargo xtask integration workflow"]
+fn what_prefect_could_not_run_is_a_fault_and_its_schedule_stays_as_it_is() {
+    let site = Site::new("");
+    site.demo(&json!({}));
+    let fitting = site.task_on_demo("seconds = 1", "trigger = { cron = \"0 3 1 1 *\" }");
+    site.configure(&fitting);
+    assert_eq!(site.run(&["plan", "--apply"]).code, 0);
+    let before = ours(&site);
+
+    let unfit = fitting.replace("seconds = 1", "seconds = \"long\"");
+    let unknown =
+        fitting.replace(&format!("deployment = \"{}\"", site.namespace), "deployment = \"of-nobody\"");
+    for (tasks, named) in [(unfit, "`seconds`"), (unknown, "`demo/of-nobody`")] {
+        site.configure(&tasks);
+        let planned = site.run(&["plan"]);
+        let applied = site.run(&["plan", "--apply"]);
+
+        assert_eq!((planned.code, applied.code), (2, 6), "{planned:?} {applied:?}");
+        assert!(planned.stdout.contains("fault   task words"), "{planned:?}");
+        assert!(planned.stdout.contains(named), "{planned:?}");
+        assert_eq!(ours(&site), before);
+    }
+}
+
+#[test]
+#[ignore = "needs a Prefect server: cargo xtask integration workflow"]
 fn a_schedule_that_was_edited_by_hand_is_reported_and_set_right_under_its_old_id() {
     let site = Site::new("");
     let deployment = site.demo(&json!({}));
