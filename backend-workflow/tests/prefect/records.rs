@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,26 +18,27 @@ const GLANCE: Duration = Duration::from_millis(250);
 pub(crate) struct Records {
     /// The address of its API.
     pub(crate) url: String,
-    /// How it is said who asks, and the token that such a server wants with whatever writes.
-    guard: Option<(String, String)>,
+    /// The headers by which it is said who asks, with the token that such a server wants with whatever writes.
+    guard: String,
 }
 
 impl Records {
     /// The server that the suite brings.
     pub(crate) fn of_suite() -> Self {
-        Self { url: variable("TEST_PREFECT_URL"), guard: None }
+        Self { url: variable("TEST_PREFECT_URL"), guard: String::new() }
     }
 
     /// The one that wants credentials and tokens against forged requests.
     pub(crate) fn guarded() -> Self {
-        let mut records = Self {
-            url: variable("TEST_PREFECT_GUARDED_URL"),
-            guard: Some((variable("TEST_PREFECT_GUARD_SAID"), String::new())),
-        };
-        let token = records.get("/csrf-token?client=suite")["token"].as_str().unwrap().to_owned();
-        if let Some((_, known)) = &mut records.guard {
-            *known = token;
-        }
+        // A new token for a name ends the one before, so each has a name of its own.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let client = format!("suite-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let who = format!("Authorization: {}\r\n", variable("TEST_PREFECT_GUARD_SAID"));
+        let mut records = Self { url: variable("TEST_PREFECT_GUARDED_URL"), guard: who };
+        let answer = records.get(&format!("/csrf-token?client={client}"));
+        let token = answer["token"].as_str().unwrap();
+        let is_meant = format!("Prefect-Csrf-Client: {client}\r\nPrefect-Csrf-Token: {token}\r\n");
+        records.guard.push_str(&is_meant);
         records
     }
 
@@ -75,15 +77,13 @@ impl Records {
     fn exchange(&self, method: &str, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
         let (host, base) = self.url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let guard = self.guard.as_ref().map_or_else(String::new, |(who, token)| {
-            format!("Authorization: {who}\r\nPrefect-Csrf-Client: suite\r\nPrefect-Csrf-Token: {token}\r\n")
-        });
         let mut stream = TcpStream::connect(host)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "{method} /{base}{path} HTTP/1.0\r\nHost: {host}\r\n{guard}Content-Type: application/json\r\n\
+            "{method} /{base}{path} HTTP/1.0\r\nHost: {host}\r\n{}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
+            self.guard,
             body.len()
         )?;
         let mut answer = Vec::new();
