@@ -49,8 +49,19 @@ impl LiveRun {
         fire_time: Timestamp,
         priority: Priority,
     ) -> Self {
+        Self { task: Some(task), ..Self::new(placed, fire_time, priority) }
+    }
+
+    /// A run that was asked for.
+    pub(crate) fn asked(task: Option<TaskKey>, placed: Arc<Placed>, run: Run) -> Self {
+        let (fire_time, priority) = (run.fire_time, placed.task.priority);
+        let whole = Some(Box::new(run));
+        Self { task, whole, ..Self::new(placed, fire_time, priority) }
+    }
+
+    fn new(placed: Arc<Placed>, fire_time: Timestamp, priority: Priority) -> Self {
         Self {
-            task: Some(task),
+            task: None,
             placed: Some(placed),
             fire_time,
             started_at: None,
@@ -60,23 +71,6 @@ impl LiveRun {
             is_watched: false,
             waits_for_turn: false,
             whole: None,
-        }
-    }
-
-    /// A run that was asked for.
-    pub(crate) fn asked(task: Option<TaskKey>, placed: Arc<Placed>, run: Run) -> Self {
-        let (fire_time, priority) = (run.fire_time, placed.task.priority);
-        Self {
-            task,
-            placed: Some(placed),
-            fire_time,
-            started_at: None,
-            fence: 0,
-            priority,
-            is_under_way: false,
-            is_watched: false,
-            waits_for_turn: false,
-            whole: Some(Box::new(run)),
         }
     }
 

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::machine::processor_time;
-use crate::ours::{now_ms, sleep_until, task, ticking};
+use crate::ours::{task, ticking};
 use crate::part::Load;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, now_ms, sleep_until};
 
 /// One task each second.
 ///

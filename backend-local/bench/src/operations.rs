@@ -7,9 +7,9 @@ use scheduler_core::{Name, Pause, Scheduler};
 use serde_json::{Value, json};
 
 use crate::machine::resident;
-use crate::ours::{now_ms, task, ticking};
+use crate::ours::{task, ticking};
 use crate::part::Load;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, now_ms};
 
 /// How many are changed.
 const CHANGED: usize = 100_000;

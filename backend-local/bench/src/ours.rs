@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
@@ -13,9 +13,8 @@ use scheduler_core::{
 };
 use serde_json::{Value, json};
 
-use crate::machine::{processor_time, resident};
 use crate::part::Load;
-use crate::recorder::{Recorder, now_us};
+use crate::recorder::{Recorder, now_ms, now_us, sleep_until};
 
 /// Rounds of a burst; the first is not counted.
 const ROUNDS: usize = 6;
@@ -59,14 +58,6 @@ pub(crate) fn task(index: usize, start: i64, period: Duration) -> Result<Task> {
     Ok(task)
 }
 
-pub(crate) fn now_ms() -> i64 {
-    now_us() as i64 / 1_000
-}
-
-pub(crate) async fn sleep_until(at_ms: i64) {
-    tokio::time::sleep(Duration::from_millis((at_ms - now_ms()).max(0).unsigned_abs())).await;
-}
-
 /// Registers tasks whose phases are spread over the period, and counts.
 ///
 /// # Errors
@@ -83,17 +74,7 @@ pub(crate) async fn sustained(load: Load) -> Result<Value> {
     }
     scheduler.submit_all(tasks).await?;
     anyhow::ensure!(now_ms() < begin, "registering took longer than it may");
-    // The first period warms up.
-    let counted = begin + load.period_ms as i64;
-    recorder.count_from(counted, load.seconds);
-    sleep_until(counted).await;
-    let (before, began) = (processor_time(), Instant::now());
-    sleep_until(counted + load.seconds as i64 * 1_000).await;
-    let cores = (processor_time() - before) / began.elapsed().as_secs_f64();
-    let mut figures = recorder.figures(load);
-    figures.insert("cpu_cores".into(), json!(cores));
-    figures.insert("resident_mb".into(), json!(resident(None) / 1e6));
-    Ok(Value::Object(figures))
+    Ok(Value::Object(recorder.count(load, begin).await))
 }
 
 /// When the last of each round began.

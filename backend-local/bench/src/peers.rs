@@ -9,10 +9,9 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-use crate::machine::{processor_time, resident};
-use crate::ours::{now_ms, sleep_until};
+use crate::machine::resident;
 use crate::part::Load;
-use crate::recorder::{Recorder, now_us};
+use crate::recorder::{Recorder, now_ms, now_us};
 
 const EVERY_SECOND: &str = "* * * * * *";
 
@@ -129,16 +128,8 @@ fn next_second() -> i64 {
 }
 
 async fn count(load: Load, recorder: &Recorder, registered: (f64, f64), begin: i64) -> Result<Value> {
-    let counted = begin + load.period_ms as i64;
-    recorder.count_from(counted, load.seconds);
-    sleep_until(counted).await;
-    let (before, began) = (processor_time(), Instant::now());
-    sleep_until(counted + load.seconds as i64 * 1_000).await;
-    let cores = (processor_time() - before) / began.elapsed().as_secs_f64();
-    let mut figures = recorder.figures(load);
-    figures.insert("cpu_cores".into(), json!(cores));
+    let mut figures = recorder.count(load, begin).await;
     figures.insert("register_ns".into(), json!(registered.0));
     figures.insert("bytes_per_task".into(), json!(registered.1));
-    figures.insert("resident_mb".into(), json!(resident(None) / 1e6));
     Ok(Value::Object(figures))
 }

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::machine::{processor_time, resident};
 use crate::part::Load;
 
 /// Shares of an octave; a figure is at most one share off.
@@ -71,6 +72,21 @@ impl Recorder {
         self.begin(now_us() / 1_000_000 * 1_000_000);
     }
 
+    /// Counts the fires of tasks that begin at `begin`, in milliseconds since the epoch, once their first period has
+    /// warmed up, and what they cost.
+    pub(crate) async fn count(&self, load: Load, begin: i64) -> Map<String, Value> {
+        let counted = begin + load.period_ms as i64;
+        self.count_from(counted, load.seconds);
+        sleep_until(counted).await;
+        let (before, began) = (processor_time(), Instant::now());
+        sleep_until(counted + load.seconds as i64 * 1_000).await;
+        let cores = (processor_time() - before) / began.elapsed().as_secs_f64();
+        let mut figures = self.figures(load);
+        figures.insert("cpu_cores".into(), json!(cores));
+        figures.insert("resident_mb".into(), json!(resident(None) / 1e6));
+        figures
+    }
+
     /// How many of the expected fires happened, and how late. One that did not happen is later than every other.
     pub(crate) fn figures(&self, load: Load) -> Map<String, Value> {
         let mut counts = vec![0; BUCKETS];
@@ -106,6 +122,14 @@ impl Recorder {
 
 pub(crate) fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+pub(crate) fn now_ms() -> i64 {
+    now_us() as i64 / 1_000
+}
+
+pub(crate) async fn sleep_until(at_ms: i64) {
+    tokio::time::sleep(Duration::from_millis((at_ms - now_ms()).max(0).unsigned_abs())).await;
 }
 
 /// The place of a time in the histogram: linear up to two octaves of shares, then by octave.
