@@ -3,13 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "the tests' own functions may fail like the tests")]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use backend_local::{LocalBackend, LocalConfig};
 use scheduler_core::{
-    CancelReason, Cancelled, Clock, Event, JobDescriptor, JobError, Name, Overlap, Priority, Registry,
+    CancelReason, Cancelled, Clock, Event, JobDescriptor, JobError, Name, Overlap, Pause, Priority, Registry,
     RunFilter, RunState, Scheduler, SystemClock, Task, TestClock, Timestamp, Trigger, TriggerRequest, Way,
     source,
 };
@@ -47,33 +46,49 @@ fn once(task: &str, job: &str, due: Timestamp) -> Task {
     task
 }
 
-/// A job that keeps its thread until it is released, and does not wait for anything.
-fn blocks(released: &Arc<AtomicBool>) -> JobDescriptor {
-    let released = Arc::clone(released);
+/// A job that keeps its thread until it is released, and does not wait for anything else.
+fn blocks(hold: &Hold) -> JobDescriptor {
+    let released = Arc::clone(&hold.0);
     JobDescriptor::function("blocks", "keeps its thread", move |_| {
-        while !released.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        released.wait();
         async { Ok(Value::Null) }
     })
 }
 
-/// Lets go of what blocks, also when the test fails.
-struct Release(Arc<AtomicBool>);
+/// What keeps threads until it is let go, also when the test fails.
+struct Hold(Arc<Released>);
 
-impl Drop for Release {
+#[derive(Default)]
+struct Released {
+    is: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Hold {
+    fn new() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        *self.0.is.lock().unwrap() = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Released {
+    fn wait(&self) {
+        drop(self.changed.wait_while(self.is.lock().unwrap(), |released| !*released).unwrap());
     }
 }
 
 #[tokio::test]
 async fn jobs_that_block_in_a_batch_delay_neither_what_follows_nor_word_of_what_came_before() {
     const MANY: usize = 300;
-    let released = Release(Arc::default());
+    let hold = Hold::new();
     let clock = Arc::new(SystemClock::new());
-    let scheduler =
-        started(clock.clone(), LocalConfig::default(), vec![instant(), blocks(&released.0)]).await;
+    let scheduler = started(clock.clone(), LocalConfig::default(), vec![instant(), blocks(&hold)]).await;
     let (sender, ended) = mpsc::channel();
     scheduler.events().listen(move |event| {
         if let Event::RunEnded { run, .. } = event {
@@ -100,15 +115,15 @@ async fn jobs_that_block_in_a_batch_delay_neither_what_follows_nor_word_of_what_
         seen.insert(task);
     }
 
-    drop(released);
+    drop(hold);
     assert!(scheduler.stop(SOON).await.unwrap().abandoned.is_empty());
 }
 
 #[tokio::test]
 async fn a_blocked_thread_takes_no_share_of_what_comes_later() {
-    let released = Release(Arc::default());
+    let hold = Hold::new();
     let clock = Arc::new(SystemClock::new());
-    let scheduler = started(clock, LocalConfig::default(), vec![instant(), blocks(&released.0)]).await;
+    let scheduler = started(clock, LocalConfig::default(), vec![instant(), blocks(&hold)]).await;
     let mut blocking = Task::new(name("blocks"), name("blocks"));
     blocking.overlap = Overlap::Allow;
     scheduler.submit(blocking).await.unwrap();
@@ -131,27 +146,24 @@ async fn a_blocked_thread_takes_no_share_of_what_comes_later() {
 
 #[tokio::test]
 async fn a_job_that_keeps_its_thread_can_look_whether_it_should_stop() {
-    let began = Arc::new(AtomicUsize::new(0));
-    let begun = Arc::clone(&began);
-    let looks = JobDescriptor::function("looks", "looks now and then", move |ctx| {
-        begun.fetch_add(1, Ordering::SeqCst);
-        let reason = loop {
-            if let Some(reason) = ctx.told_to_stop() {
-                break reason;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        async move { Err(JobError::abort(reason.as_str())) }
+    let hold = Hold::new();
+    let cancelled = Arc::clone(&hold.0);
+    let (sender, seen) = mpsc::channel();
+    let looks = JobDescriptor::function("looks", "looks before and after", move |ctx| {
+        sender.send(ctx.told_to_stop()).unwrap();
+        cancelled.wait();
+        sender.send(ctx.told_to_stop()).unwrap();
+        async { Err(JobError::abort("told to stop")) }
     });
     let scheduler = started(Arc::new(SystemClock::new()), LocalConfig::default(), vec![looks]).await;
     scheduler.submit(Task::new(name("looks"), name("looks"))).await.unwrap();
     let run = scheduler.trigger(&name("looks"), TriggerRequest::now()).await.unwrap().run_id();
-    while began.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(seen.recv_timeout(SOON).unwrap(), None);
 
     assert_eq!(scheduler.cancel(&run).await.unwrap(), Cancelled::Requested);
 
+    drop(hold);
+    assert_eq!(seen.recv_timeout(SOON).unwrap(), Some(CancelReason::Requested));
     scheduler.stop(SOON).await.unwrap();
     let ended = scheduler.history(&RunFilter::of_run(run)).await.unwrap().runs.remove(0);
     assert_eq!(ended.state, RunState::Cancelled);
@@ -277,4 +289,35 @@ async fn a_scheduler_that_is_aborted_amid_many_runs_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(Arc::strong_count(&clock), 1);
+}
+
+#[tokio::test]
+async fn many_tasks_are_taken_paused_resumed_and_forgotten_each_as_if_alone() {
+    const MANY: usize = 50;
+    let clock = stopped_clock();
+    let scheduler = started(Arc::new(clock.clone()), LocalConfig::default(), vec![instant()]).await;
+    let names: Vec<Name> = (0..MANY).map(|index| name(&format!("task_{index}"))).collect();
+    let due = |index: usize| clock.now() + SECOND * (10 + u32::try_from(index).unwrap());
+    let task = |index: usize| once(names[index].as_str(), "instant", due(index));
+    scheduler.submit_all((0..30).map(task)).await.unwrap();
+    // Some of them again, among others.
+    scheduler.submit_all((20..names.len()).map(task)).await.unwrap();
+    let seen = async || {
+        let all = scheduler.statuses().await.unwrap().into_iter();
+        all.map(|status| (status.task, status.next, status.paused.is_some())).collect::<BTreeSet<_>>()
+    };
+    let expected = |is_paused: fn(usize) -> bool| {
+        let all = names.iter().cloned().enumerate();
+        let status = |(index, name)| (name, Some(due(index)).filter(|_| !is_paused(index)), is_paused(index));
+        all.map(status).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(seen().await, expected(|_| false));
+
+    let odd: Vec<Name> = names.iter().skip(1).step_by(2).cloned().collect();
+    scheduler.pause_all(&odd, &Pause::default()).await.unwrap();
+    assert_eq!(seen().await, expected(|index| index % 2 == 1));
+    scheduler.resume_all(&names[..40]).await.unwrap();
+    assert_eq!(seen().await, expected(|index| index % 2 == 1 && index >= 40));
+    assert_eq!(scheduler.remove_all(&names).await.unwrap(), vec![true; names.len()]);
+    assert!(seen().await.is_empty());
 }
