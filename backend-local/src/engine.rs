@@ -23,7 +23,7 @@ use crate::inbox::Inbox;
 use crate::live::{LiveRuns, Owner, ReadyQueue, RunKey};
 use crate::page::{Living, page};
 use crate::pulse::Pulse;
-use crate::tasks::{TaskKey, Tasks};
+use crate::tasks::{FETCHED, TaskKey, Tasks};
 use crate::watch::{self, Activity};
 use crate::wheel::Wheel;
 use crate::workers::Workers;
@@ -34,8 +34,6 @@ const BATCH: usize = 4_096;
 const CALM: Duration = Duration::from_millis(5);
 /// Due tasks that are fired before what ended is noted; of those the higher priority starts first.
 const PIECE: usize = 512;
-/// Due tasks that are fetched from memory side by side.
-const FETCHED: usize = 16;
 
 /// History that outlives the loop; empty while one has it.
 pub(crate) type SharedHistory = Arc<Mutex<Option<History>>>;

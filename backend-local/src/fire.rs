@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// The usual case: a task of the plainest kind, of which nothing lives, fires once and waits.
+    /// The usual case: a task of the plainest kind, of which nothing lives, fires once and waits, or only waits.
     fn step_at_pace(&mut self, key: TaskKey) -> Option<()> {
         if self.drain.is_some() {
             return None;
@@ -36,7 +36,13 @@ impl Engine {
         let number = self.tasks.new_timer();
         let task = self.tasks.get_mut(key)?;
         let (pace, cursor) = task.at_ease()?;
-        let (fire_time, following) = pace.step(cursor, planned)?;
+        let Some((fire_time, following)) = pace.step(cursor, planned) else {
+            let due = pace.wait(cursor, planned)? - lag;
+            task.timer = number;
+            task.next = Some(due);
+            self.set_task_timer(due, key, number);
+            return Some(());
+        };
         let due = following - lag;
         let priority = task.priority;
         task.timer = number;

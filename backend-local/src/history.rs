@@ -188,6 +188,11 @@ impl History {
         self.last.get(task).filter(|(number, _)| self.has_left(*number)).map(|(_, run)| run)
     }
 
+    /// Whether there is no last run of a task that the loop has no place for.
+    pub(crate) fn has_none_of_others(&self) -> bool {
+        self.last.is_empty() && self.former.is_empty()
+    }
+
     /// The same, for a task that the loop now has a place for.
     pub(crate) fn take_last_alone(&mut self, task: &Name) -> Option<(u64, Arc<Run>)> {
         if self.last.is_empty() { None } else { self.last.remove(task) }

@@ -7,7 +7,7 @@ use scheduler_core::{
 };
 
 use crate::engine::Engine;
-use crate::tasks::{LocalTask, TaskKey};
+use crate::tasks::{FETCHED, LocalTask, TaskKey};
 
 /// Tasks that are handled before the loop looks whether others are due.
 const BREATH: usize = 1_024;
@@ -51,6 +51,9 @@ impl Engine {
 
     /// Gives a task that is new here the last run of the one of its name before.
     fn remember(&mut self, task: &mut LocalTask) {
+        if self.history.has_none_of_others() {
+            return;
+        }
         let placed = Arc::clone(&task.placed);
         let name = &placed.task.name;
         if let Some((number, run)) = self.history.take_last_alone(name) {
@@ -105,16 +108,22 @@ impl Engine {
 
     pub(crate) fn upsert_all(&mut self, tasks: Vec<Arc<Placed>>) {
         self.tasks.reserve(tasks.len());
-        for (index, placed) in tasks.into_iter().enumerate() {
-            self.breathe(index);
-            self.upsert(placed);
+        let mut tasks = tasks.into_iter();
+        let mut done = 0;
+        while !tasks.as_slice().is_empty() {
+            self.fetch(tasks.as_slice().iter().map(|placed| &placed.task.name));
+            for placed in tasks.by_ref().take(FETCHED) {
+                self.breathe(done);
+                self.upsert(placed);
+                done += 1;
+            }
         }
     }
 
     pub(crate) fn remove_all(&mut self, tasks: &[Name]) -> Vec<bool> {
         let mut known = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.iter().enumerate() {
-            self.breathe(index);
+            self.prepare(index, tasks);
             known.push(self.remove(task));
         }
         known
@@ -122,7 +131,7 @@ impl Engine {
 
     pub(crate) fn pause_all(&mut self, tasks: &[Name], pause: &Pause) -> Result<(), Partial> {
         for (done, task) in tasks.iter().enumerate() {
-            self.breathe(done);
+            self.prepare(done, tasks);
             self.pause(task, pause.clone()).map_err(|error| Partial { done, error })?;
         }
         Ok(())
@@ -130,10 +139,22 @@ impl Engine {
 
     pub(crate) fn resume_all(&mut self, tasks: &[Name]) -> Result<(), Partial> {
         for (done, task) in tasks.iter().enumerate() {
-            self.breathe(done);
+            self.prepare(done, tasks);
             self.resume(task).map_err(|error| Partial { done, error })?;
         }
         Ok(())
+    }
+
+    /// Fires what has come due, and fetches the tasks that come next.
+    fn prepare(&mut self, done: usize, tasks: &[Name]) {
+        self.breathe(done);
+        if done.is_multiple_of(FETCHED) {
+            self.fetch(tasks[done..].iter());
+        }
+    }
+
+    fn fetch<'a>(&self, tasks: impl Iterator<Item = &'a Name>) {
+        std::hint::black_box(self.tasks.fetch_named(tasks));
     }
 
     /// Fires what has come due during a long piece of work.

@@ -1,15 +1,18 @@
 //! The tasks that the loop fires.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use scheduler_core::{
     ClockStep, Cursor, Live, Name, Pace, Pause, Placed, Priority, Run, RunId, Timestamp, Trigger,
 };
 
 use crate::live::RunKey;
+
+/// Tasks that are fetched from memory side by side.
+pub(crate) const FETCHED: usize = 16;
 
 /// Where a task is kept. Another may come into its place when it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +228,7 @@ pub(crate) struct Tasks {
     slots: Vec<Option<LocalTask>>,
     free: Vec<u32>,
     by_name: HashTable<Named>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Rises over the life of the loop, so that a timer of a removed task is stale in whatever follows it.
     timers: u32,
 }
@@ -247,11 +250,16 @@ impl Named {
 impl Tasks {
     pub(crate) fn insert(&mut self, task: LocalTask) -> TaskKey {
         let hash = self.hash_of(&task.placed.task.name);
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million tasks")
-        });
-        self.slots[index as usize] = Some(task);
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = Some(task);
+                index
+            }
+            None => {
+                self.slots.push(Some(task));
+                u32::try_from(self.slots.len() - 1).expect("fewer than four thousand million tasks")
+            }
+        };
         self.by_name
             .insert_unique(Named::spread(hash), Named { index, hash }, |named| Named::spread(named.hash));
         TaskKey(index)
@@ -323,6 +331,23 @@ impl Tasks {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LocalTask> {
         self.slots.iter().flatten()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Reads what finding these takes, each step for all of them before the next, so that the processor fetches it
+    /// from memory side by side. Of more than [`FETCHED`] only the first are fetched.
+    pub(crate) fn fetch_named<'a>(&self, names: impl Iterator<Item = &'a Name>) -> usize {
+        let mut hashes = [0; FETCHED];
+        let len = hashes.iter_mut().zip(names).map(|(hash, name)| *hash = self.hash_of(name)).count();
+        let mut keys = [None; FETCHED];
+        for (key, hash) in keys.iter_mut().zip(&hashes[..len]) {
+            let named = self.by_name.find(Named::spread(*hash), |named| named.hash == *hash);
+            *key = named.map(|named| TaskKey(named.index));
+        }
+        self.fetch(keys.into_iter().flatten())
     }
 
     /// Reads a little of each of these tasks, so that the processor fetches them from memory side by side.

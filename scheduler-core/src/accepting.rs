@@ -131,13 +131,13 @@ impl Inner {
     pub(crate) async fn remove(&self, tasks: &[Name]) -> Result<Vec<bool>> {
         let _accepting = self.accepting.lock().await;
         let mut known = vec![false; tasks.len()];
-        let found: Vec<Option<Arc<Placed>>> = tasks.iter().map(|task| self.tasks.find(task)).collect();
+        let found = self.tasks.find_all(tasks);
         let found = found.iter().enumerate().filter_map(|(place, placed)| Some((place, &**placed.as_ref()?)));
         for (desk, places) in self.desks(found)? {
             let names: Vec<Name> = places.iter().map(|place| tasks[*place].clone()).collect();
             let removed = match desk.schedules.remove_all(&names).await {
                 Err(partial) if desk.member.is_up() => {
-                    self.tasks.remove_all(names.iter().take(partial.done));
+                    self.tasks.remove_all(&names[..partial.done.min(names.len())]);
                     return Err(partial.error);
                 }
                 // One that does not run fires nothing, and is not handed the task when it starts.
@@ -183,7 +183,8 @@ impl Inner {
     }
 
     fn all_known(&self, tasks: &[Name]) -> Result<Vec<Arc<Placed>>> {
-        tasks.iter().map(|task| self.known(task)).collect()
+        let found = self.tasks.find_all(tasks).into_iter();
+        found.zip(tasks).map(|(found, task)| found.map_or_else(|| self.known(task), Ok)).collect()
     }
 
     fn desk(&self, placed: &Placed) -> Result<Desk<'_>> {
@@ -200,12 +201,21 @@ impl Inner {
         tasks: impl Iterator<Item = (usize, &'p Placed)>,
     ) -> Result<Vec<(Desk<'a>, Vec<usize>)>> {
         let mut desks: Vec<(Desk<'a>, Vec<usize>)> = Vec::new();
+        // The last task and the place of its desk, which is that of all that are like it.
+        let mut last: Option<(&Placed, usize)> = None;
         for (place, placed) in tasks {
-            let desk = self.desk(placed)?;
-            match desks.iter_mut().find(|(known, _)| known.is(&desk)) {
-                Some((_, places)) => places.push(place),
-                None => desks.push((desk, vec![place])),
-            }
+            let index = match last.filter(|(last, _)| last.is_alike(placed)) {
+                Some((_, index)) => index,
+                None => {
+                    let desk = self.desk(placed)?;
+                    desks.iter().position(|(known, _)| known.is(&desk)).unwrap_or_else(|| {
+                        desks.push((desk, Vec::new()));
+                        desks.len() - 1
+                    })
+                }
+            };
+            desks[index].1.push(place);
+            last = Some((placed, index));
         }
         Ok(desks)
     }

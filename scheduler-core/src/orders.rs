@@ -71,7 +71,7 @@ impl Inner {
             Order::Job(adhoc, request) => {
                 let (task, descriptor) = self.registry.adhoc_task(adhoc)?;
                 adhoc::build(&task, descriptor)?;
-                let (_, placement) = self.placing().shared(&task, descriptor)?;
+                let placement = self.placing().alike(&task, descriptor)?.placement;
                 let member = self.member(&placement.backend)?;
                 if !member.info.capabilities.contains(&Capability::Adhoc) {
                     let message = format!("backend `{}` runs no job without a task", placement.backend);

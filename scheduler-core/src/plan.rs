@@ -227,11 +227,8 @@ impl Pace {
     /// Decides a fire that is due, served and alone, moves the cursor past it, and answers its time and when the
     /// next one is due. `None` when nothing is due or [`plan`] has more to say: then nothing has changed.
     pub fn step(&self, cursor: &mut Cursor, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let after = cursor.decided.as_millis().max(self.start.saturating_sub(1));
-        let anchor = if self.start == i64::MIN { 0 } else { self.start };
-        let period = self.period.get();
-        let next = ((after - anchor).div_euclid(period) + 1).checked_mul(period)?.checked_add(anchor)?;
-        let following = next.checked_add(period).filter(|at| *at <= Timestamp::MAX.as_millis())?;
+        let next = self.next(cursor)?;
+        let following = next.checked_add(self.period.get()).filter(|at| *at <= Timestamp::MAX.as_millis())?;
         let is_due = next <= now.as_millis() && following > now.as_millis();
         if !is_due || next <= cursor.served_since.as_millis() {
             return None;
@@ -239,6 +236,20 @@ impl Pace {
         cursor.decided = Timestamp::from_millis(next);
         cursor.runs += 1;
         Some((cursor.decided, Timestamp::from_millis(following)))
+    }
+
+    /// When the next fire is due, if that is after `now`: then [`plan`] would wait for it.
+    pub fn wait(&self, cursor: &Cursor, now: Timestamp) -> Option<Timestamp> {
+        self.next(cursor).map(Timestamp::from_millis).filter(|next| *next > now)
+    }
+
+    /// The first fire time that is not decided.
+    fn next(&self, cursor: &Cursor) -> Option<i64> {
+        let after = cursor.decided.as_millis().max(self.start.saturating_sub(1));
+        let anchor = if self.start == i64::MIN { 0 } else { self.start };
+        let period = self.period.get();
+        let next = ((after - anchor).div_euclid(period) + 1).checked_mul(period)?.checked_add(anchor)?;
+        Some(next).filter(|next| *next <= Timestamp::MAX.as_millis())
     }
 }
 
@@ -592,7 +603,10 @@ mod tests {
             let (mut paced, before) = (cursor.clone(), cursor.clone());
 
             let Some((fire_time, following)) = pace.step(&mut paced, now) else {
-                prop_assert_eq!(paced, before);
+                prop_assert_eq!(&paced, &before);
+                let planned = plan(&schedule, &mut cursor, Live::default(), now);
+                let wait = if let Step::Wait(due) = planned { Some(due) } else { None };
+                prop_assert_eq!(pace.wait(&paced, now), wait);
                 return Ok(());
             };
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::driver::Driver;
 use crate::lifecycle::{Lifecycle, Standing};
-use crate::shapes::Shapes;
+use crate::shapes::{Placing, Shapes};
 use crate::{
     Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Events, Health, Name, Page, PageToken, Pause,
     Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
@@ -162,8 +162,8 @@ impl Scheduler {
     /// is. `task/duplicate` when two of them have one name. Nothing is accepted then; only a backend that refuses
     /// part of the tasks and does not answer after that keeps what it took.
     pub async fn submit_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<Vec<Arc<Placement>>> {
-        let placing = self.0.placing();
-        self.0.accept_many(placing.all(tasks, |task| placing.place_ahead(task))?).await
+        let placed = self.0.placing().all(tasks, Placing::place_ahead)?;
+        self.0.accept_many(placed).await
     }
 
     /// Accepts a task as [`submit`](Self::submit) does, also one that never fires again: it can be triggered, and
@@ -180,8 +180,8 @@ impl Scheduler {
     /// # Errors
     /// As [`submit_all`](Self::submit_all), except `trigger/passed`.
     pub async fn define_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<Vec<Arc<Placement>>> {
-        let placing = self.0.placing();
-        self.0.accept_many(placing.all(tasks, |task| placing.place(task))?).await
+        let placed = self.0.placing().all(tasks, Placing::place)?;
+        self.0.accept_many(placed).await
     }
 
     /// Says where a task would run and why, without accepting it.

@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 use crate::placement::{Site, decide};
 use crate::scheduler::{Inner, Member};
 use crate::{
-    ArgsError, Error, Frequency, JobDescriptor, Placed, Placement, Result, Task, TaskSettings, Timestamp,
-    Trigger,
+    ArgsError, Error, Frequency, Job, JobDescriptor, Placed, Placement, Result, Task, TaskSettings,
+    Timestamp, Trigger,
 };
 
 /// How many shapes are remembered; with more, it begins anew.
@@ -29,8 +29,6 @@ struct Known {
     /// Which backends were down when these placements were made.
     down: Vec<bool>,
     placements: HashMap<Shape, Arc<Placement>>,
-    /// The one that was asked for last, and is asked for again more often than not.
-    last: Option<(Shape, Arc<Placement>)>,
 }
 
 /// What placing reads of a task, its name aside.
@@ -45,39 +43,34 @@ struct Shape {
 
 impl Shape {
     fn of(task: &Task) -> Self {
-        let shorter = |timeout: Duration| {
-            task.trigger.as_ref().and_then(Trigger::mean_period).filter(|period| *period < timeout)
-        };
         Self {
             settings: Arc::clone(&task.settings),
             frequency: task.trigger.as_ref().map(Trigger::frequency),
-            period: task.timeout.and_then(shorter),
+            period: shorter_period(task),
         }
     }
 
-    /// Whether they are equal, which shared settings are without a look into them.
-    fn is(&self, other: &Self) -> bool {
-        let are_shared = Arc::ptr_eq(&self.settings, &other.settings);
-        self.frequency == other.frequency
-            && self.period == other.period
-            && (are_shared || self.settings == other.settings)
+    /// Whether it is the shape of a task, which shared settings tell without a look into them.
+    fn is_of(&self, task: &Task) -> bool {
+        let are_shared = Arc::ptr_eq(&self.settings, &task.settings);
+        (are_shared || self.settings == task.settings)
+            && self.frequency == task.trigger.as_ref().map(Trigger::frequency)
+            && self.period == shorter_period(task)
     }
 }
 
+/// The time between fires, if that is less than a run may take.
+fn shorter_period(task: &Task) -> Option<Duration> {
+    let timeout = task.timeout?;
+    task.trigger.as_ref().and_then(Trigger::mean_period).filter(|period| *period < timeout)
+}
+
 impl Shapes {
-    /// The placement of a shape and the settings that its tasks share.
-    fn find(&self, down: &[bool], shape: &Shape) -> Option<(Arc<TaskSettings>, Arc<Placement>)> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.down != down {
-            return None;
-        }
-        if let Some((last, placement)) = known.last.as_ref().filter(|(last, _)| last.is(shape)) {
-            return Some((Arc::clone(&last.settings), Arc::clone(placement)));
-        }
-        let (shape, placement) = known.placements.get_key_value(shape)?;
-        let found = (shape.clone(), Arc::clone(placement));
-        known.last = Some(found.clone());
-        Some((found.0.settings, found.1))
+    /// The placement of a shape, with the settings that its tasks share.
+    fn find(&self, down: &[bool], shape: &Shape) -> Option<(Shape, Arc<Placement>)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.placements.get_key_value(shape).filter(|_| known.down == down)?;
+        Some((found.0.clone(), Arc::clone(found.1)))
     }
 
     fn remember(&self, down: &[bool], shape: Shape, placement: &Arc<Placement>) {
@@ -94,37 +87,52 @@ pub(crate) struct Placing<'a> {
     inner: &'a Inner,
     down: Vec<bool>,
     now: Timestamp,
+    /// What was found for the last task, which the next one is like more often than not.
+    last: Option<Alike<'a>>,
+}
+
+/// What tasks of one shape have in common.
+pub(crate) struct Alike<'a> {
+    shape: Shape,
+    pub(crate) placement: Arc<Placement>,
+    descriptor: &'a JobDescriptor,
+    member: &'a Member,
+    /// Whether it is that of one task only, which it names.
+    names_its_task: bool,
 }
 
 impl Inner {
     pub(crate) fn placing(&self) -> Placing<'_> {
         let down = self.backends.iter().map(|member| member.down().is_some()).collect();
-        Placing { inner: self, down, now: self.clock.now() }
+        Placing { inner: self, down, now: self.clock.now(), last: None }
     }
 }
 
-impl Placing<'_> {
+impl<'a> Placing<'a> {
     /// Makes a task's job and finds its place.
     ///
     /// # Errors
     /// `job/unknown`, `task/bad_args` (all faults in one message), and those of placing it.
-    pub(crate) fn place(&self, mut task: Task) -> Result<Placed> {
-        let descriptor = self.inner.registry.job(task.job.as_str())?;
-        let faults = |faults: Vec<ArgsError>| {
-            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
+    pub(crate) fn place(&mut self, mut task: Task) -> Result<Placed> {
+        let last = self.last.take().filter(|last| !last.names_its_task && last.shape.is_of(&task));
+        let descriptor = match &last {
+            Some(last) => last.descriptor,
+            None => self.inner.registry.job(task.job.as_str())?,
         };
-        let job = descriptor.build(&task.args).map_err(faults)?;
-        let missing = job.check();
-        if !missing.is_empty() {
-            return Err(faults(missing));
-        }
-        let (settings, mut placement) = self.shared(&task, descriptor)?;
-        let judged = self.inner.member(&placement.backend)?.backend.judge(&task)?;
+        let job = make(&task, descriptor)?;
+        let alike = match last {
+            Some(last) => last,
+            None => self.alike(&task, descriptor)?,
+        };
+        let judged = alike.member.backend.judge(&task)?;
+        let mut placement = Arc::clone(&alike.placement);
         if !judged.is_empty() {
             Arc::make_mut(&mut placement).warnings.extend(judged);
         }
-        task.settings = settings;
+        if !Arc::ptr_eq(&task.settings, &alike.shape.settings) {
+            task.settings = Arc::clone(&alike.shape.settings);
+        }
+        self.last = Some(alike);
         Ok(Placed { task, job, placement })
     }
 
@@ -132,7 +140,7 @@ impl Placing<'_> {
     ///
     /// # Errors
     /// As [`place`](Self::place), and `trigger/passed`.
-    pub(crate) fn place_ahead(&self, task: Task) -> Result<Placed> {
+    pub(crate) fn place_ahead(&mut self, task: Task) -> Result<Placed> {
         let placed = self.place(task)?;
         match &placed.task.trigger {
             Some(trigger) if trigger.has_passed(self.now) => {
@@ -148,15 +156,15 @@ impl Placing<'_> {
     /// # Errors
     /// That of the first that has no place, with the messages of the others behind its own.
     pub(crate) fn all(
-        &self,
+        &mut self,
         tasks: impl IntoIterator<Item = Task>,
-        place: impl Fn(Task) -> Result<Placed>,
+        place: fn(&mut Self, Task) -> Result<Placed>,
     ) -> Result<Vec<Arc<Placed>>> {
         let tasks = tasks.into_iter();
         let mut all = Vec::with_capacity(tasks.size_hint().0);
         let mut refused: Option<Refused> = None;
         for task in tasks {
-            match (place(task), &mut refused) {
+            match (place(self, task), &mut refused) {
                 (Ok(placed), None) => all.push(Arc::new(placed)),
                 (Ok(_), Some(_)) => {}
                 (Err(error), None) => refused = Some(Refused::new(error)),
@@ -166,19 +174,19 @@ impl Placing<'_> {
         refused.map_or(Ok(all), |refused| Err(refused.error()))
     }
 
-    /// The placement of a task, and its settings, as tasks that are like it have them.
+    /// What a task has in common with those that are like it.
     ///
     /// # Errors
     /// Those of [`place`](crate::place).
-    pub(crate) fn shared(
-        &self,
-        task: &Task,
-        job: &JobDescriptor,
-    ) -> Result<(Arc<TaskSettings>, Arc<Placement>)> {
+    pub(crate) fn alike(&self, task: &Task, descriptor: &'a JobDescriptor) -> Result<Alike<'a>> {
         let shape = Shape::of(task);
         let shapes = &self.inner.shapes;
-        if let Some(known) = shapes.find(&self.down, &shape) {
-            return Ok(known);
+        let alike = |shape, placement: Arc<Placement>, names_its_task| {
+            let member = self.inner.member(&placement.backend)?;
+            Ok(Alike { shape, placement, descriptor, member, names_its_task })
+        };
+        if let Some((shape, placement)) = shapes.find(&self.down, &shape) {
+            return alike(shape, placement, false);
         }
         let site = |(member, is_down): (&Member, &bool)| Site {
             info: member.info.clone(),
@@ -186,14 +194,27 @@ impl Placing<'_> {
             is_down: *is_down,
         };
         let sites: Vec<Site> = self.inner.backends.iter().zip(&self.down).map(site).collect();
-        let (placement, fell_back) = decide(task, job, &sites)?;
+        let (placement, fell_back) = decide(task, descriptor, &sites)?;
         let placement = Arc::new(placement);
-        let settings = Arc::clone(&shape.settings);
         if !fell_back {
-            shapes.remember(&self.down, shape, &placement);
+            shapes.remember(&self.down, shape.clone(), &placement);
         }
-        Ok((settings, placement))
+        alike(shape, placement, fell_back)
     }
+}
+
+/// The job of a task.
+///
+/// # Errors
+/// `task/bad_args`.
+fn make(task: &Task, descriptor: &JobDescriptor) -> Result<Arc<dyn Job>> {
+    let faults = |faults: Vec<ArgsError>| {
+        let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Error::invalid("task/bad_args", format!("task `{}`: {}", task.name, all.join("; ")))
+    };
+    let job = descriptor.build(&task.args).map_err(faults)?;
+    let missing = job.check();
+    if missing.is_empty() { Ok(job) } else { Err(faults(missing)) }
 }
 
 /// The tasks of many that have no place.

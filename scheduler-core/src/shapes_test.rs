@@ -128,9 +128,12 @@ proptest! {
     ) {
         let scheduler = scheduler();
         let mut is_down = false;
+        let mut placing = scheduler.0.placing();
         for (base, text, period, shares, turns) in steps {
-            is_down ^= turns;
-            let placing = Placing { down: vec![false, is_down, is_down], ..scheduler.0.placing() };
+            if turns {
+                is_down ^= true;
+                placing = Placing { down: vec![false, is_down, is_down], ..scheduler.0.placing() };
+            }
             let mut task = bases[base].clone();
             task.name = name(&text);
             task.trigger = period.map(|period| Trigger::every(period).unwrap());

@@ -11,6 +11,9 @@ use hashbrown::{DefaultHashBuilder, HashSet};
 
 use crate::{Error, Job, Name, Placement, Result, Task};
 
+/// Tasks that are looked for side by side.
+const FETCHED: usize = 16;
+
 /// A task that has been placed: its definition, the job made from its args, and where it runs.
 pub struct Placed {
     /// The definition.
@@ -19,6 +22,14 @@ pub struct Placed {
     pub job: Arc<dyn Job>,
     /// Where it runs, and why. Tasks that are alike share it.
     pub placement: Arc<Placement>,
+}
+
+impl Placed {
+    /// Whether it shares with another all that says who fires it.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.placement, &other.placement)
+            && Arc::ptr_eq(&self.task.settings, &other.task.settings)
+    }
 }
 
 impl fmt::Debug for Placed {
@@ -42,6 +53,17 @@ impl TaskBook {
     /// The task, if it is known.
     pub fn find(&self, task: &Name) -> Option<Arc<Placed>> {
         self.read().find(task).cloned()
+    }
+
+    /// Each task, if it is known.
+    pub(crate) fn find_all(&self, tasks: &[Name]) -> Vec<Option<Arc<Placed>>> {
+        let table = self.read();
+        let mut found = Vec::with_capacity(tasks.len());
+        for few in tasks.chunks(FETCHED) {
+            table.fetch(few.iter());
+            found.extend(few.iter().map(|task| table.find(task).cloned()));
+        }
+        found
     }
 
     /// Every task, by name.
@@ -86,7 +108,11 @@ impl TaskBook {
     pub(crate) fn insert_all(&self, all: &[Arc<Placed>]) -> Result<Vec<Option<Arc<Placed>>>> {
         let mut table = self.write();
         table.make_room(all);
-        let before: Vec<_> = all.iter().map(|placed| table.insert(Arc::clone(placed))).collect();
+        let mut before = Vec::with_capacity(all.len());
+        for few in all.chunks(FETCHED) {
+            table.fetch(few.iter().map(|placed| &placed.task.name));
+            before.extend(few.iter().map(|placed| table.insert(Arc::clone(placed))));
+        }
         // What is replaced was there before, or has just been put there.
         let replaced: HashSet<*const Placed> = before.iter().flatten().map(Arc::as_ptr).collect();
         let is_replaced = |placed: &&Arc<Placed>| replaced.contains(&Arc::as_ptr(placed));
@@ -105,10 +131,14 @@ impl TaskBook {
     }
 
     /// Removes tasks; says which were there.
-    pub(crate) fn remove_all<'a>(&self, tasks: impl IntoIterator<Item = &'a Name>) -> Vec<bool> {
+    pub(crate) fn remove_all(&self, tasks: &[Name]) -> Vec<bool> {
         let mut table = self.write();
         // Their last owner drops them, so that takes place after the lock is free again.
-        let removed: Vec<Option<Arc<Placed>>> = tasks.into_iter().map(|task| table.remove(task)).collect();
+        let mut removed: Vec<Option<Arc<Placed>>> = Vec::with_capacity(tasks.len());
+        for few in tasks.chunks(FETCHED) {
+            table.fetch(few.iter());
+            removed.extend(few.iter().map(|task| table.remove(task)));
+        }
         drop(table);
         removed.iter().map(Option::is_some).collect()
     }
@@ -149,11 +179,48 @@ impl Table {
         Some(found.remove().0)
     }
 
+    /// Reads what finding these takes, each step for all of them before the next, so that the processor fetches it from
+    /// memory side by side. Of more than [`FETCHED`] only the first are fetched.
+    fn fetch<'a>(&self, tasks: impl Iterator<Item = &'a Name>) {
+        let mut hashes = [0; FETCHED];
+        let len =
+            hashes.iter_mut().zip(tasks).map(|(hash, task)| *hash = Self::hash(&self.hasher, task)).count();
+        let mut found = [None; FETCHED];
+        for (found, hash) in found.iter_mut().zip(&hashes[..len]) {
+            *found = self.tasks.find(*hash, |_| true);
+        }
+        read(found.into_iter().flatten());
+    }
+
     /// Grows once for all tasks that are new, not step by step.
     fn make_room(&mut self, all: &[Arc<Placed>]) {
+        let room = self.tasks.capacity() - self.tasks.len();
+        if all.len() <= room {
+            return;
+        }
         let is_new = |placed: &&Arc<Placed>| self.find(&placed.task.name).is_none();
         let new = if self.tasks.is_empty() { all.len() } else { all.iter().filter(is_new).count() };
-        self.tasks.reserve(new, |other| Self::hash(&self.hasher, &other.task.name));
+        if new > room {
+            self.grow(new);
+        }
+    }
+
+    /// Moves all tasks into a table with room for so many more, each name of which is read anew for that.
+    fn grow(&mut self, more: usize) {
+        let grown = HashTable::with_capacity(self.tasks.len() + more);
+        let mut tasks = std::mem::replace(&mut self.tasks, grown).into_iter();
+        let mut few = Vec::with_capacity(FETCHED);
+        loop {
+            few.extend(tasks.by_ref().take(FETCHED));
+            if few.is_empty() {
+                return;
+            }
+            read(few.iter());
+            for placed in few.drain(..) {
+                let hash = Self::hash(&self.hasher, &placed.task.name);
+                self.tasks.insert_unique(hash, placed, |other| Self::hash(&self.hasher, &other.task.name));
+            }
+        }
     }
 
     /// The last one first, so that of two with one name the one before both is what remains.
@@ -165,4 +232,10 @@ impl Table {
             }
         }
     }
+}
+
+/// Reads a little of each task, all of them side by side.
+fn read<'a>(tasks: impl Iterator<Item = &'a Arc<Placed>>) {
+    let parts = tasks.map(|placed| Arc::strong_count(placed) + placed.task.name.as_str().len());
+    std::hint::black_box(parts.sum::<usize>());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scheduler_core::{JobDescriptor, Pause, Scheduler, Task, TestClock, Tier, Trigger, Way, source};
+use scheduler_core::{JobDescriptor, Name, Pause, Scheduler, Task, TestClock, Tier, Trigger, Way, source};
 use serde_json::{Value, json};
 
 use crate::faulty::{Call, Fault, Faulty};
@@ -57,6 +57,37 @@ async fn tasks_that_wait_for_the_start_are_handed_over_then_and_fire() {
     clock.advance(SECOND * 5).await;
 
     assert_eq!(story(&scheduler).await, ["0: succeeded", "0: succeeded"]);
+}
+
+#[tokio::test]
+async fn however_many_come_later_those_before_are_known_and_named_as_ever() {
+    let (_, _, scheduler) = two().await;
+    let named = |number: usize| name(&format!("t{number:04}"));
+    let mut known = 0;
+    for more in [1, 20, 3, 300, 40, 2_000] {
+        // Two of each call are known already.
+        let from = usize::saturating_sub(known, 2);
+        known += more;
+        let all = (from..known).map(|number| on(named(number).as_str(), Tier::Local));
+        assert_eq!(scheduler.submit_all(all).await.unwrap().len(), known - from);
+        let names: Vec<Name> = scheduler.tasks().iter().map(|placed| placed.task.name.clone()).collect();
+        assert_eq!(names, (0..known).map(named).collect::<Vec<_>>());
+    }
+
+    let every: Vec<Name> = (0..known).map(named).collect();
+    scheduler.resume_all(&every).await.unwrap();
+    let third: Vec<Name> = every.iter().step_by(3).cloned().collect();
+    assert!(scheduler.remove_all(&third).await.unwrap().iter().all(|known| *known));
+    assert_eq!(scheduler.tasks().len(), known - third.len());
+    assert!(
+        scheduler
+            .remove_all(&every)
+            .await
+            .unwrap()
+            .iter()
+            .enumerate()
+            .all(|(number, known)| *known == (number % 3 != 0))
+    );
 }
 
 #[tokio::test]
