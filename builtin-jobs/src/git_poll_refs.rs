@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use scheduler_core::ArgsError;
 use serde::{Deserialize, Serialize};
 
+use crate::wildcard::is_like;
+
 /// Where the default branch of a repository points to.
 const HEAD: &str = "HEAD";
 const BRANCHES: &str = "refs/heads/";
@@ -22,7 +24,7 @@ const LONGEST_LINE: usize = 8 * 1024;
 /// Commits by the full names of refs.
 pub(crate) type Refs = BTreeMap<String, String>;
 
-/// Patterns of full names of refs; a `*` stands for any part of a name, slashes included, and a `?` for any character.
+/// Patterns of full names of refs. A `*` stands for slashes as well.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Watched(Vec<String>);
 
@@ -86,30 +88,6 @@ fn bad_pattern(pattern: &str) -> Option<(String, &'static str)> {
     is_bad.then(|| {
         (format!("`{shown}` fits no name"), "write a name such as `main`, or a pattern such as `v*`")
     })
-}
-
-/// Whether a name is like a pattern, in time that is bounded by the product of their lengths.
-fn is_like(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    // Where the latest star stands, and up to where it stands for the name.
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(byte) if *byte == name[n] || *byte == b'?' => (p, n) = (p + 1, n + 1),
-            Some(_) | None => match &mut star {
-                Some((at, upto)) => {
-                    *upto += 1;
-                    (p, n) = (*at + 1, *upto);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 /// Reads what `git ls-remote` prints.
@@ -190,28 +168,6 @@ mod tests {
     fn read(reader: &mut Reader, text: &str, step: usize) -> Result<Refs, String> {
         text.as_bytes().chunks(step).for_each(|bytes| reader.push(bytes));
         reader.finish()
-    }
-
-    #[test]
-    fn a_name_is_like_a_pattern() {
-        let cases = [
-            ("main", "main", true),
-            ("main", "mainly", false),
-            ("main", "domain", false),
-            ("release/*", "release/1/2", true),
-            ("release/*", "release/", true),
-            ("v?.*", "v1.2.3", true),
-            ("v?.*", "v10.2", false),
-            ("*-rc*", "v1-beta-rc2", true),
-            ("*a*b", "aab", true),
-            ("*", "", true),
-            ("?", "", false),
-            ("a**b", "ab", true),
-        ];
-        for (pattern, name, fits) in cases {
-            assert_eq!(is_like(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
-        }
-        assert!(!is_like("*a".repeat(200).as_bytes(), "b".repeat(4_000).as_bytes()), "and soon");
     }
 
     #[test]

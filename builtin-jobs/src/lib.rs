@@ -18,6 +18,14 @@
 //! - Whatever a job starts ends with its run, as far as the operating system can tell that it belongs to it.
 
 mod address;
+mod cache_args;
+pub mod cache_cleanup;
+mod cache_cutoff;
+mod cache_directory;
+mod cache_purge;
+mod cache_root;
+mod cache_sweep;
+mod cache_walk;
 mod capture;
 mod duration;
 mod environment;
@@ -61,10 +69,17 @@ mod program;
 mod resolve;
 mod text_or_secret;
 mod tls;
+mod wildcard;
 
 use scheduler_core::JobDescriptor;
 
 /// Every job of this crate.
 pub fn all() -> Vec<JobDescriptor> {
-    vec![exec::descriptor(), git_poll::descriptor(), health_check::descriptor(), http::descriptor()]
+    vec![
+        cache_cleanup::descriptor(),
+        exec::descriptor(),
+        git_poll::descriptor(),
+        health_check::descriptor(),
+        http::descriptor(),
+    ]
 }

@@ -51,6 +51,14 @@ const GIT_POLL: &str = r#"
 # trigger = { every = "1m" }
 "#;
 
+const CACHE_CLEANUP: &str = r#"
+# Off until a folder is named: lists what has not been used for a month, and removes it once `dry_run` is gone.
+# [tasks.cleanup]
+# job = "cache_cleanup"
+# args = { dry_run = true, targets = [{ kind = "directory", path = "cache", max_age = "30d" }] }
+# trigger = { cron = "0 * * * *" }
+"#;
+
 const NO_JOB: &str = r#"
 # A task names one of this program's jobs; `scheduler jobs` lists them.
 # [tasks.hello]
@@ -66,6 +74,9 @@ pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
     text.push_str(if has("exec") { EXEC } else { NO_JOB });
     if has("health_check") {
         text.push_str(HEALTH);
+    }
+    if has("cache_cleanup") {
+        text.push_str(CACHE_CLEANUP);
     }
     if has("git_poll") && has("exec") {
         text.push_str(GIT_POLL);

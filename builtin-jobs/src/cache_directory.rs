@@ -1,0 +1,104 @@
+//! A folder as a cache: what was not used for too long goes, and then whatever was not used for longest until the
+//! rest fits its bounds.
+//!
+//! "Used" is the later of the last access and the last change. Which files go is found by counting, not by a list
+//! of them, so memory stays flat: see [`Cutoff`](crate::cache_cutoff).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+use scheduler_core::{ArgsError, Error, Result, RunContext, async_trait};
+
+use crate::cache_cleanup::CacheTarget;
+use crate::cache_cutoff::{Bounds, Cutoff, Key};
+use crate::cache_root;
+use crate::cache_sweep::Sweep;
+use crate::cache_walk::{Entry, Fate, Walk};
+use crate::wildcard::is_like;
+
+/// A folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    /// Whether the path was given a second time, which lifts the bar from what is dangerous.
+    pub(crate) is_confirmed: bool,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) bounds: Bounds,
+    /// Patterns of names that are no part of the cache.
+    pub(crate) keep: Vec<String>,
+    /// Whether folders that this empties go as well.
+    pub(crate) remove_empty: bool,
+}
+
+impl Directory {
+    fn sweep(&self, sweep: &Sweep) -> Result<()> {
+        let Some(root) = cache_root::open(&self.path, self.is_confirmed)? else { return Ok(()) };
+        let kept = |entry: &Entry<'_>| {
+            self.keep.iter().any(|pattern| is_like(pattern.as_bytes(), entry.name.to_bytes()))
+        };
+        let walk = Walk { root: &root, sweep, removes_empty: self.remove_empty };
+        let oldest = self.max_age.map_or(Key::default(), |age| Key::before(sweep.now(), age));
+        let mut cutoff = Cutoff::new(oldest, self.bounds, sweep.now());
+        while let Some(pass) = cutoff.pass() {
+            let count = |entry: &Entry<'_>| {
+                if !kept(entry) {
+                    pass.count(entry.key, entry.bytes);
+                }
+                Fate::Stays
+            };
+            walk.quietly().run(count).map_err(|error| self.unusable(error))?;
+            if sweep.is_stopped() {
+                return Ok(());
+            }
+            cutoff.narrow();
+        }
+        let cutoff = cutoff.found();
+        let remove = |entry: &Entry<'_>| {
+            if entry.key >= cutoff || kept(entry) {
+                return Fate::Stays;
+            }
+            if !sweep.is_dry() {
+                match unlinkat(entry.folder, entry.name, AtFlags::empty()) {
+                    Ok(()) => {}
+                    Err(Errno::NOENT) => {
+                        sweep.vanished();
+                        return Fate::Goes;
+                    }
+                    Err(error) => {
+                        sweep.failed(|| format!("{}: {error}", entry.path()));
+                        return Fate::Stays;
+                    }
+                }
+            }
+            sweep.removed(entry.key.order(), entry.bytes, || entry.path());
+            Fate::Goes
+        };
+        walk.run(remove).map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: Errno) -> Error {
+        let message = format!("{} cannot be read", self.path.display());
+        Error::unavailable("cache_cleanup/unusable", message).with_source(error)
+    }
+}
+
+#[async_trait]
+impl CacheTarget for Directory {
+    async fn clean(&self, _: &RunContext, sweep: &Sweep) -> Result<()> {
+        let (own, theirs) = (self.clone(), sweep.clone());
+        let swept = tokio::task::spawn_blocking(move || own.sweep(&theirs)).await;
+        swept.unwrap_or_else(|error| {
+            let message = format!("cleaning {} ended early", self.path.display());
+            Err(Error::unexpected("cache_cleanup/unusable", message).with_source(error))
+        })
+    }
+
+    fn check(&self) -> Vec<ArgsError> {
+        let refused = cache_root::open(&self.path, self.is_confirmed).err();
+        let refused = refused.filter(|error| error.code() == "cache_cleanup/refused");
+        let help = "name another folder, or give the path once more as `confirm_path`";
+        refused.map(|error| ArgsError::new("/path", error.to_string()).with_help(help)).into_iter().collect()
+    }
+}

@@ -1,0 +1,15 @@
+//! The promises of the job `cache_cleanup`, kept with real folders and servers.
+#![cfg(target_os = "linux")]
+
+#[cfg(test)]
+mod args;
+#[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod own;
+#[cfg(test)]
+mod purge;
+#[cfg(test)]
+mod stage;
