@@ -271,7 +271,7 @@ fn bad_names(checks: &[CheckArgs]) -> Vec<ArgsError> {
 }
 
 /// Reads `HOST:PORT`.
-fn place(address: &str, allowed: Allowed) -> Result<Place, Vec<ArgsError>> {
+pub(crate) fn place(address: &str, allowed: Allowed) -> Result<Place, Vec<ArgsError>> {
     let fault = |text: String| vec![ArgsError::new("/address", text).with_help("write `HOST:PORT`")];
     let split = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
     let Some((host, port)) = split.filter(|(host, port)| !host.is_empty() && *port > 0) else {

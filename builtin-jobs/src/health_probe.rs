@@ -115,7 +115,7 @@ impl Target {
 }
 
 impl Place {
-    async fn connect(&self) -> Result<TcpStream, String> {
+    pub(crate) async fn connect(&self) -> Result<TcpStream, String> {
         let Self { host, port, resolver } = self;
         let found = match host.parse() {
             Ok(address) => resolver.allowed.judge(address).map(|()| vec![SocketAddr::new(address, 0)]),

@@ -27,6 +27,16 @@ mod cache_root;
 mod cache_sweep;
 mod cache_walk;
 mod capture;
+mod certificate;
+mod dead_letter_archive;
+mod dead_letter_args;
+mod dead_letter_book;
+mod dead_letter_pattern;
+pub mod dead_letter_processing;
+mod dead_letter_report;
+mod dead_letter_rule;
+mod dead_letter_survey;
+mod dry_run;
 mod duration;
 mod environment;
 pub mod exec;
@@ -77,6 +87,7 @@ use scheduler_core::JobDescriptor;
 pub fn all() -> Vec<JobDescriptor> {
     vec![
         cache_cleanup::descriptor(),
+        dead_letter_processing::descriptor(),
         exec::descriptor(),
         git_poll::descriptor(),
         health_check::descriptor(),

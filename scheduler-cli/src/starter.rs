@@ -43,6 +43,15 @@ trigger = { every = "30s" }
 timeout = "20s"
 "#;
 
+const DEAD_LETTERS: &str = r#"
+# Every five minutes, once a task of yours is on the durable tier: replays dead letters that time may heal.
+# [tasks.dead_letters]
+# job = "dead_letter_processing"
+# args = { archive = { file = "dead-letters.jsonl" } }
+# trigger = { every = "5m" }
+# timeout = "4m"
+"#;
+
 const GIT_POLL: &str = r#"
 # Off until a repository is named: runs `nightly` once for each change of its default branch.
 # [tasks.watch]
@@ -77,6 +86,9 @@ pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
     }
     if has("cache_cleanup") {
         text.push_str(CACHE_CLEANUP);
+    }
+    if has("dead_letter_processing") {
+        text.push_str(DEAD_LETTERS);
     }
     if has("git_poll") && has("exec") {
         text.push_str(GIT_POLL);

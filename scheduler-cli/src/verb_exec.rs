@@ -96,8 +96,11 @@ async fn run(
     printed: Printed,
 ) -> Result<Report, Failure> {
     let mut signals = StopSignals::listen()?;
-    // It is not started: a job reads history and settings through it.
+    // It is not started: a job reads history and settings through it, and what backends keep where it says so.
     let scheduler = build(checked, &checked.members)?;
+    if checked.registry.job(task.task.job.as_str())?.needs_backends() {
+        scheduler.connect().await?;
+    }
     let identity = identity(checked, task, flags)?;
     let (run_id, fire_time) = (identity.run_id, identity.fire_time);
     let host = RunHost {

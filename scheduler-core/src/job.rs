@@ -201,6 +201,7 @@ pub struct JobDescriptor {
     adhoc: bool,
     adhoc_limit: Duration,
     has_own_limit: bool,
+    needs_backends: bool,
     args_schema: Value,
     build: Arc<BuildJob>,
 }
@@ -224,6 +225,7 @@ impl JobDescriptor {
             adhoc: false,
             adhoc_limit: ADHOC_LIMIT,
             has_own_limit: false,
+            needs_backends: false,
             args_schema: Value::Bool(true),
             build: Arc::new(build),
         }
@@ -326,6 +328,19 @@ impl JobDescriptor {
     /// Whether every attempt ends by itself within limits of its own.
     pub fn has_own_limit(&self) -> bool {
         self.has_own_limit
+    }
+
+    /// Says that it acts, through [`RunContext::scheduler`], on what backends keep outside of a process: where it
+    /// runs without a scheduler that was started, the backends are connected for it.
+    #[must_use]
+    pub fn with_backends(mut self) -> Self {
+        self.needs_backends = true;
+        self
+    }
+
+    /// Whether it acts on what backends keep.
+    pub fn needs_backends(&self) -> bool {
+        self.needs_backends
     }
 
     /// Whether it may run without a task.

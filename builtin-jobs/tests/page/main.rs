@@ -32,9 +32,17 @@ mod tests {
             let section =
                 PAGE.split("\n## ").find(|section| section.starts_with(job.name().as_str())).unwrap();
             let schema = job.args_schema();
-            let inner = ["CheckArgs", "RepositoryArgs", "TargetArgs"]
-                .iter()
-                .flat_map(|inner| schema["$defs"][inner]["properties"].as_object().into_iter().flatten());
+            let inner = [
+                "ArchiveArgs",
+                "CheckArgs",
+                "RepositoryArgs",
+                "RotationArgs",
+                "RuleArgs",
+                "SecretArgs",
+                "TargetArgs",
+            ]
+            .iter()
+            .flat_map(|inner| schema["$defs"][inner]["properties"].as_object().into_iter().flatten());
             for (arg, _) in schema["properties"].as_object().unwrap().iter().chain(inner) {
                 assert!(section.contains(&format!("`{arg}`")), "{}: `{arg}`", job.name());
             }

@@ -28,6 +28,9 @@ mod first_minutes;
 mod letters;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
+mod letters_processed;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
 mod outside;
 #[cfg(test)]
 mod placement;
