@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, exec, exists, output};
+use crate::stage::{Stage, descriptor, exec, exists, output};
 
 fn faults(args: &Value) -> Vec<scheduler_core::ArgsError> {
-    let jobs = builtin_jobs::all();
-    jobs[0].build(args).err().unwrap_or_default()
+    descriptor().build(args).err().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -122,8 +121,8 @@ fn an_arg_of_the_wrong_type_is_named_with_what_belongs_there() {
 
 #[test]
 fn the_schema_names_every_arg() {
-    let jobs = builtin_jobs::all();
-    let schema = jobs[0].args_schema();
+    let descriptor = descriptor();
+    let schema = descriptor.args_schema();
 
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["required"], json!(["program"]));
@@ -132,12 +131,12 @@ fn the_schema_names_every_arg() {
     for (name, property) in schema["properties"].as_object().unwrap() {
         assert!(property["description"].is_string(), "{name}: {property}");
     }
-    assert!(!jobs[0].is_adhoc());
+    assert!(!descriptor.is_adhoc());
 }
 
 #[test]
 fn a_secret_that_cannot_be_read_is_found_when_the_task_is_checked() {
-    let exec = builtin_jobs::all().into_iter().find(|job| *job.name() == "exec").unwrap();
+    let exec = descriptor();
     let args = json!({"program": "true", "env": {"A": {"env": "SURELY_NOT_SET"}, "B": "x"}});
 
     let found = exec.build(&args).unwrap().check();

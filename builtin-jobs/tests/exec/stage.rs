@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scheduler_core::{
-    AttemptEnd, Clock, Job, Name, RetryPolicy, RunContext, RunHost, RunId, RunIdentity, SystemClock, Tier,
-    Timestamp, Verdict, attempt, verdict,
+    AttemptEnd, Clock, Job, JobDescriptor, Name, RetryPolicy, RunContext, RunHost, RunId, RunIdentity,
+    SystemClock, Tier, Timestamp, Verdict, attempt, verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,11 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Asks a copy of this test binary to play a daemon that runs `exec` with the args in this variable.
 pub(crate) const DAEMON: &str = "EXEC_TEST_DAEMON";
 
+/// How the job is registered.
+pub(crate) fn descriptor() -> JobDescriptor {
+    builtin_jobs::all().into_iter().find(|job| *job.name() == "exec").unwrap()
+}
+
 /// The job `exec` with these args.
 pub(crate) fn exec(args: &Value) -> Arc<dyn Job> {
-    let jobs = builtin_jobs::all();
-    let descriptor = jobs.iter().find(|job| *job.name() == "exec").unwrap();
-    descriptor.build(args).unwrap_or_else(|faults| panic!("{faults:?}"))
+    descriptor().build(args).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 /// A shell script as args; it may find the stage's folder in `$1`.
