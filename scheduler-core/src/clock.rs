@@ -69,7 +69,6 @@ impl Busy {
     }
 
     /// Work that the gate has counted already.
-    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "only a test clock has a gate"))]
     pub(crate) fn entered(gate: Arc<dyn Gate>) -> Self {
         Self(Some(Arc::new(Hold { gate, state: Mutex::new(HoldState::Held) })))
     }
