@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scheduler_core::Overlap;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How people name a workflow; in Prefect a flow and one of its deployments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -56,10 +56,21 @@ pub struct Hosting {
 }
 
 /// The answer to [`WorkflowEngine::host`](crate::WorkflowEngine::host).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hosted {
     /// The workflow; `None` when a dry run would create it.
     pub workflow: Option<Workflow>,
-    /// What was done, or would be: one line each, empty when nothing differs.
+    /// What was done, or would be, besides changing fields: one line each.
     pub changes: Vec<String>,
+    /// The fields that differ, as they were and as they should be. What may be a secret stands in neither.
+    pub before: Map<String, Value>,
+    /// See [`before`](Self::before).
+    pub after: Map<String, Value>,
+}
+
+impl Hosted {
+    /// Whether nothing was to be done.
+    pub fn is_same(&self) -> bool {
+        self.changes.is_empty() && self.after.is_empty()
+    }
 }

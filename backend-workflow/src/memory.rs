@@ -178,7 +178,7 @@ impl WorkflowEngine for Memory {
             (Some(_), true) => Vec::new(),
         };
         if dry_run {
-            return Ok(Hosted { workflow: known, changes });
+            return Ok(Hosted { workflow: known, changes, ..Hosted::default() });
         }
         match before {
             Some(at) => world.hosted[at] = hosting.clone(),
@@ -186,7 +186,7 @@ impl WorkflowEngine for Memory {
         }
         world.writes.extend(changes.iter().cloned());
         let workflow = known.unwrap_or_else(|| world.add_workflow(name, true));
-        Ok(Hosted { workflow: Some(workflow), changes })
+        Ok(Hosted { workflow: Some(workflow), changes, ..Hosted::default() })
     }
 
     async fn hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {

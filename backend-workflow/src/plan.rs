@@ -98,15 +98,16 @@ impl Session {
         steps: &mut Vec<Step>,
     ) -> Result<Option<Workflow>> {
         let hosted = self.link.call(|engine| engine.host(hosting, true)).await?;
-        let action = match (&hosted.workflow, hosted.changes.is_empty()) {
+        let action = match (&hosted.workflow, hosted.is_same()) {
             (_, true) => PlannedAction::Keep,
             (None, false) => PlannedAction::Create,
             (Some(_), false) => PlannedAction::Update,
         };
         let mut change = PlannedChange::new(action, format!("deployment {}", hosting.deployment));
-        if action == PlannedAction::Update {
-            change.notes = hosted.changes;
+        if !hosted.after.is_empty() {
+            change = change.between(Value::Object(hosted.before), Value::Object(hosted.after));
         }
+        change.notes = hosted.changes;
         let act = if action.is_change() { Act::Host } else { Act::Nothing };
         steps.push(Step { change: change.of_task(task.name.clone()), act });
         Ok(hosted.workflow)

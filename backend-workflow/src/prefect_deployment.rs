@@ -21,6 +21,9 @@ const ENTRYPOINT: &str = "scheduler_flow.py:run_task";
 /// The label of what is ours.
 const LABEL: (&str, &str) = ("managed-by", "hybrid-scheduler");
 
+/// Fields that are not shown: variables may be secrets, and nobody reads a schema.
+const UNSAID: [&str; 2] = ["job_variables", "parameter_openapi_schema"];
+
 /// Whether the deployment was made here.
 pub(crate) fn is_hosted(deployment: &Deployment) -> bool {
     let label = deployment.labels.as_ref().and_then(|labels| labels.get(LABEL.0));
@@ -35,24 +38,26 @@ impl PrefectEngine {
         let found = self.deployment_named(&name).await?;
         let mut changes = self.provide_pool(&hosting.pool, dry_run).await?;
         let Some(found) = found else {
-            changes.push(format!("create deployment `{FLOW}/{}`", hosting.deployment));
+            changes.push(format!("a deployment of the flow `{FLOW}`, for work pool `{}`", hosting.pool));
             let created = if dry_run { None } else { Some(self.create(&name, wanted).await?) };
-            return Ok(Hosted { workflow: created.map(|made| self.workflow_of(made, FLOW)), changes });
+            let workflow = created.map(|made| self.workflow_of(made, FLOW));
+            return Ok(Hosted { workflow, changes, ..Hosted::default() });
         };
         if !is_hosted(&found) {
             return Err(foreign(&name));
         }
         let differing = differing(&found, &wanted);
-        let subject = format!("deployment `{FLOW}/{}`", hosting.deployment);
-        changes.extend(differing.iter().map(|(key, _)| format!("update `{key}` of {subject}")));
+        let mut hosted = told(&differing);
+        hosted.changes.extend(changes);
         if !differing.is_empty() && !dry_run {
-            let patch: Map<String, Value> = differing.into_iter().collect();
+            let patch: Map<String, Value> = differing.into_iter().map(|one| (one.key, one.wanted)).collect();
             self.client
                 .call(&Call::patch(&["deployments", &found.id], Value::Object(patch)))
                 .await?
                 .done()?;
         }
-        Ok(Hosted { workflow: Some(self.workflow_of(found, FLOW)), changes })
+        hosted.workflow = Some(self.workflow_of(found, FLOW));
+        Ok(hosted)
     }
 
     pub(crate) async fn find_hosted(&self, prefix: &str) -> Result<Vec<Workflow>> {
@@ -179,12 +184,39 @@ fn schema() -> Value {
     })
 }
 
-/// What has to be written. Tags that people added stay.
-fn differing(found: &Deployment, wanted: &Map<String, Value>) -> Vec<(String, Value)> {
-    wanted.iter().filter_map(|(key, value)| Some((key.clone(), to_write(found, key, value)?))).collect()
+/// A field that has to be written.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    key: String,
+    is: Value,
+    wanted: Value,
 }
 
-fn to_write(found: &Deployment, key: &str, wanted: &Value) -> Option<Value> {
+/// What has to be written. Tags that people added stay.
+fn differing(found: &Deployment, wanted: &Map<String, Value>) -> Vec<Difference> {
+    let differs = |(key, wanted): (&String, &Value)| {
+        let (is, wanted) = to_write(found, key, wanted)?;
+        Some(Difference { key: key.clone(), is, wanted })
+    };
+    wanted.iter().filter_map(differs).collect()
+}
+
+/// What differs, as people are told it.
+fn told(differing: &[Difference]) -> Hosted {
+    let mut hosted = Hosted::default();
+    for Difference { key, is, wanted } in differing {
+        if UNSAID.contains(&key.as_str()) {
+            hosted.changes.push(format!("update `{key}`"));
+            continue;
+        }
+        hosted.before.insert(key.clone(), is.clone());
+        hosted.after.insert(key.clone(), wanted.clone());
+    }
+    hosted
+}
+
+/// How the field is and how it should be, where these differ.
+fn to_write(found: &Deployment, key: &str, wanted: &Value) -> Option<(Value, Value)> {
     let is = match key {
         "entrypoint" => json!(found.entrypoint),
         "path" => json!(found.path),
@@ -200,22 +232,22 @@ fn to_write(found: &Deployment, key: &str, wanted: &Value) -> Option<Value> {
             strategy.map_or(Value::Null, |strategy| json!({ "collision_strategy": strategy }))
         }
         "tags" => return tags_to_write(found, wanted),
-        _ => return Some(wanted.clone()),
+        _ => return Some((Value::Null, wanted.clone())),
     };
     // Without a limit the strategy says nothing.
     let is_idle = key == "concurrency_options" && wanted.is_null();
-    (is != *wanted && !is_idle).then(|| wanted.clone())
+    (is != *wanted && !is_idle).then(|| (is, wanted.clone()))
 }
 
-fn tags_to_write(found: &Deployment, wanted: &Value) -> Option<Value> {
-    let mut tags = found.tags.clone().unwrap_or_default();
-    let count = tags.len();
+fn tags_to_write(found: &Deployment, wanted: &Value) -> Option<(Value, Value)> {
+    let before = found.tags.clone().unwrap_or_default();
+    let mut tags = before.clone();
     for tag in wanted.as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !tags.iter().any(|has| has == tag) {
             tags.push(tag.to_owned());
         }
     }
-    (tags.len() > count).then(|| json!(tags))
+    (tags.len() > before.len()).then(|| (json!(before), json!(tags)))
 }
 
 #[cfg(test)]
@@ -253,21 +285,36 @@ mod tests {
     #[test]
     fn what_is_as_it_should_be_is_not_written_and_what_drifted_is() {
         let read = as_read(&hosting());
-        let of = |read: Value| -> Vec<(String, Value)> {
-            differing(&serde_json::from_value(read).unwrap(), &wanted(&hosting()).unwrap())
-        };
+        let of =
+            |read: Value| differing(&serde_json::from_value(read).unwrap(), &wanted(&hosting()).unwrap());
+        let one = |key: &str, is: Value, wanted: Value| [Difference { key: key.to_owned(), is, wanted }];
         assert_eq!(of(read.clone()), []);
 
         let mut drifted = read.clone();
         drifted["entrypoint"] = json!("other.py:main");
-        assert_eq!(of(drifted), [("entrypoint".to_owned(), json!(ENTRYPOINT))]);
+        assert_eq!(of(drifted), one("entrypoint", json!("other.py:main"), json!(ENTRYPOINT)));
         let mut unlimited = read.clone();
         unlimited["global_concurrency_limit"] = Value::Null;
-        assert_eq!(of(unlimited), [("concurrency_limit".to_owned(), json!(1))]);
+        assert_eq!(of(unlimited), one("concurrency_limit", Value::Null, json!(1)));
         let mut untagged = read;
         untagged["tags"] = json!(["of-somebody"]);
-        let (key, tags) = of(untagged).remove(0);
-        assert_eq!((key.as_str(), tags.as_array().unwrap().len()), ("tags", 4));
+        let Difference { key, wanted, .. } = of(untagged).remove(0);
+        assert_eq!((key.as_str(), wanted.as_array().unwrap().len()), ("tags", 4));
+    }
+
+    #[test]
+    fn what_differs_is_told_as_it_was_and_as_it_should_be_but_no_variable_of_a_worker() {
+        let mut hosting = hosting();
+        let read = serde_json::from_value(as_read(&hosting)).unwrap();
+        hosting.env.insert("TOKEN".to_owned(), "canary".to_owned());
+        hosting.config = Some("/etc/new.toml".to_owned());
+
+        let hosted = told(&differing(&read, &wanted(&hosting).unwrap()));
+
+        assert_eq!(hosted.changes, ["update `job_variables`"]);
+        let config = |fields: &Map<String, Value>| fields["parameters"]["config"].clone();
+        assert_eq!((config(&hosted.before), config(&hosted.after)), (Value::Null, json!("/etc/new.toml")));
+        assert!(!hosted.is_same() && !format!("{hosted:?}").contains("canary"), "{hosted:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use backend_workflow::{Hosting, Phase, PrefectEngine, Workflow, WorkflowEngine};
 use scheduler_core::Overlap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::demo::{engine, launch};
@@ -63,15 +63,19 @@ async fn a_task_of_ours_is_hosted_once_and_a_run_of_it_calls_the_program() {
     let (_folder, mut hosting) = hosting(PROGRAM);
 
     let planned = engine.host(&hosting, true).await.unwrap();
-    assert!(planned.workflow.is_none() && !planned.changes.is_empty(), "{planned:?}");
+    assert!(planned.workflow.is_none() && !planned.is_same(), "{planned:?}");
     assert_eq!(recorded(&records, &hosting).0, 404);
     let made = made(&engine, &hosting).await;
     let again = engine.host(&hosting, false).await.unwrap();
-    assert_eq!(again.changes, Vec::<String>::new());
+    assert!(again.is_same(), "{again:?}");
     let before = recorded(&records, &hosting).1;
     hosting.config = Some("/etc/other.toml".to_owned());
     let moved = engine.host(&hosting, false).await.unwrap();
-    assert!(moved.changes.iter().any(|change| change.contains("parameters")), "{moved:?}");
+    let config = |fields: &Map<String, Value>| fields["parameters"]["config"].clone();
+    assert_eq!(
+        (config(&moved.before), config(&moved.after)),
+        (json!("/etc/scheduler.toml"), json!("/etc/other.toml"))
+    );
     let after = recorded(&records, &hosting).1;
     assert_eq!((&after["id"], &after["created"]), (&before["id"], &before["created"]));
 
