@@ -3,6 +3,7 @@
 //! Every kind of target takes some of the keys: what it lacks and what it has no use for are faults with a place.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::cache_cleanup::{CacheCleanup, CacheTarget, Named};
 use crate::cache_cutoff::Bounds;
 use crate::cache_directory::Directory;
 use crate::cache_purge::Purge;
+use crate::cache_unit::Unit;
 use crate::duration;
 use crate::http_status::Expected;
 use crate::text_or_secret::TextOrSecret;
@@ -52,7 +54,7 @@ pub(crate) struct TargetArgs {
     #[serde(default, deserialize_with = "duration::deserialize_some")]
     #[schemars(schema_with = "duration::schema")]
     timeout: Option<Duration>,
-    /// The folder, for `directory`.
+    /// The folder, for `directory`; the file, for `sqlite`.
     #[serde(default)]
     path: Option<PathBuf>,
     /// The same path once more, for a `directory` that is `/`, a home or a mount point.
@@ -74,9 +76,28 @@ pub(crate) struct TargetArgs {
     /// Whether folders that are emptied go as well, for `directory`. Off by default.
     #[serde(default)]
     remove_empty: Option<bool>,
-    /// The URL that is called, for `http`.
+    /// The table, for `sqlite`.
     #[serde(default)]
-    url: Option<String>,
+    table: Option<String>,
+    /// The column with the timestamp of a row, for `sqlite`.
+    #[serde(default)]
+    column: Option<String>,
+    /// How that column writes instants, for `sqlite`: `seconds` or `milliseconds` since the Unix epoch, or `text` in
+    /// UTC. `seconds` by default.
+    #[serde(default)]
+    unit: Option<Unit>,
+    /// How many rows go at once, for `sqlite`. 1000 by default.
+    #[serde(default)]
+    chunk: Option<NonZeroU32>,
+    /// The URL that is called, for `http`; that of the server, a text or a secret, for `redis`.
+    #[serde(default)]
+    url: Option<TextOrSecret>,
+    /// Which keys count, as `SCAN` takes it, for `redis`.
+    #[serde(default)]
+    pattern: Option<String>,
+    /// Whether only keys go that never expire, for `redis`. Off by default.
+    #[serde(default)]
+    without_ttl: Option<bool>,
     /// The method, for `http`. `PURGE` by default.
     #[serde(default)]
     method: Option<String>,
@@ -100,6 +121,10 @@ enum Kind {
     Directory,
     /// A cache that empties itself when a URL is called.
     Http,
+    /// Keys of a Redis server.
+    Redis,
+    /// Rows of a table of SQLite.
+    Sqlite,
 }
 
 fn timeout() -> Duration {
@@ -166,6 +191,18 @@ impl TargetArgs {
                 let purge = self.purge()?;
                 (purge.shown(), Box::new(purge))
             }
+            #[cfg(feature = "redis")]
+            Kind::Redis => {
+                let keys = self.keys()?;
+                (format!("redis {}", keys.pattern), Box::new(keys))
+            }
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite => {
+                let table = self.table()?;
+                (format!("{} {}", table.path.display(), table.table), Box::new(table))
+            }
+            #[cfg(not(all(feature = "redis", feature = "sqlite")))]
+            other => return Err(vec![not_built(other)]),
         };
         Ok(Named { name: name.unwrap_or(default), kind: kind.as_str(), limit, target })
     }
@@ -200,10 +237,55 @@ impl TargetArgs {
         })
     }
 
+    #[cfg(feature = "redis")]
+    fn keys(self) -> Result<crate::cache_redis::Keys, Vec<ArgsError>> {
+        let url = self.url.unwrap_or_else(|| TextOrSecret::Text(String::new()));
+        let mut faults: Vec<ArgsError> = crate::cache_redis::url_fault(&url).into_iter().collect();
+        let pattern = self.pattern.unwrap_or_default();
+        if pattern.is_empty() {
+            faults.push(ArgsError::new("/pattern", "no key is like an empty pattern"));
+        }
+        let without_ttl = self.without_ttl.unwrap_or_default();
+        if self.max_age.is_none() && !without_ttl {
+            let help = "set `max_age` or `without_ttl`";
+            faults.push(ArgsError::new("", "nothing says what goes").with_help(help));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(crate::cache_redis::Keys { url, pattern, max_age: self.max_age, without_ttl })
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn table(self) -> Result<crate::cache_table::Table, Vec<ArgsError>> {
+        let (table, column) = (self.table.unwrap_or_default(), self.column.unwrap_or_default());
+        let names = [("/table", &table), ("/column", &column)].into_iter();
+        let bad = names.filter(|(_, name)| name.trim().is_empty() || name.contains('\0'));
+        let faults: Vec<ArgsError> = bad.map(|(place, _)| ArgsError::new(place, "this is no name")).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(crate::cache_table::Table {
+            path: self.path.unwrap_or_default(),
+            table,
+            column,
+            unit: self.unit.unwrap_or_default(),
+            max_age: self.max_age.unwrap_or_default(),
+            chunk: self.chunk.map_or(1_000, NonZeroU32::get),
+        })
+    }
+
     fn purge(self) -> Result<Purge, Vec<ArgsError>> {
+        let url = match self.url {
+            Some(TextOrSecret::Text(url)) => url,
+            Some(TextOrSecret::Secret(_)) | None => {
+                let fault = ArgsError::new("/url", "the URL of a call is a text");
+                return Err(vec![fault.with_help("send the secret in a header")]);
+            }
+        };
         let allow = ["loopback", "private", "shared"].map(str::to_owned).to_vec();
         Purge::new(crate::cache_purge::Call {
-            url: self.url.unwrap_or_default(),
+            url,
             method: self.method.unwrap_or_else(|| "PURGE".to_owned()),
             headers: self.headers.unwrap_or_default(),
             expect_status: self.expect_status,
@@ -235,7 +317,13 @@ impl TargetArgs {
             ("max_files", self.max_files.is_some()),
             ("keep", self.keep.is_some()),
             ("remove_empty", self.remove_empty.is_some()),
+            ("table", self.table.is_some()),
+            ("column", self.column.is_some()),
+            ("unit", self.unit.is_some()),
+            ("chunk", self.chunk.is_some()),
             ("url", self.url.is_some()),
+            ("pattern", self.pattern.is_some()),
+            ("without_ttl", self.without_ttl.is_some()),
             ("method", self.method.is_some()),
             ("headers", self.headers.is_some()),
             ("expect_status", self.expect_status.is_some()),
@@ -250,6 +338,8 @@ impl Kind {
         match self {
             Self::Directory => "directory",
             Self::Http => "http",
+            Self::Redis => "redis",
+            Self::Sqlite => "sqlite",
         }
     }
 
@@ -260,8 +350,16 @@ impl Kind {
                 (&["path"], &["confirm_path", "max_age", "max_bytes", "max_files", "keep", "remove_empty"])
             }
             Self::Http => (&["url"], &["method", "headers", "expect_status", "allow"]),
+            Self::Redis => (&["url", "pattern"], &["max_age", "without_ttl"]),
+            Self::Sqlite => (&["path", "table", "column", "max_age"], &["unit", "chunk"]),
         }
     }
+}
+
+#[cfg(not(all(feature = "redis", feature = "sqlite")))]
+fn not_built(kind: Kind) -> ArgsError {
+    let fault = format!("this program was built without targets of kind `{}`", kind.as_str());
+    ArgsError::new("/kind", fault).with_help("build it with the features of the durable tier")
 }
 
 fn bad_limit(limit: Duration) -> Option<ArgsError> {

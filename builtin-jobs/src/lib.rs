@@ -23,8 +23,13 @@ pub mod cache_cleanup;
 mod cache_cutoff;
 mod cache_directory;
 mod cache_purge;
+#[cfg(feature = "redis")]
+mod cache_redis;
 mod cache_root;
 mod cache_sweep;
+#[cfg(feature = "sqlite")]
+mod cache_table;
+mod cache_unit;
 mod cache_walk;
 mod capture;
 mod certificate;

@@ -7,9 +7,15 @@ mod args;
 mod directory;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "redis")]
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod own;
 #[cfg(test)]
 mod purge;
 #[cfg(test)]
 mod stage;
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod table;

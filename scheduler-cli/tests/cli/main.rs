@@ -25,6 +25,9 @@ mod exec;
 mod first_minutes;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
+mod housekeeping;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
 mod letters;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]

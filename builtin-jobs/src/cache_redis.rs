@@ -1,0 +1,126 @@
+//! Keys of a Redis server as a cache: those that were not used for too long, or that nothing would ever remove.
+//!
+//! Keys are gone through with `SCAN`, which keeps no other client waiting. Whether a key is due is judged in the same
+//! step that removes it, so one that is used meanwhile stays.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, Script};
+use scheduler_core::{ArgsError, Error, Result, RunContext, async_trait};
+
+use crate::cache_cleanup::CacheTarget;
+use crate::cache_sweep::Sweep;
+use crate::text_or_secret::TextOrSecret;
+
+/// How long one connection attempt may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How many keys are judged at once; Redis serves nobody else meanwhile.
+const AT_ONCE: u32 = 250;
+
+/// Judges keys and removes those that are due; answers with the place, the bytes and the idle seconds of each.
+const JUDGE: &str = r"
+local least, without_ttl, is_dry = tonumber(ARGV[1]), ARGV[2] == '1', ARGV[3] == '1'
+local gone = {}
+for place, key in ipairs(KEYS) do
+  local idle = 0
+  local due = not without_ttl or redis.call('PTTL', key) == -1
+  if due and least >= 0 then
+    idle = redis.call('OBJECT', 'IDLETIME', key)
+    due = idle and idle >= least
+  end
+  local bytes = due and redis.call('MEMORY', 'USAGE', key)
+  if bytes then
+    if not is_dry then redis.call('UNLINK', key) end
+    gone[#gone + 1] = {place, bytes, idle}
+  end
+end
+return gone
+";
+
+/// Keys that are like a pattern.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) url: TextOrSecret,
+    pub(crate) pattern: String,
+    pub(crate) max_age: Option<Duration>,
+    /// Whether only keys go that never expire.
+    pub(crate) without_ttl: bool,
+}
+
+impl Keys {
+    async fn connection(&self) -> Result<MultiplexedConnection> {
+        let info = self.url.read()?.into_connection_info().map_err(|_| bad_url())?;
+        if let ConnectionAddr::TcpTls { .. } = info.addr() {
+            // Only the first call of a process counts, and every provider will do.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let limits = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
+        let client = Client::open(info).map_err(|_| bad_url())?;
+        client.get_multiplexed_async_connection_with_config(&limits).await.map_err(unusable)
+    }
+
+    async fn sweep(&self, connection: &mut MultiplexedConnection, sweep: &Sweep) -> Result<(), RedisError> {
+        let script = Script::new(JUDGE);
+        let least = self.max_age.map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        let mut cursor = 0_u64;
+        while !sweep.is_stopped() {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(AT_ONCE);
+            let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
+            if !keys.is_empty() {
+                let mut judge = script.prepare_invoke();
+                judge.arg(least).arg(u8::from(self.without_ttl)).arg(u8::from(sweep.is_dry()));
+                for key in &keys {
+                    judge.key(key);
+                }
+                let gone: Vec<(usize, u64, u64)> = judge.invoke_async(connection).await?;
+                for (place, bytes, idle) in gone {
+                    let key = place.checked_sub(1).and_then(|place| keys.get(place));
+                    let name = || key.map(|key| String::from_utf8_lossy(key).escape_debug().to_string());
+                    sweep.removed(u128::from(u64::MAX - idle), bytes, || name().unwrap_or_default());
+                }
+            }
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CacheTarget for Keys {
+    async fn clean(&self, _: &RunContext, sweep: &Sweep) -> Result<()> {
+        let mut connection = self.connection().await?;
+        self.sweep(&mut connection, sweep).await.map_err(unusable)
+    }
+
+    fn check(&self) -> Vec<ArgsError> {
+        self.url.missing("/url".to_owned()).into_iter().collect()
+    }
+}
+
+/// What is wrong with a URL as it is written in the args.
+pub(crate) fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
+    let TextOrSecret::Text(text) = url else { return None };
+    let Ok(info) = text.as_str().into_connection_info() else {
+        let fault = ArgsError::new("/url", "this is no URL of a Redis server");
+        return Some(fault.with_help("write `redis://HOST:PORT/NUMBER`"));
+    };
+    let fault = || ArgsError::new("/url", "the URL holds a password").with_help("make the URL a secret");
+    info.redis_settings().password().is_some().then(fault)
+}
+
+fn bad_url() -> Error {
+    Error::invalid("cache_cleanup/unusable", "the URL is none of a Redis server")
+}
+
+fn unusable(error: RedisError) -> Error {
+    Error::unavailable("cache_cleanup/unusable", "the Redis server cannot be cleaned").with_source(error)
+}
