@@ -16,7 +16,7 @@ use crate::{params, pointer};
 pub(crate) const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
 /// Where programs are looked up when the child has no `PATH`, as most C libraries do it.
-const DEFAULT_PATH: &str = "/usr/bin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Names the configuration of a daemon; passed on so that a program may call `scheduler`.
 const CONFIG: &str = "SCHEDULER_CONFIG";

@@ -82,6 +82,19 @@ mod pointer;
 mod process;
 mod program;
 mod resolve;
+mod secret_args;
+mod secret_beside;
+mod secret_command;
+mod secret_due;
+mod secret_env_file;
+mod secret_file;
+mod secret_jwt;
+mod secret_kind;
+mod secret_ledger;
+mod secret_rotation;
+pub mod secret_rotation_check;
+mod secret_source;
+mod secret_trail;
 mod text_or_secret;
 mod tls;
 mod wildcard;
@@ -97,5 +110,6 @@ pub fn all() -> Vec<JobDescriptor> {
         git_poll::descriptor(),
         health_check::descriptor(),
         http::descriptor(),
+        secret_rotation_check::descriptor(),
     ]
 }

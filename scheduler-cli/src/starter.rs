@@ -60,6 +60,15 @@ const GIT_POLL: &str = r#"
 # trigger = { every = "1m" }
 "#;
 
+const SECRETS: &str = r#"
+# Every night, once there is a secret to look at: tells which are due for rotation or open to others.
+# [tasks.secrets]
+# job = "secret_rotation_check"
+# args = { secrets = [{ name = "api_key", kind = "file", path = "/srv/app/api-key" }] }
+# trigger = { cron = "0 3 * * *" }
+# timeout = "10m"
+"#;
+
 const CACHE_CLEANUP: &str = r#"
 # Off until a folder is named: lists what has not been used for a month, and removes it once `dry_run` is gone.
 # [tasks.cleanup]
@@ -83,6 +92,9 @@ pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
     text.push_str(if has("exec") { EXEC } else { NO_JOB });
     if has("health_check") {
         text.push_str(HEALTH);
+    }
+    if has("secret_rotation_check") {
+        text.push_str(SECRETS);
     }
     if has("cache_cleanup") {
         text.push_str(CACHE_CLEANUP);

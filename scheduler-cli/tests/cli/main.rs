@@ -45,6 +45,9 @@ mod quickstart;
 mod reasons;
 #[cfg(test)]
 mod schema;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod secrets_rotated;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]
