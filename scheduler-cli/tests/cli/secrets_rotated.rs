@@ -74,7 +74,7 @@ fn no_value_stands_in_history_log_state_or_trail() {
     let config = read(&bench, "scheduler.toml");
     bench.write(
         "scheduler.toml",
-        &config.replace("timeout = \"1m\"", "timeout = \"1m\"\ntrigger = { every = \"1s\" }"),
+        &config.replace("timeout = \"1m\"", "timeout = \"1m\"\ntrigger = { cron = \"@reboot\" }"),
     );
 
     let run = bench.run(&["run", "--for", "3s", "--log", "json"]);
