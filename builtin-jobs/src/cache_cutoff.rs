@@ -1,7 +1,8 @@
 //! Finds from which item on a cache must be emptied, oldest first, without a list of its items.
 //!
 //! A pass counts items and bytes in tens of thousands of buckets by age. The bucket in which the bounds begin to hold
-//! is counted again, more finely, until it holds one item. Memory is the buckets; passes are two or three.
+//! is counted again, until there are few enough items in it to know each. Memory is the buckets and those few; passes
+//! are one or two.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,6 +14,9 @@ const BUCKETS_BITS: u32 = 16;
 
 /// More passes than any range of keys can need; what changes meanwhile cannot make one endless.
 const MOST_PASSES: usize = 12;
+
+/// The most items of a pass that are known one by one. Tests see more than that.
+const MOST_ITEMS: usize = if cfg!(test) { 16 } else { 1 << 17 };
 
 /// When an item was used last, and its number where that is the same instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +49,14 @@ pub(crate) struct Pass {
     low: Key,
     high: Key,
     scale: Scale,
-    buckets: RefCell<Vec<Bucket>>,
+    tally: RefCell<Tally>,
+}
+
+#[derive(Debug)]
+struct Tally {
+    buckets: Vec<Bucket>,
+    /// Every item as a bucket of its own, unless there are too many.
+    items: Option<Vec<Bucket>>,
 }
 
 /// How keys are shared out among buckets; the smaller key never gets the later bucket.
@@ -114,7 +125,7 @@ impl Cutoff {
     /// Goes on from what was counted.
     pub(crate) fn narrow(&mut self) {
         let Some(pass) = self.pass.take() else { return };
-        let buckets = pass.buckets.into_inner();
+        let buckets = pass.tally.into_inner().in_order();
         let sum = || buckets.iter().fold(Amount::default(), |sum, bucket| sum.plus(bucket.amount));
         let whole = *self.whole.get_or_insert_with(sum);
         self.passes += 1;
@@ -147,7 +158,8 @@ impl Bounds {
 
 impl Pass {
     fn new(low: Key, high: Key, scale: Scale) -> Self {
-        Self { low, high, scale, buckets: RefCell::new(vec![Bucket::default(); 1 << BUCKETS_BITS]) }
+        let tally = Tally { buckets: vec![Bucket::default(); 1 << BUCKETS_BITS], items: Some(Vec::new()) };
+        Self { low, high, scale, tally: RefCell::new(tally) }
     }
 
     fn between(low: Key, high: Key) -> Self {
@@ -164,12 +176,31 @@ impl Pass {
             Scale::Age(now) => (1 << BUCKETS_BITS) - 1 - logarithm(now.saturating_sub((key.0 >> 64) as u64)),
             Scale::Even(bits) => usize::try_from((key.0 - self.low.0) >> bits).unwrap_or(usize::MAX),
         };
-        let mut buckets = self.buckets.borrow_mut();
-        let Some(bucket) = buckets.get_mut(bucket) else { return };
-        let is_first = bucket.amount.count == 0;
-        bucket.amount = bucket.amount.plus(Amount { count: 1, bytes });
-        bucket.first = if is_first { key } else { bucket.first.min(key) };
-        bucket.last = bucket.last.max(key);
+        self.tally
+            .borrow_mut()
+            .add(bucket, Bucket { amount: Amount { count: 1, bytes }, first: key, last: key });
+    }
+}
+
+impl Tally {
+    fn add(&mut self, bucket: usize, item: Bucket) {
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            let first = if bucket.amount.count == 0 { item.first } else { bucket.first.min(item.first) };
+            let last = bucket.last.max(item.last);
+            *bucket = Bucket { amount: bucket.amount.plus(item.amount), first, last };
+        }
+        match &mut self.items {
+            Some(items) if items.len() < MOST_ITEMS => items.push(item),
+            Some(_) => self.items = None,
+            None => {}
+        }
+    }
+
+    /// What was counted, as finely as it is known.
+    fn in_order(self) -> Vec<Bucket> {
+        let Some(mut items) = self.items else { return self.buckets };
+        items.sort_unstable_by_key(|item| item.first);
+        items
     }
 }
 

@@ -52,12 +52,14 @@ async fn old_rows_go_in_parts_and_a_dry_run_counts_and_lists_the_same() {
             &format!("CREATE TABLE \"a \"\"cache\" (id INTEGER PRIMARY KEY, used {column})"),
         )
         .await;
-        for id in 0..100_i64 {
-            // The older half lies between the others.
-            let used = if id % 2 == 0 { now - 7_200 - id } else { now - 60 };
-            let insert = format!("INSERT INTO \"a \"\"cache\" VALUES ({id}, {})", written(used));
-            does(&mut connection, &insert).await;
-        }
+        let inserts: String = (0..100_i64)
+            .map(|id| {
+                // The older half lies between the others.
+                let used = if id % 2 == 0 { now - 7_200 - id } else { now - 60 };
+                format!("INSERT INTO \"a \"\"cache\" VALUES ({id}, {});", written(used))
+            })
+            .collect();
+        does(&mut connection, &format!("BEGIN; {inserts} COMMIT")).await;
         does(
             &mut connection,
             "INSERT INTO \"a \"\"cache\" VALUES (1000, NULL), (1001, 'never'), (1002, x'00')",
