@@ -33,6 +33,7 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod attempts;
 mod backend;
 mod command;
 mod config;
@@ -50,6 +51,7 @@ mod pulse;
 mod schedule;
 mod seat;
 mod tasks;
+mod thread;
 mod watch;
 mod wheel;
 mod workers;

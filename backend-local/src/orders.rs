@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use scheduler_core::{CancelReason, RunContext};
 
-use crate::workers::Attempt;
+use crate::attempts::Attempt;
 
 /// By the fence of each attempt.
 #[derive(Debug, Default)]

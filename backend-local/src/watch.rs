@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use scheduler_core::CancelReason;
+
 use crate::live::RunKey;
-use crate::workers::{MAX_THREADS, Shared, Thread};
+use crate::thread::Thread;
+use crate::workers::{MAX_THREADS, Shared};
 
 /// How often it looks while jobs run, and how often while something waits for a thread.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -101,7 +104,7 @@ impl Watch {
             self.free_since = now;
         }
         if threads.len() > self.base && self.free_since.elapsed() > SPARE {
-            threads.iter().skip(self.base).for_each(|thread| Shared::retire(thread));
+            threads.iter().skip(self.base).for_each(|thread| thread.retire(CancelReason::Requested));
             self.free_since = now;
         }
         self.tell(blocked);

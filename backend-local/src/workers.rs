@@ -4,27 +4,24 @@
 //! that. One that does not is taken up by any thread where it was left. So a job that blocks its thread delays no
 //! other: when threads are blocked, [`watch`](crate::watch) lets others take what waits.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use async_executor::{Executor, Task};
+use async_executor::Executor;
 use concurrent_queue::ConcurrentQueue;
 use scheduler_core::{
-    AttemptEnd, Busy, CancelReason, CancelToken, Placed, RunContext, RunHost, RunId, RunIdentity, Tier,
-    Timestamp, attempt,
+    Busy, CancelReason, CancelToken, Placed, RunContext, RunHost, RunId, RunIdentity, Tier, Timestamp,
 };
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
+use crate::attempts::{Attempt, Watched, furnished, poll_in_place, whole_attempt};
 use crate::command::{Command, Ended, Message};
 use crate::inbox::Inbox;
 use crate::live::{Owner, RunKey};
 use crate::orders::Orders;
-use crate::seat::Seat;
+use crate::thread::{Thread, this_thread};
 
 /// The most threads there will be, however many jobs block.
 pub(crate) const MAX_THREADS: usize = 512;
@@ -41,9 +38,9 @@ pub(crate) struct Workers {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    executor: Executor<'static>,
+    pub(crate) executor: Executor<'static>,
     runtime: Handle,
-    inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
     owner: Owner,
     host: Arc<RunHost>,
     queue: ConcurrentQueue<Item>,
@@ -67,25 +64,6 @@ pub(crate) struct Item {
     pub(crate) asked: Option<Box<(RunId, Map<String, Value>)>>,
     /// Keeps a test clock still until it has begun.
     pub(crate) held: Busy,
-}
-
-/// What a thread is doing.
-#[derive(Debug, Default)]
-pub(crate) struct Thread {
-    /// Raised when it begins to poll a job, and when that is done: odd while it polls.
-    polls: AtomicU64,
-    /// The run whose job it polls.
-    current: Mutex<Option<(RunKey, u64, RunContext)>>,
-    seat: Seat,
-    retire: CancelToken,
-}
-
-/// An attempt that goes on; dropping it drops the job's future as soon as it is not being polled.
-#[derive(Debug)]
-pub(crate) struct Attempt(Option<Task<()>>);
-
-thread_local! {
-    static THIS_THREAD: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
 }
 
 impl Workers {
@@ -161,25 +139,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.shared.ending.cancel(CancelReason::Shutdown);
         for thread in self.shared.threads() {
-            thread.retire.cancel(CancelReason::Shutdown);
-        }
-    }
-}
-
-impl Attempt {
-    /// Ends it now: the future is dropped. Resolves once that has happened.
-    pub(crate) async fn end(mut self) {
-        if let Some(task) = self.0.take() {
-            task.cancel().await;
-        }
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        // A blocked job never comes back to be dropped; nobody waits for it.
-        if let Some(task) = self.0.take() {
-            task.detach();
+            thread.retire(CancelReason::Shutdown);
         }
     }
 }
@@ -202,7 +162,7 @@ impl Shared {
         self.threads_mut().push(Arc::clone(&thread));
         if let Some(reason) = self.ending.reason() {
             // Whoever ended the others may have missed this one.
-            thread.retire.cancel(reason);
+            thread.retire(reason);
         }
         let builder = std::thread::Builder::new().name("scheduler-local-job".into());
         let started = builder.spawn(move || shared.work(&this));
@@ -215,11 +175,8 @@ impl Shared {
     fn work(&self, this: &Arc<Thread>) {
         // Jobs use the program's tokio: its timers and sockets are driven elsewhere, on threads none of them block.
         let _entered = self.runtime.enter();
-        THIS_THREAD.set(Some(Arc::clone(this)));
-        let retired = async {
-            this.retire.cancelled().await;
-        };
-        futures_lite::future::block_on(self.executor.run(retired));
+        this.is_this();
+        futures_lite::future::block_on(self.executor.run(this.retired()));
         self.threads_mut().retain(|thread| !Arc::ptr_eq(thread, this));
     }
 
@@ -240,7 +197,7 @@ impl Shared {
 
     /// Counts a thread that blocks no more among those that take from the queue, until it is back.
     pub(crate) fn write_off(self: &Arc<Self>, thread: &Thread) {
-        if thread.seat.write_off(&self.takers) {
+        if thread.seat().write_off(&self.takers) {
             self.call();
         }
     }
@@ -279,21 +236,12 @@ impl Shared {
 
     /// The context of an attempt that is being polled.
     fn current(&self, fence: u64) -> Option<RunContext> {
-        self.threads_mut().iter().find_map(|thread| {
-            lock(&thread.current)
-                .as_ref()
-                .filter(|(_, other, _)| *other == fence)
-                .map(|(_, _, ctx)| ctx.clone())
-        })
+        self.threads_mut().iter().find_map(|thread| thread.context(fence))
     }
 
     /// Whether an attempt is being polled.
     pub(crate) fn polls(&self, fence: u64) -> bool {
         self.current(fence).is_some()
-    }
-
-    pub(crate) fn retire(thread: &Thread) {
-        thread.retire.cancel(CancelReason::Requested);
     }
 
     pub(crate) fn report_blocked(&self, run: RunKey, fence: u64, since: std::time::Duration) {
@@ -302,36 +250,8 @@ impl Shared {
     }
 
     fn threads_mut(&self) -> MutexGuard<'_, Vec<Arc<Thread>>> {
-        lock(&self.threads)
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Thread {
-    /// How many polls have begun or ended; odd while one goes on.
-    pub(crate) fn polls(&self) -> u64 {
-        self.polls.load(Ordering::Acquire)
-    }
-
-    /// The run whose job it polls.
-    pub(crate) fn run(&self) -> Option<(RunKey, u64)> {
-        lock(&self.current).as_ref().map(|(run, fence, _)| (*run, *fence))
-    }
-
-    fn begin_poll(&self, run: RunKey, fence: u64, ctx: RunContext) {
-        *lock(&self.current) = Some((run, fence, ctx));
-        self.polls.fetch_add(1, Ordering::Release);
-    }
-
-    fn end_poll(&self) {
-        self.polls.fetch_add(1, Ordering::Release);
-        let current = lock(&self.current).take();
-        drop(current);
-    }
-}
-
-fn this_thread() -> Arc<Thread> {
-    // Whatever drives the executor is a thread of ours; the empty mark is one that nobody looks at.
-    THIS_THREAD.with_borrow(Clone::clone).unwrap_or_default()
 }
 
 /// Runs what waits in the queue, until nothing does.
@@ -340,10 +260,10 @@ async fn take_all(taker: Taker) {
     let mut room = None;
     while let Some(shared) = taker.0.upgrade() {
         let thread = this_thread();
-        thread.seat.take();
+        thread.seat().take();
         for _ in 0..TURN {
             let Ok(mut item) = shared.queue.pop() else {
-                thread.seat.leave(&shared.takers);
+                thread.seat().leave(&shared.takers);
                 drop(taker);
                 shared.inbox.nudge();
                 // What came just now may have been left to this one.
@@ -382,82 +302,10 @@ async fn take_all(taker: Taker) {
                     drop(held);
                 }
             }
-            thread.seat.back(&shared.takers);
+            thread.seat().back(&shared.takers);
         }
-        thread.seat.leave(&shared.takers);
+        thread.seat().leave(&shared.takers);
         drop((thread, shared));
         futures_lite::future::yield_now().await;
     }
-}
-
-/// An attempt with all that it needs, which it gives back at the end.
-async fn whole_attempt(placed: Arc<Placed>, ctx: RunContext) -> (AttemptEnd, Arc<Placed>, RunContext) {
-    let end = attempt(&*placed.job, &ctx, placed.task.timeout).await;
-    (end, placed, ctx)
-}
-
-type Whole = (AttemptEnd, Arc<Placed>, RunContext);
-
-impl Shared {
-    /// Lets an attempt that did not end at its first poll be taken up by any thread.
-    fn go_on<F>(self: &Arc<Self>, polling: Watched<F>, id: RunId, thread: &Thread)
-    where
-        F: Future<Output = Whole> + Send + 'static,
-    {
-        let Some(ctx) = lock(&thread.current).as_ref().map(|(_, _, ctx)| ctx.clone()) else { return };
-        let (run, fence) = (polling.run, polling.fence);
-        self.orders.goes_on(fence, &ctx.clone(), move || {
-            let inbox = Arc::clone(&self.inbox);
-            let task = self.executor.spawn(async move {
-                let (end, placed, ctx) = polling.await;
-                // It holds a test clock until the loop has taken note.
-                let held = ctx.clock().busy();
-                let end = Ended::shortened(end);
-                inbox.put_end(Ended { run, fence, id, placed, end, went_on: true, held });
-                inbox.nudge();
-            });
-            (ctx, Attempt(Some(task)))
-        });
-    }
-}
-
-/// A job's future that leaves a mark on its thread while it is polled.
-struct Watched<F> {
-    run: RunKey,
-    fence: u64,
-    shared: Weak<Shared>,
-    future: Room<F>,
-}
-
-/// A place for a future, which may be empty.
-type Room<F> = Pin<Box<Option<F>>>;
-
-fn furnished<F>(room: Option<Room<F>>, future: F) -> Room<F> {
-    let mut room = room.unwrap_or_else(|| Box::pin(None));
-    room.as_mut().set(Some(future));
-    room
-}
-
-fn poll_in_place<F: Future>(room: &mut Room<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    room.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
-}
-
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let thread = this_thread();
-        if let Some(ctx) = self.shared.upgrade().and_then(|shared| shared.orders.context(self.fence)) {
-            thread.begin_poll(self.run, self.fence, ctx);
-            let polled = poll_in_place(&mut self.future, cx);
-            thread.end_poll();
-            return polled;
-        }
-        // It was given up, and goes on unwatched.
-        poll_in_place(&mut self.future, cx)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
