@@ -50,6 +50,25 @@ fn start(records: &Records, deployment: &Value, more: &Value) -> Value {
     records.post(&path, &wanted)
 }
 
+/// The process that the script wrote down as its own.
+fn program(bench: &Bench) -> String {
+    until("the program", || {
+        let pid = std::fs::read_to_string(bench.path("pid")).ok()?;
+        pid.strip_suffix('\n').map(str::to_owned)
+    })
+}
+
+/// Waits until none of these processes lives any more.
+fn all_end(processes: &[String]) {
+    for pid in processes {
+        until(&format!("the end of {pid} of {processes:?}"), || {
+            let is_gone = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |stat| stat.contains(") Z "));
+            is_gone.then_some(())
+        });
+    }
+}
+
 /// The processes from this one up to the first of all.
 fn ancestors(pid: &str) -> Vec<String> {
     let parent = |pid: &String| {
@@ -72,10 +91,8 @@ fn a_run_is_an_attempt_on_the_worker_and_its_output_stands_in_the_log() {
     let given = json!({ "run_id": "01hzzzzzzzzzzzzzzzzzzzzzzz", "fire_time": "2026-03-04T05:06:07.008Z" });
 
     let run = start(&records, &deployment, &json!({ "parameters": given }));
-    let pid = until("the program", || {
-        std::fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n'))
-    });
-    let ancestors = ancestors(pid.trim());
+    let pid = program(&bench);
+    let ancestors = ancestors(&pid);
     bench.write("go", "");
     let ended = records.becomes(&run, &["COMPLETED", "FAILED", "CRASHED"]);
 
@@ -129,10 +146,8 @@ fn a_cancelled_run_leaves_no_process() {
     let deployment = deploy(&records, &bench, &json!({}));
 
     let run = start(&records, &deployment, &json!({}));
-    let pid = until("the program", || {
-        std::fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n'))
-    });
-    let chain = ancestors(pid.trim());
+    let pid = program(&bench);
+    let chain = ancestors(&pid);
     let cancelling = json!({ "state": { "type": "CANCELLING", "name": "Cancelling" } });
     records.post(&format!("/flow_runs/{}/set_state", run["id"].as_str().unwrap()), &cancelling);
     let ended = records.becomes(&run, &["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
@@ -140,13 +155,7 @@ fn a_cancelled_run_leaves_no_process() {
     assert_eq!(ended["state_type"], "CANCELLED", "{ended}");
     assert!(bench.path("told").exists());
     let worker = chain.iter().position(|pid| *pid == variable("TEST_PREFECT_WORKER")).unwrap();
-    for pid in &chain[..worker] {
-        until(&format!("the end of {pid} of {chain:?}"), || {
-            let is_gone = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .map_or(true, |stat| stat.contains(") Z "));
-            is_gone.then_some(())
-        });
-    }
+    all_end(&chain[..worker]);
 }
 
 #[test]
@@ -157,10 +166,8 @@ fn a_run_whose_process_is_killed_by_force_leaves_no_program() {
     let deployment = deploy(&records, &bench, &json!({}));
 
     let run = start(&records, &deployment, &json!({}));
-    let pid = until("the program", || {
-        std::fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n'))
-    });
-    let chain = ancestors(pid.trim());
+    let pid = program(&bench);
+    let chain = ancestors(&pid);
     let is_of_scheduler = |pid: &&String| {
         std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("scheduler"))
     };
@@ -168,13 +175,7 @@ fn a_run_whose_process_is_killed_by_force_leaves_no_program() {
     let flow = rustix::process::Pid::from_raw(chain[scheduler + 1].parse().unwrap()).unwrap();
     rustix::process::kill_process(flow, rustix::process::Signal::KILL).unwrap();
 
-    for pid in &chain[..=scheduler] {
-        until(&format!("the end of {pid} of {chain:?}"), || {
-            let is_gone = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .map_or(true, |stat| stat.contains(") Z "));
-            is_gone.then_some(())
-        });
-    }
+    all_end(&chain[..=scheduler]);
     let ended = records.becomes(&run, &["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
     assert_eq!(ended["state_type"], "CRASHED", "{ended}");
 }

@@ -9,21 +9,7 @@ use crate::bench::{Answer, Bench};
 use crate::records::{Records, until, variable};
 
 /// A flow of somebody else.
-const DEMO: &str = r#"
-import time
-
-from prefect import flow, get_run_logger
-
-
-@flow
-def demo(who: str = "world", seconds: float = 0.0):
-    log = get_run_logger()
-    log.info("hello %s", who)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.1)
-    log.info("goodbye %s", who)
-"#;
+const DEMO: &str = include_str!("../../../backend-workflow/tests/prefect/demo.py");
 
 /// The configuration, and Prefect's side of it.
 pub(crate) struct Site {
