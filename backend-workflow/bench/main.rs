@@ -22,10 +22,15 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let has = |flag: &str| words.iter().any(|word| word == flag);
+    if has("--log") {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
+    }
     let measured = async {
         let prefect = Prefect::at(url).await?;
         let mut report = Report::new(has("--quick"), prefect.version().await?);
-        triggering::measure(&prefect, &mut report).await?;
+        if !has("--only-following") {
+            triggering::measure(&prefect, &mut report).await?;
+        }
         following::measure(&prefect, &mut report).await?;
         report.print(has("--json"))
     };

@@ -57,6 +57,7 @@ mod prefect_exchange;
 mod prefect_http;
 mod prefect_links;
 mod prefect_logs;
+mod prefect_look;
 mod prefect_parameters;
 mod prefect_runs;
 mod prefect_schedules;

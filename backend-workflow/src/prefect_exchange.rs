@@ -40,7 +40,6 @@ pub(crate) struct Exchange {
     http: reqwest::Client,
     base: Url,
     auth: Auth,
-    timeout: Duration,
     max_answer: usize,
     csrf: Csrf,
     /// For the connections that are not HTTP's.
@@ -76,7 +75,6 @@ impl Exchange {
             http,
             base,
             auth: settings.auth,
-            timeout: settings.timeout,
             max_answer: settings.max_answer,
             csrf: Csrf::default(),
             tls: Arc::new(tls),
@@ -149,29 +147,29 @@ impl Exchange {
         hide(text, &self.hidden())
     }
 
-    /// Sends a request, with what the server wants against forged ones, and reads the answer.
-    pub(crate) async fn run(&self, call: &Call) -> Result<Answer, Fault> {
+    /// Sends a request, with what the server wants against forged ones, and reads the answer, each within `limit`.
+    pub(crate) async fn run(&self, call: &Call, limit: Duration) -> Result<Answer, Fault> {
         if call.method == Method::GET {
-            return self.send(call, None).await;
+            return self.send(call, None, limit).await;
         }
         let token = match self.csrf.need() {
             Need::Nothing => None,
             Need::Token(token) => Some(token),
-            Need::Asking => match self.ask_for_token().await? {
+            Need::Asking => match self.ask_for_token(limit).await? {
                 Asked::Token(token) => token,
                 Asked::Other(answer) => return Ok(answer),
             },
         };
-        self.send(call, token.as_ref()).await
+        self.send(call, token.as_ref(), limit).await
     }
 
-    async fn ask_for_token(&self) -> Result<Asked, Fault> {
+    async fn ask_for_token(&self, limit: Duration) -> Result<Asked, Fault> {
         let client = Csrf::fresh_client();
         let call = Call::get(&["csrf-token"]);
         let mut url = self.url(&call);
         url.query_pairs_mut().append_pair("client", &client);
         // Nothing was written yet, so what was to be written has not arrived.
-        let answer = self.fetch(self.http.get(url), &self.place(&call)).await;
+        let answer = self.fetch(self.http.get(url), &self.place(&call), limit).await;
         let answer = answer.map_err(|fault| Fault { may_have_arrived: false, ..fault })?;
         let token = match answer.status.as_u16() {
             200 => match serde_json::from_slice::<Token>(&answer.body) {
@@ -188,7 +186,7 @@ impl Exchange {
         Ok(Asked::Token(token))
     }
 
-    async fn send(&self, call: &Call, token: Option<&Token>) -> Result<Answer, Fault> {
+    async fn send(&self, call: &Call, token: Option<&Token>, limit: Duration) -> Result<Answer, Fault> {
         let mut request = self.http.request(call.method.clone(), self.url(call));
         if let Some(token) = token {
             request = request
@@ -198,10 +196,10 @@ impl Exchange {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        self.fetch(request, &self.place(call)).await
+        self.fetch(request, &self.place(call), limit).await
     }
 
-    async fn fetch(&self, request: RequestBuilder, place: &str) -> Result<Answer, Fault> {
+    async fn fetch(&self, request: RequestBuilder, place: &str, limit: Duration) -> Result<Answer, Fault> {
         let request = self.identified(request).map_err(Fault::lasting)?;
         let exchange = async {
             let response = request
@@ -211,7 +209,6 @@ impl Exchange {
                 .map_err(|error| fault_of(&error, place))?;
             self.read(response, place).await
         };
-        let limit = self.timeout;
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
             let message = format!("{place}: no whole answer within {limit:?}");
             Err(Fault::silence(Error::unavailable("engine/timed_out", message), true))

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use crate::prefect::PrefectSettings;
 use crate::prefect_answer::Reply;
 use crate::prefect_breaker::{Breaker, Patience};
-use crate::prefect_exchange::Exchange;
-use crate::prefect_verdict::{Verdict, judge};
+use crate::prefect_exchange::{Answer, Exchange};
+use crate::prefect_look::LookLimit;
+use crate::prefect_verdict::{Fault, Verdict, judge};
 
 /// The longest wait between two requests of one call, unless the server asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
@@ -33,6 +34,7 @@ pub(crate) struct Call {
     pub(crate) path: Vec<String>,
     pub(crate) body: Option<Value>,
     is_once: bool,
+    is_look: bool,
 }
 
 impl Call {
@@ -53,7 +55,14 @@ impl Call {
     }
 
     fn new(method: Method, path: &[&str], body: Option<Value>) -> Self {
-        Self { method, path: path.iter().map(|part| (*part).to_owned()).collect(), body, is_once: false }
+        let path = path.iter().map(|part| (*part).to_owned()).collect();
+        Self { method, path, body, is_once: false, is_look: false }
+    }
+
+    /// One of many that ask how things stand: given up early and sent again, as [`LookLimit`] says.
+    pub(crate) fn look(mut self) -> Self {
+        self.is_look = true;
+        self
     }
 
     /// Not to be sent again once it may have arrived.
@@ -72,11 +81,14 @@ pub(crate) struct Client {
     patience: Duration,
     backoff: Duration,
     repeated: AtomicU64,
+    timeout: Duration,
+    look_limit: LookLimit,
 }
 
 impl Client {
     pub(crate) fn new(settings: PrefectSettings, breaker: Patience) -> Result<Self> {
         let (attempts, patience, backoff) = (settings.attempts, settings.patience, settings.backoff);
+        let timeout = settings.timeout;
         let exchange = Exchange::new(settings)?;
         Ok(Self {
             exchange,
@@ -85,6 +97,8 @@ impl Client {
             patience,
             backoff,
             repeated: AtomicU64::new(0),
+            timeout,
+            look_limit: LookLimit::new(timeout),
         })
     }
 
@@ -120,7 +134,7 @@ impl Client {
                 Err(open) => return Err(last.unwrap_or(open)),
             };
             sent += 1;
-            let verdict = judge(self.exchange.run(call).await, &self.exchange, call);
+            let verdict = judge(self.send(call).await, &self.exchange, call);
             let (error, after, longest) = match verdict {
                 Verdict::Meant(mut reply) => {
                     permit.answered();
@@ -159,6 +173,20 @@ impl Client {
             self.repeated.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(wait).await;
         }
+    }
+
+    async fn send(&self, call: &Call) -> Result<Answer, Fault> {
+        if !call.is_look {
+            return self.exchange.run(call, self.timeout).await;
+        }
+        let (limit, began) = (self.look_limit.get(), Instant::now());
+        let answer = self.exchange.run(call, limit).await;
+        match &answer {
+            Ok(_) => self.look_limit.answered(began.elapsed()),
+            Err(fault) if fault.is_silence && began.elapsed() >= limit => self.look_limit.passed(limit),
+            Err(_) => {}
+        }
+        answer
     }
 
     /// Twice as long with each request, less up to a half, so that many that failed together part.

@@ -64,7 +64,7 @@ impl PrefectEngine {
             "offset": wanted.offset,
         });
         let found: Vec<FlowRun> =
-            self.client.call(&Call::post(&["flow_runs", "filter"], body)).await?.read()?;
+            self.client.call(&Call::post(&["flow_runs", "filter"], body).look()).await?.read()?;
         let more = found.len() >= limit;
         Ok(EngineRuns { runs: found.into_iter().map(|run| run_of(run, &self.links)).collect(), more })
     }

@@ -6,6 +6,8 @@ mod credentials;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod looks;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod schedules;

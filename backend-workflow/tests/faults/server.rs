@@ -3,6 +3,7 @@
 //! It is written by hand down to the bytes, as a decent HTTP library would not break off in the middle of an answer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) seen: Arc<Mutex<Seen>>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
+    lost_looks: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct Server {
 struct State {
     seen: Arc<Mutex<Seen>>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
+    /// How many of the next requests for lists of runs are not answered.
+    lost_looks: Arc<AtomicUsize>,
     /// The token against forged requests that is asked for, if any.
     csrf: Option<&'static str>,
     deployment: Value,
@@ -82,18 +86,30 @@ impl Server {
         deployment.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let faults: Arc<Mutex<VecDeque<Fault>>> = Arc::new(Mutex::new(faults.into()));
-        let state = State { seen: Arc::clone(&seen), faults: Arc::clone(&faults), csrf, deployment };
+        let lost_looks: Arc<AtomicUsize> = Arc::default();
+        let state = State {
+            seen: Arc::clone(&seen),
+            faults: Arc::clone(&faults),
+            lost_looks: Arc::clone(&lost_looks),
+            csrf,
+            deployment,
+        };
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, state.clone()));
             }
         });
-        Self { url, seen, faults, accepting }
+        Self { url, seen, faults, lost_looks, accepting }
     }
 
     /// Does this to the next request that starts a run.
     pub(crate) fn will(&self, fault: Fault) {
         self.faults.lock().unwrap().push_back(fault);
+    }
+
+    /// Answers none of the next requests for lists of runs, so many.
+    pub(crate) fn lose_looks(&self, count: usize) {
+        self.lost_looks.store(count, Ordering::SeqCst);
     }
 
     /// How many requests tried to start a run.
@@ -147,6 +163,13 @@ async fn answer(stream: &mut TcpStream, state: &State, line: &str, headers: &str
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
     if let Some(refusal) = refusal(state, method, path, headers) {
         return write(stream, refusal.0, "", &refusal.1.to_string()).await;
+    }
+    if path.ends_with("/flow_runs/filter") {
+        let lose = |left: usize| left.checked_sub(1);
+        return match state.lost_looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose) {
+            Ok(_) => hang().await,
+            Err(_) => write(stream, 200, "", "[]").await,
+        };
     }
     if !path.ends_with("/create_flow_run") {
         let (status, answer) = plain(state, method, path, body);
