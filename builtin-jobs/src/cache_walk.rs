@@ -254,3 +254,24 @@ fn key_of(stat: &Stat) -> Key {
     let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
     Key::new(accessed.max(changed), stat.st_ino)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scheduler_core::Timestamp;
+
+    #[test]
+    fn a_folder_that_became_a_link_after_it_was_looked_at_is_not_entered() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(inside.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("link")).unwrap();
+        let root = OwnedFd::from(std::fs::File::open(inside.path()).unwrap());
+        let sweep = Sweep::new(false, Timestamp::default(), 0);
+        let walk = Walk { root: &root, sweep: &sweep, removes_empty: false };
+
+        let walker = Walker::new(walk, false).unwrap();
+
+        assert!(matches!(walker.open(c"folder"), Ok(Some(_))));
+        assert!(matches!(walker.open(c"link"), Err(Errno::NOTDIR | Errno::LOOP)));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Letters of one task that say the same are a group. Of a group one letter is replayed first, the canary; the
 //! others follow when it came through, and when it fails the group waits, longer each time. What a person holds
-//! is left alone. Replays are counted in the state of the task, see [`Book`].
+//! is left alone. Replays are counted in the state of the task.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
