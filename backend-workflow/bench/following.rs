@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::counting::Counting;
 use crate::prefect::{FLOW, Prefect, Result};
 use crate::report::{Report, quantile};
+use crate::silence::Silence;
 
 const PAGE: usize = 200;
 /// How many runs are started at a time.
@@ -21,7 +22,7 @@ const CALLERS: usize = 4;
 /// Runs that change while the others only live.
 const CHANGED: usize = 40;
 /// The longest that a change is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 type Heard = Arc<Mutex<BTreeMap<String, Vec<Instant>>>>;
 
@@ -71,17 +72,27 @@ pub(crate) async fn measure(prefect: &Prefect, report: &mut Report) -> Result<()
     let filter =
         EngineRunFilter { workflows: vec![deployment], limit: CHANGED, ..EngineRunFilter::default() };
     let chosen = engine.list_runs(&filter).await?;
-    let mut seen = Vec::new();
+    let first = chosen.runs.first().ok_or("no run is followed")?.id.0.clone();
+    let silence = Silence::watch(prefect, first);
+    let (mut seen, mut silent) = (Vec::new(), Vec::new());
     for (told_as, state) in ["RUNNING", "COMPLETED"].into_iter().enumerate() {
         let mut changed = Vec::new();
         for run in &chosen.runs {
             prefect.put(&run.id.0, state).await?;
             changed.push((run.id.0.clone(), Instant::now()));
         }
-        seen.extend(told(&heard, told_as, &changed).await?);
+        for (at, told) in told(&heard, told_as, &changed).await? {
+            // Until it answers again nobody knows.
+            let kept_waiting = silence.between(at, told);
+            seen.push((told.saturating_duration_since(at).saturating_sub(kept_waiting)).as_secs_f64());
+            silent.push(kept_waiting.as_secs_f64());
+        }
     }
     scheduler.stop(Duration::from_secs(5)).await?;
+    drop(silence);
     let last = quantile(&seen, 1.0);
+    let longest = quantile(&silent, 1.0);
+    report.figure("the longest silence of the server then", "plain calls", "s", vec![longest]);
     report.figure("a change of state is told after", "ours", "s", seen);
 
     report.want_at_most("pages every 2 s", (runs / PAGE) as f64, looks, "pages");
@@ -104,16 +115,17 @@ fn listen(scheduler: &Scheduler) -> Heard {
     heard
 }
 
-/// How many seconds after each change it was told, as the first or the second that was told of its run.
-async fn told(heard: &Heard, told_as: usize, changed: &[(String, Instant)]) -> Result<Vec<f64>> {
+/// When each change came about and when it was told, as the first or the second that was told of its run.
+async fn told(
+    heard: &Heard,
+    told_as: usize,
+    changed: &[(String, Instant)],
+) -> Result<Vec<(Instant, Instant)>> {
     let began = Instant::now();
     loop {
-        let found: Option<Vec<f64>> = {
+        let found: Option<Vec<(Instant, Instant)>> = {
             let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let after = |(run, at): &(String, Instant)| {
-                let told = heard.get(run)?.get(told_as)?;
-                Some(told.saturating_duration_since(*at).as_secs_f64())
-            };
+            let after = |(run, at): &(String, Instant)| Some((*at, *heard.get(run)?.get(told_as)?));
             changed.iter().map(after).collect()
         };
         match found {

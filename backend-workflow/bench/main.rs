@@ -7,6 +7,7 @@ mod counting;
 mod following;
 mod prefect;
 mod report;
+mod silence;
 mod triggering;
 
 use std::process::ExitCode;

@@ -83,6 +83,12 @@ impl Prefect {
         self.call(Method::POST, &path, Some(&body)).await.map(|_| ())
     }
 
+    /// Asks how a run stands.
+    pub(crate) async fn look(&self, run: &str) -> Result<()> {
+        let body = json!({ "flow_runs": { "id": { "any_": [run] } }, "limit": 1 });
+        self.call(Method::POST, "/flow_runs/filter", Some(&body)).await.map(|_| ())
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut sent = 0;
         let (status, text) = loop {
