@@ -97,10 +97,8 @@ async fn a_secret_that_cannot_be_a_url_is_not_shown() {
 #[tokio::test]
 async fn git_is_told_to_ask_nobody_and_gets_only_what_is_listed() {
     let stage = Stage::new().await;
-    let path = stage.path("git");
-    let text = "#!/bin/sh\ncase \"$1\" in config) exit 1 ;; esac\nenv >&2 > \"$(dirname \"$0\")/env\"\n";
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = "case \"$1\" in config) exit 1 ;; esac\nenv >&2 > \"$(dirname \"$0\")/env\"";
+    let path = stage.git_that(text);
 
     let told = stage.run(&args("file:///a", json!({"git": path}))).await;
 

@@ -1,6 +1,5 @@
 //! Servers that hang, refuse and answer garbage: each costs its own limit and is left alone for a while.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use scheduler_core::{AttemptEnd, CancelReason, attempt};
@@ -13,10 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program in place of git.
 fn script(stage: &Stage, text: &str) -> Value {
-    let path = stage.path("git");
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    json!(path)
+    json!(stage.git_that(text))
 }
 
 /// Whether a process lives whose id a script wrote to a file.

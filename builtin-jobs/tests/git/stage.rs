@@ -109,6 +109,16 @@ impl Stage {
         self.folder.path().join(name)
     }
 
+    /// A script in place of git. Another process writes it: what is open for writing cannot be executed, and a child
+    /// that a test beside this one starts just then would hold it open.
+    pub(crate) fn git_that(&self, text: &str) -> PathBuf {
+        let (draft, path) = (self.path("git.draft"), self.path("git"));
+        std::fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
+        let installed = Command::new("install").args(["-m", "755"]).args([&draft, &path]).status();
+        assert!(installed.unwrap().success());
+        path
+    }
+
     /// What this stage keeps between runs.
     pub(crate) fn state(&self) -> Arc<dyn StateStore> {
         Arc::new(FileStateStore::new(self.path("state")))
