@@ -99,10 +99,13 @@ impl Report {
     }
 }
 
-/// The sample below which that share of them lies.
+/// The value below which that share of the samples lies, between the two nearest of them by distance: the median of an
+/// even number is the mean of the two in the middle.
 pub(crate) fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    let place = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
+    let place = sorted.len().saturating_sub(1) as f64 * share;
+    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (below, above) = (at(place.floor()), at(place.ceil()));
+    below + (above - below) * place.fract()
 }

@@ -175,7 +175,9 @@ async fn a_run_that_is_cancelled_behind_the_swap_puts_the_old_value_back() {
     let args = stage.rotation(json!({"verify_live": sh(&format!("[ \"$(cat)\" = {OLD} ] || sleep 600"))}));
     let context = stage.context(&Value::Null);
     let cancelling = async {
+        let until = std::time::Instant::now() + Duration::from_secs(30);
         while stage.read("live/key") != NEW {
+            assert!(std::time::Instant::now() < until, "the new value was never put in place");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         context.cancel(CancelReason::Requested);

@@ -119,7 +119,9 @@ impl Stage {
     pub(crate) async fn kill_when(&self, args: &Value, happened: impl Fn() -> bool) {
         let (job, context) = (job(args), self.context(&Value::Null));
         let watching = async {
+            let until = std::time::Instant::now() + Duration::from_secs(30);
             while !happened() {
+                assert!(std::time::Instant::now() < until, "what the run is killed after never happened");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
