@@ -80,6 +80,14 @@ mod redis_wire;
 mod requests;
 #[cfg(test)]
 mod retry_test;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_daemon;
+#[cfg(test)]
+mod simulation_store;
+#[cfg(test)]
+mod simulation_world;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use scheduler_core::{
     Replayed, Result, Run, RunFilter, RunId, RunState, Timestamp,
 };
 
-use crate::model_run::{Kept, Place, Schedule, State, Written, now};
+use crate::model_run::{Kept, Lack, Place, Schedule, State, Written, now};
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
@@ -24,6 +24,11 @@ use crate::store::{
 pub(crate) struct Model(Mutex<State>);
 
 impl Model {
+    /// A model without a check.
+    pub(crate) fn lacking(lacks: Option<Lack>) -> Self {
+        Self(Mutex::new(State { lacks, ..State::default() }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -144,8 +149,16 @@ impl Store for Model {
     }
 
     async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided> {
+        let lacks = self.state().lacks;
+        let mut before = self.state().standing(task);
+        if lacks == Some(Lack::Cursor) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let mut state = self.state();
-        let Some(before) = state.standing(task) else { return Ok(Decided::Unknown) };
+        if lacks != Some(Lack::Cursor) {
+            before = state.standing(task);
+        }
+        let Some(before) = before else { return Ok(Decided::Unknown) };
         if state.schedules[task].revision > revision {
             return Ok(Decided::Stale);
         }

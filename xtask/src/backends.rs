@@ -18,16 +18,30 @@ pub(crate) fn new_backend() -> Step {
 
 /// Shows each promise of a backend beside the broken backend that fails it.
 pub(crate) fn conformance_table() -> Step {
-    // The features of the whole workspace, so that nothing is compiled again; the other crates have no such test.
-    let line = CommandLine::cargo("test --quiet --locked --workspace --all-features --test conformance")
-        .and(["--", "--nocapture", "a_broken_backend_fails_its_promise_and_no_other"])
-        // Some of the broken backends panic on purpose.
+    // Some of the broken backends panic on purpose.
+    let line = shown("--test conformance", "a_broken_backend_fails_its_promise_and_no_other")
         .with_variable("RUST_BACKTRACE", "0");
-    Step::counted("conformance table", line.to_string(), move |_| {
-        // They count where the workspace's tests do; here it matters that there was a table to see.
+    shown_step("conformance table", line)
+}
+
+/// Runs the durable tier's simulation with many seeds, and shows how many, and what breaks without its checks.
+pub(crate) fn simulation() -> Step {
+    shown_step("simulation", shown("--lib", "simulation::").with_variable("SIMULATION_SEEDS", "2000"))
+}
+
+/// The tests of this name, with what they print; with the features of the whole workspace, so that nothing is compiled
+/// again. The other crates have no such test.
+fn shown(target: &str, name: &str) -> CommandLine {
+    let line = CommandLine::cargo("test --quiet --locked --workspace --all-features");
+    line.and(target.split(' ')).and(["--", "--nocapture", name])
+}
+
+/// They count where the workspace's tests do; here it matters that there was something to see.
+fn shown_step(name: &str, line: CommandLine) -> Step {
+    Step::counted(name, line.to_string(), move |_| {
         let mut shown = Tally::default();
         tally::run_counting(&line, &mut shown)?;
-        if shown.is_empty() { bail!("no test of that name shows the table") } else { Ok(()) }
+        if shown.is_empty() { bail!("no test of that name shows it") } else { Ok(()) }
     })
 }
 

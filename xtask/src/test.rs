@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Workspace,
     /// Each promise of a backend beside the broken backend that fails it
     ConformanceTable,
+    /// Daemons of the durable tier that crash at any call, on a virtual clock, with two thousand seeds
+    Simulation,
     /// The daemon under a clock that lies: steps, suspends, stalls, zones that change
     Clocks,
     /// The workflow tier on a Prefect server, which is installed below the build folder at first
@@ -62,7 +64,7 @@ impl Suite {
     fn has_tests(self) -> bool {
         match self {
             Self::Workspace | Self::Clocks | Self::Workflow | Self::Examples | Self::NewBackend => true,
-            Self::ConformanceTable | Self::Fuzz | Self::Faults => false,
+            Self::ConformanceTable | Self::Simulation | Self::Fuzz | Self::Faults => false,
         }
     }
 
@@ -73,6 +75,7 @@ impl Suite {
             Self::Clocks => integration::clocks_suite(),
             Self::Workflow => integration::workflow_suite(),
             Self::ConformanceTable => backends::conformance_table(),
+            Self::Simulation => backends::simulation(),
             Self::Examples => examples::suite(),
             Self::NewBackend => backends::new_backend(),
             Self::Fuzz => fuzz::suite(),

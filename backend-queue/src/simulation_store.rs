@@ -1,0 +1,190 @@
+//! A store whose callers may die before and after each call, and which may refuse, be slow, or lose an answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use scheduler_core::{
+    DeadLetterFilter, DeadLetterPage, Error, Name, Page, Pause, Replayed, Result, Run, RunFilter, RunId,
+    Timestamp,
+};
+use tokio::sync::Notify;
+
+use crate::simulation_world::{Fate, World};
+use crate::store::{
+    Ack, Cancel, Claim, Decide, Decided, Decision, Effect, Held, Pushed, Renewed, Retention, Standing,
+    Stepped, Store,
+};
+
+/// The life of one daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    is_over: AtomicBool,
+    over: Notify,
+}
+
+impl Life {
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.over.notify_one();
+    }
+
+    /// Resolves when it is over.
+    pub(crate) async fn is_over(&self) {
+        self.over.notified().await;
+    }
+
+    /// Whoever is dead does nothing any more.
+    async fn live_on(&self) {
+        if self.is_over.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A store as one daemon sees it.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) world: Arc<World>,
+    pub(crate) life: Arc<Life>,
+}
+
+impl Faulty {
+    async fn call<T>(&self, effect: impl Future<Output = Result<T>>) -> Result<T> {
+        let (fate, before, after) = self.world.fate();
+        tokio::time::sleep(before).await;
+        self.life.live_on().await;
+        match fate {
+            Fate::CrashBefore => self.life.end(),
+            Fate::Refused => return Err(Error::unavailable("queue/refused", "not now")),
+            Fate::Answered | Fate::CrashAfter | Fate::AnswerLost => {}
+        }
+        self.life.live_on().await;
+        let answer = effect.await;
+        if fate == Fate::CrashAfter {
+            self.life.end();
+        }
+        self.life.live_on().await;
+        tokio::time::sleep(after).await;
+        self.life.live_on().await;
+        if fate == Fate::AnswerLost {
+            return Err(Error::unavailable("queue/no_answer", "no answer"));
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
+        self.call(self.store.push(runs)).await
+    }
+
+    async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
+        self.call(async {
+            let stepped = self.store.step(acks, claim).await?;
+            self.world.seen().step(acks, &stepped);
+            Ok(stepped)
+        })
+        .await
+    }
+
+    async fn renew(&self, held: &[Held], lease: std::time::Duration) -> Result<Renewed> {
+        self.call(self.store.renew(held, lease)).await
+    }
+
+    async fn reap(&self, limit: u32) -> Result<Vec<Run>> {
+        self.call(async {
+            let reaped = self.store.reap(limit).await?;
+            let mut seen = self.world.seen();
+            reaped.iter().filter(|run| run.state.is_end()).for_each(|run| seen.end(run.id));
+            Ok(reaped)
+        })
+        .await
+    }
+
+    async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancel> {
+        self.call(async {
+            let answer = self.store.cancel(run, reason).await?;
+            if let Cancel::Ended(run) = &answer {
+                self.world.seen().end(run.id);
+            }
+            Ok(answer)
+        })
+        .await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Page> {
+        self.call(self.store.runs(filter)).await
+    }
+
+    async fn waiting(&self) -> Result<usize> {
+        self.call(self.store.waiting()).await
+    }
+
+    async fn register(&self, task: &Name, definition: &str, lease: std::time::Duration) -> Result<u64> {
+        self.call(self.store.register(task, definition, lease)).await
+    }
+
+    async fn serve(&self, tasks: &[Name], lease: std::time::Duration) -> Result<()> {
+        self.call(self.store.serve(tasks, lease)).await
+    }
+
+    async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided> {
+        self.call(async {
+            let fire = Mutex::new(None);
+            let deciding = |standing: Standing, now: Timestamp| -> Decision {
+                let decision = decide(standing, now);
+                *fire.lock().unwrap() = match &decision.effect {
+                    Effect::Fire(pushed, _) => Some((pushed.run.clone(), true)),
+                    Effect::Skip(run) => Some((run.as_ref().clone(), false)),
+                    Effect::Nothing => None,
+                };
+                decision
+            };
+            let decided = self.store.decide(task, revision, &deciding).await?;
+            if let Decided::Done { ended, .. } = &decided {
+                let mut seen = self.world.seen();
+                if let Some((run, is_fired)) = fire.lock().unwrap().take() {
+                    seen.decide(&run, is_fired);
+                }
+                ended.iter().for_each(|run| seen.end(run.id));
+            }
+            Ok(decided)
+        })
+        .await
+    }
+
+    async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()> {
+        self.call(self.store.pause(task, pause)).await
+    }
+
+    async fn standing(&self, task: &Name) -> Result<Option<Standing>> {
+        self.call(self.store.standing(task)).await
+    }
+
+    async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        self.call(self.store.letters(filter)).await
+    }
+
+    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+        self.call(self.store.replay(letters)).await
+    }
+
+    async fn hold(&self, run: RunId, reason: Option<&str>) -> Result<bool> {
+        self.call(self.store.hold(run, reason)).await
+    }
+
+    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+        self.call(self.store.discard(runs)).await
+    }
+
+    async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
+        self.call(self.store.forget(retention, limit)).await
+    }
+
+    async fn changed(&self) {
+        self.store.changed().await;
+    }
+}
