@@ -51,7 +51,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     })?;
     let now = Timestamp::from(std::time::SystemTime::now());
     output::many(flags.output.format, "runs", &runs, || {
-        let header = ["RUN", "TASK", "FIRED", "RESULT", "ATTEMPT", "TOOK", "REASON"];
+        let header = ["RUN", "TASK", "FIRED", "RESULT", "ATTEMPT", "TOOK", "NOTE"];
         table(&header, 6, runs.iter().map(|run| cells(run, now)))
     })?;
     Ok(Exit::Done)
@@ -66,6 +66,6 @@ fn cells(run: &Run, now: Timestamp) -> Vec<String> {
         run.state.to_string(),
         if run.attempt == 0 { "-".to_owned() } else { run.attempt.to_string() },
         took.unwrap_or_else(|| "-".to_owned()),
-        run.reason.clone().unwrap_or_default(),
+        run.reason.as_deref().or(run.summary()).unwrap_or_default().to_owned(),
     ]
 }

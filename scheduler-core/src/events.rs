@@ -162,10 +162,12 @@ fn log_end(run: &Run, fence: u64) {
     let reason = run.reason.as_deref().unwrap_or_default();
     let took =
         Spelled(run.finished_at.zip(run.started_at).map_or(Duration::ZERO, |(end, start)| end.since(start)));
+    let summary = |mark| run.summary().map(|summary| format!("{mark}{summary}")).unwrap_or_default();
     match run.state {
-        RunState::Succeeded => run_line!(info, run, fence, "succeeded in {took}"),
+        RunState::Succeeded => run_line!(info, run, fence, "succeeded in {took}{}", summary(": ")),
         RunState::Failed => {
-            run_line!(error, run, fence, "failed for good after attempt {}: {reason}", run.attempt);
+            let (attempt, summary) = (run.attempt, summary("; "));
+            run_line!(error, run, fence, "failed for good after attempt {attempt}: {reason}{summary}");
         }
         RunState::Cancelled => run_line!(warn, run, fence, "cancelled: {reason}"),
         RunState::Skipped => run_line!(info, run, fence, "skipped: {reason}"),

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::{Error, Name, Result, RunContext, Tier};
 
-/// What a successful attempt leaves in history; `null` for nothing.
+/// What a successful attempt leaves in history; `null` for nothing. An object may have a text `summary`, a line that is
+/// shown wherever the end of the run is told, see [`Run::summary`](crate::Run::summary).
 pub type Output = Value;
 
 /// A unit of work, made from a task's args.

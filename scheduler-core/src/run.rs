@@ -161,6 +161,11 @@ impl Run {
         Self { state: RunState::Skipped, finished_at: Some(now), reason: Some(reason.into()), ..self }
     }
 
+    /// What its job says of it in a line, if its output has a text `summary`.
+    pub fn summary(&self) -> Option<&str> {
+        self.output.get("summary")?.as_str().filter(|summary| !summary.is_empty())
+    }
+
     /// Adds a failed attempt, keeping the newest ten.
     pub fn record_failure(&mut self, at: Timestamp, error: impl Into<String>) {
         if self.failures.len() == 10 {
@@ -173,6 +178,23 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_summary_is_a_text_of_that_name_in_an_output_that_is_an_object() {
+        let at = Timestamp::from_millis(0);
+        let name = |text| Name::new(text).unwrap();
+        let id = RunId::keyed(&name("n"), &name("t"), "k");
+        let mut run = Run::queued(id, name("t"), name("b"), Tier::Local, at);
+        for (output, summary) in [
+            (serde_json::json!({"summary": "removed 3 files"}), Some("removed 3 files")),
+            (serde_json::json!({"summary": ""}), None),
+            (serde_json::json!({"summary": 3}), None),
+            (serde_json::json!("summary"), None),
+        ] {
+            run.output = output;
+            assert_eq!(run.summary(), summary);
+        }
+    }
 
     #[test]
     fn only_the_documented_transitions_exist() {

@@ -188,7 +188,7 @@ fn history_is_a_table_on_eighty_columns() {
     let answer = Answer::of(command);
 
     assert!(answer.stdout.starts_with("RUN  "), "{answer:?}");
-    assert!(answer.stdout.lines().next().unwrap().contains("REASON"), "{answer:?}");
+    assert!(answer.stdout.lines().next().unwrap().contains("NOTE"), "{answer:?}");
     assert!(answer.stdout.lines().all(|line| line.len() <= 80), "{answer:?}");
 }
 
