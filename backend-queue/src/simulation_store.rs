@@ -57,7 +57,7 @@ impl Faulty {
         self.life.live_on().await;
         match fate {
             Fate::CrashBefore => self.life.end(),
-            Fate::Refused => return Err(Error::unavailable("queue/refused", "not now")),
+            Fate::Refused => return Err(Error::unavailable("queue/unavailable", "not now")),
             Fate::Answered | Fate::CrashAfter | Fate::AnswerLost => {}
         }
         self.life.live_on().await;
@@ -69,7 +69,7 @@ impl Faulty {
         tokio::time::sleep(after).await;
         self.life.live_on().await;
         if fate == Fate::AnswerLost {
-            return Err(Error::unavailable("queue/no_answer", "no answer"));
+            return Err(Error::unavailable("queue/unavailable", "no answer"));
         }
         answer
     }
