@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Registry, Result, Run,
-    RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook, Tier, Timestamp,
-    Warning, WeakScheduler,
+    Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Registry, Result, Retention,
+    Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook, Tier,
+    Timestamp, Warning, WeakScheduler,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -114,6 +114,11 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// The ability to say what it would change outside of the process before it does.
     fn planning(&self) -> Option<&dyn Planning> {
+        None
+    }
+
+    /// The ability to forget ended runs on demand.
+    fn retention(&self) -> Option<&dyn Retention> {
         None
     }
 

@@ -58,6 +58,7 @@ mod payloads;
 mod priorities;
 mod promises;
 mod report;
+mod retention;
 mod runs;
 mod schedules;
 mod stage;

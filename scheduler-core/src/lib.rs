@@ -35,6 +35,7 @@ mod plan;
 mod planning;
 mod printed;
 mod registry;
+mod retention;
 mod retry;
 mod routing;
 mod run;
@@ -87,6 +88,7 @@ pub use plan::{Cursor, Entry, Live, MAX_QUEUED, Pace, Schedule, SkipReason, Step
 pub use planning::{BackendPlan, PlannedAction, PlannedChange, Planning};
 pub use printed::{Printed, Stream};
 pub use registry::{BackendKind, BackendSettings, Registered, Registry, Source, Way};
+pub use retention::{EndedRun, HistoryBounds, Retention};
 pub use retry::{Backoff, MIN_SNOOZE, RetryPolicy, Verdict, verdict};
 pub use run::{Adhoc, FailedAttempt, Run, RunOrigin, RunState};
 pub use run_id::RunId;

@@ -124,6 +124,9 @@ macro_rules! __conformance_promises {
                 letters_are_shown_newest_first_and_filtered,
                 letters_survive_a_restart_and_a_crash,
             ;
+            retention:
+                what_lies_beyond_the_bounds_is_forgotten_and_nothing_else,
+            ;
             adhoc:
                 a_run_without_a_task_runs_the_job_it_names,
                 a_job_that_needs_a_task_is_not_run_without_one,

@@ -69,6 +69,7 @@ pub(crate) enum Break {
     UnknownHeld,
     LettersUnfiltered,
     LettersForgotten,
+    LettersPruned,
     ArgsLost,
     AnyJob,
     OutsideLost,
@@ -295,6 +296,11 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
         "ignores the task of a filter for letters",
     ),
     ("letters_survive_a_restart_and_a_crash", Break::LettersForgotten, "forgets its letters at a start"),
+    (
+        "what_lies_beyond_the_bounds_is_forgotten_and_nothing_else",
+        Break::LettersPruned,
+        "forgets the run of a dead letter on demand",
+    ),
     (
         "a_run_without_a_task_runs_the_job_it_names",
         Break::ArgsLost,

@@ -9,6 +9,7 @@ mod proof;
 mod pump;
 mod reference;
 mod report;
+mod retention;
 mod store;
 mod subject;
 

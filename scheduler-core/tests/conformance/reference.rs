@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::select;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, CancelReason, Cancelled, Capability, Cursor, DeadLetters, Drained,
-    Enqueued, Error, Health, Name, Page, Partial, Pause, Placed, Result, Run, RunFilter, RunId, RunOrigin,
-    RunRequest, RunState, ScheduleStatus, Schedules, Tier, async_trait,
+    Enqueued, Error, Health, Name, Page, Partial, Pause, Placed, Result, Retention, Run, RunFilter, RunId,
+    RunOrigin, RunRequest, RunState, ScheduleStatus, Schedules, Tier, async_trait,
 };
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -183,6 +183,10 @@ impl Backend for Reference {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(&*self.0)
+    }
+
+    fn retention(&self) -> Option<&dyn Retention> {
         Some(&*self.0)
     }
 
