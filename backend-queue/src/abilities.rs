@@ -1,15 +1,18 @@
-//! What the backend can do besides its duties: schedules, and dead letters.
+//! What the backend can do besides its duties: schedules, dead letters, and forgetting.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, DeadLetters, Name, Pause, Placed, Replayed, Result, RunId,
-    ScheduleStatus, Schedules, Timestamp,
+    DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HistoryBounds, Name, Pause, Placed, Replayed,
+    Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp,
 };
 
 use crate::QueueBackend;
 use crate::requests::Command;
+
+/// How many runs are forgotten in one step, whatever is asked for, so that none keeps others waiting for long.
+const MOST_FORGOTTEN: usize = 1_000;
 
 /// They are the store's, whether anything runs or not.
 #[async_trait]
@@ -39,6 +42,24 @@ impl DeadLetters for QueueBackend {
         match self.found().await? {
             Some(store) => store.discard(runs).await,
             None => Ok(vec![false; runs.len()]),
+        }
+    }
+}
+
+/// History is the store's as well.
+#[async_trait]
+impl Retention for QueueBackend {
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: usize) -> Result<Vec<EndedRun>> {
+        match self.found().await? {
+            Some(store) => store.beyond(bounds, skip, limit.min(MOST_FORGOTTEN) as u32).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn forget(&self, bounds: &HistoryBounds, limit: usize) -> Result<Vec<EndedRun>> {
+        match self.found().await? {
+            Some(store) => store.prune(bounds, limit.min(MOST_FORGOTTEN) as u32).await,
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
-    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Result, RunFilter, RunId, RunRequest,
-    Schedules, Tier,
+    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Result, Retention, RunFilter, RunId,
+    RunRequest, Schedules, Tier,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -291,6 +291,10 @@ impl Backend for QueueBackend {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn Retention> {
         Some(self)
     }
 }

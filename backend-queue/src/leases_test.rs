@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, Error, JobDescriptor, JobError, Name,
-    Page, Pause, Placed, Replayed, Result, Run, RunContext, RunFilter, RunId, RunState, Site, SystemClock,
-    Task, Tier, Timestamp, Trigger, place,
+    BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds,
+    JobDescriptor, JobError, Name, Page, Pause, Placed, Replayed, Result, Run, RunContext, RunFilter, RunId,
+    RunState, Site, SystemClock, Task, Tier, Timestamp, Trigger, place,
 };
 use serde_json::Value;
 use tokio::sync::mpsc::unbounded_channel;
@@ -140,6 +140,12 @@ impl Store for Moody {
     }
     async fn forget(&self, _: &Retention, _: u32) -> Result<usize> {
         self.answer("forget").await
+    }
+    async fn beyond(&self, _: &HistoryBounds, _: usize, _: u32) -> Result<Vec<EndedRun>> {
+        self.answer("beyond").await
+    }
+    async fn prune(&self, _: &HistoryBounds, _: u32) -> Result<Vec<EndedRun>> {
+        self.answer("prune").await
     }
     async fn changed(&self) {
         std::future::pending::<()>().await;

@@ -58,6 +58,8 @@ mod redis_page;
 #[cfg(feature = "redis")]
 mod redis_recall;
 #[cfg(feature = "redis")]
+mod redis_retention;
+#[cfg(feature = "redis")]
 mod redis_row;
 #[cfg(feature = "redis")]
 mod redis_schedule;
@@ -123,6 +125,8 @@ mod sqlite_poison_test;
 mod sqlite_push;
 #[cfg(feature = "sqlite")]
 mod sqlite_reading;
+#[cfg(feature = "sqlite")]
+mod sqlite_retention;
 #[cfg(feature = "sqlite")]
 mod sqlite_row;
 #[cfg(feature = "sqlite")]

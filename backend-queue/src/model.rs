@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    CancelReason, Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, Entry, Name, Page, PageToken, Pause,
-    Replayed, Result, Run, RunFilter, RunId, RunState, Timestamp,
+    CancelReason, Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HistoryBounds, Name,
+    Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId, RunState, Timestamp,
 };
 
 use crate::model_run::{Kept, Lack, Place, Schedule, State, Written, now};
@@ -257,21 +257,16 @@ impl Store for Model {
         let over = over.count().min(limit);
         letters.into_iter().take(over).for_each(|kept| kept.died = None);
 
-        let mut ended: Vec<(Option<Timestamp>, RunId)> = state
-            .runs
-            .iter()
-            .filter(|kept| kept.place == Place::Ended && kept.died.is_none())
-            .map(|kept| (kept.run.finished_at, kept.run.id))
-            .collect();
-        ended.sort_by_key(|(at, _)| *at);
-        let (count, oldest) = (ended.len(), now() - retention.age);
-        let old = ended
-            .iter()
-            .enumerate()
-            .filter(|(index, (at, _))| index + retention.runs < count || at.is_some_and(|at| at <= oldest));
-        let old: Vec<RunId> = old.map(|(_, (_, id))| *id).take(limit - over).collect();
-        state.runs.retain(|kept| !old.contains(&kept.run.id));
-        Ok(over + old.len())
+        let bounds = HistoryBounds::default().aged(retention.age).counting(retention.runs);
+        Ok(over + state.prune(&bounds, limit - over).len())
+    }
+
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>> {
+        Ok(self.state().beyond(bounds).into_iter().skip(skip).take(limit as usize).collect())
+    }
+
+    async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>> {
+        Ok(self.state().prune(bounds, limit as usize))
     }
 
     async fn changed(&self) {

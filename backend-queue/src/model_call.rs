@@ -30,6 +30,7 @@ pub(crate) enum Call {
     Hold(u8, bool),
     Discard(Vec<u8>),
     Forget { runs: usize, letters: usize, is_old: bool, limit: u32 },
+    Prune { runs: Option<usize>, is_old: Option<bool>, skip: usize, limit: u32 },
     Register(usize, bool),
     Serve(usize, bool),
     Pause(usize, bool),
@@ -115,6 +116,8 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         1 => vec(run(), 1..4).prop_map(Call::Discard),
         2 => (0..8_usize, 0..5_usize, prop::bool::weighted(0.1), 1..6_u32)
             .prop_map(|(runs, letters, is_old, limit)| Call::Forget { runs, letters, is_old, limit }),
+        2 => (prop::option::of(0..8_usize), prop::option::of(prop::bool::weighted(0.2)), 0..4_usize, 1..6_u32)
+            .prop_map(|(runs, is_old, skip, limit)| Call::Prune { runs, is_old, skip, limit }),
         3 => (task(), any::<bool>()).prop_map(|(task, definition)| Call::Register(task, definition)),
         1 => (task(), any::<bool>()).prop_map(|(task, is_served)| Call::Serve(task, is_served)),
         1 => (task(), any::<bool>()).prop_map(|(task, is_paused)| Call::Pause(task, is_paused)),

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use scheduler_core::{
-    Cursor, DeadLetter, Live, Name, Pause, Replayed, Run, RunId, RunOrigin, RunState, Tier, Timestamp,
+    Cursor, DeadLetter, EndedRun, HistoryBounds, Live, Name, Pause, Replayed, Run, RunId, RunOrigin,
+    RunState, Tier, Timestamp,
 };
 
 use tokio::time::Instant;
@@ -140,6 +141,27 @@ impl Kept {
 }
 
 impl State {
+    /// The ended runs beyond bounds, in the order in which they ended.
+    pub(crate) fn beyond(&self, bounds: &HistoryBounds) -> Vec<EndedRun> {
+        let ended = self.runs.iter().filter(|kept| kept.place == Place::Ended && kept.died.is_none());
+        let mut ended: Vec<&Run> = ended.map(|kept| &kept.run).collect();
+        ended.sort_by_key(|run| run.finished_at);
+        let oldest = bounds.max_age.map_or(Timestamp::MIN, |age| now() - age);
+        let is_old = |run: &&&Run| run.finished_at.is_some_and(|at| at <= oldest);
+        let over = bounds.beyond(ended.len(), ended.iter().filter(is_old).count());
+        let told =
+            |run: &Run| EndedRun::new(run.id, run.task.clone(), run.finished_at.unwrap_or_default(), 0);
+        ended[..over].iter().map(|run| told(run)).collect()
+    }
+
+    /// Forgets the first of them.
+    pub(crate) fn prune(&mut self, bounds: &HistoryBounds, limit: usize) -> Vec<EndedRun> {
+        let mut old = self.beyond(bounds);
+        old.truncate(limit);
+        self.runs.retain(|kept| old.iter().all(|ended| ended.run != kept.run.id));
+        old
+    }
+
     pub(crate) fn insert(&mut self, pushed: &Pushed) -> bool {
         if self.runs.iter().any(|kept| kept.run.id == pushed.run.id) {
             return false;

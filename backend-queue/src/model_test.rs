@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use scheduler_core::{
-    Cursor, DeadLetter, DeadLetterFilter, Pause, Run, RunFilter, RunId, RunState, Timestamp,
+    Cursor, DeadLetter, DeadLetterFilter, EndedRun, HistoryBounds, Pause, Run, RunFilter, RunId, RunState,
+    Timestamp,
 };
 
 use crate::model::Model;
@@ -82,6 +83,22 @@ impl<S: Store> Side<S> {
                 let age = if *is_old { Duration::ZERO } else { HOUR * 24 * 365 * 100 };
                 let retention = Retention { runs: *runs, letters: *letters, age, letter_age: age };
                 format!("{:?}", store.forget(&retention, *limit).await.unwrap())
+            }
+            Call::Prune { runs, is_old, skip, limit } => {
+                let mut bounds = HistoryBounds::default();
+                bounds.max_runs = *runs;
+                bounds.max_age =
+                    is_old.map(|is_old| if is_old { Duration::ZERO } else { HOUR * 24 * 365 * 100 });
+                let beyond = store.beyond(&bounds, *skip, *limit).await.unwrap();
+                let first = store.beyond(&bounds, 0, *limit).await.unwrap();
+                let gone = store.prune(&bounds, *limit).await.unwrap();
+                assert_eq!(first, gone, "what was told is what was done");
+                let told = |ended: Vec<EndedRun>| {
+                    let told =
+                        ended.into_iter().map(|ended| (ended.run, ended.task, level_time(ended.ended_at)));
+                    told.collect::<Vec<_>>()
+                };
+                format!("{:?} {:?}", told(beyond), told(gone))
             }
             Call::Register(task, definition) => {
                 let definition = definition.to_string();

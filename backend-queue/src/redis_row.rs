@@ -77,16 +77,20 @@ impl<'a> Row<'a> {
         String::from_utf8_lossy(self.envelope).into_owned()
     }
 
+    /// The name of its task, if it is one.
+    pub(crate) fn task(&self) -> Option<Name> {
+        std::str::from_utf8(self.task).ok().and_then(|task| Name::new(task).ok())
+    }
+
     /// The run.
     ///
     /// # Errors
     /// What could be read of it, failed, saying why.
     pub(crate) fn open(&self, id: RunId, backend: &Name) -> Result<Run, Box<Run>> {
-        let task = std::str::from_utf8(self.task).ok().and_then(|task| Name::new(task).ok());
         let indexed = Indexed {
             id,
             // What Redis holds besides our own names is nobody's doing but its owner's.
-            task: task.unwrap_or_else(|| backend.clone()),
+            task: self.task().unwrap_or_else(|| backend.clone()),
             state: shown(self.state),
             attempt: self.attempt,
             fire_time: self.fire_time,

@@ -22,6 +22,7 @@ script!(PEEK, " flags=no-writes", "letter", "peek");
 script!(PAGE, " flags=no-writes", "letter", "page");
 script!(WAITING, " flags=no-writes", "waiting");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
+script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
@@ -43,4 +44,5 @@ script!(PAUSE, " flags=allow-oom", "pause");
 script!(CANCEL, " flags=allow-oom", "change", "wake", "withdraw", "cancel");
 script!(HOLD, " flags=allow-oom", "hold");
 script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");
-script!(FORGET, " flags=allow-oom", "change", "letters", "forget");
+script!(FORGET, " flags=allow-oom", "change", "letters", "oldest", "drop", "forget");
+script!(PRUNE, " flags=allow-oom", "change", "oldest", "beyond", "drop", "prune");

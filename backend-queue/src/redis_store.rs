@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, Error, Name, Page, Pause, Replayed, Result, Run, RunFilter, RunId,
-    RunState, Tier, Timestamp,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
+    Run, RunFilter, RunId, RunState, Tier, Timestamp,
 };
 
 use crate::QueueConfig;
@@ -21,7 +21,9 @@ use crate::redis_wake::Listener;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
-use crate::{redis_letters, redis_open, redis_page, redis_schedule, redis_script, redis_wire};
+use crate::{
+    redis_letters, redis_open, redis_page, redis_retention, redis_schedule, redis_script, redis_wire,
+};
 
 /// How many runs a script adds, acknowledges or claims, so that none takes long.
 pub(crate) const MOST: usize = 1_000;
@@ -250,6 +252,14 @@ impl Store for RedisStore {
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
         redis_letters::forget(&self.link, retention, limit).await
+    }
+
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>> {
+        redis_retention::beyond(self, bounds, skip, limit).await
+    }
+
+    async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>> {
+        redis_retention::prune(self, bounds, limit).await
     }
 
     async fn changed(&self) {

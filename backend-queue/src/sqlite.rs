@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, Error, Name, Page, Pause, Replayed, Result, Run, RunFilter, RunId,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
+    Run, RunFilter, RunId,
 };
 use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
@@ -21,7 +22,7 @@ use crate::sqlite_reading::Reader;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
-use crate::{sqlite_history, sqlite_letters, sqlite_schedule, sqlite_schema};
+use crate::{sqlite_history, sqlite_letters, sqlite_retention, sqlite_schedule, sqlite_schema};
 
 /// How often the file is looked at for changes of other processes; one look is a read of shared memory.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -171,6 +172,20 @@ impl Store for SqliteStore {
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
         let mut change = self.change().await?;
         let forgotten = change.forget(retention, limit).await;
+        change.end(forgotten).await
+    }
+
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>> {
+        let mut reading = self.reading().await?;
+        let (namespace, connection) = (self.namespace(), &mut reading.connection);
+        let found =
+            sqlite_retention::beyond(namespace, &self.backend, connection, bounds, (skip, limit)).await;
+        reading.end(found)
+    }
+
+    async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>> {
+        let mut change = self.change().await?;
+        let forgotten = change.prune(bounds, limit).await;
         change.end(forgotten).await
     }
 

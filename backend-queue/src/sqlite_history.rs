@@ -1,13 +1,13 @@
 //! The history of the SQLite store: what is shown of its runs, and how long it is kept.
 
-use scheduler_core::{Name, Page, PageToken, Run, RunFilter, Timestamp};
+use scheduler_core::{HistoryBounds, Name, Page, PageToken, Run, RunFilter, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_change::Change;
-use crate::sqlite_clock::now;
 use crate::sqlite_push::LARGEST;
+use crate::sqlite_retention::last_beyond;
 use crate::sqlite_row::{columns, numbers, read, text};
 use crate::store::Retention;
 
@@ -124,19 +124,8 @@ impl Change<'_> {
     pub(crate) async fn forget(&mut self, retention: &Retention, limit: u32) -> sqlx::Result<usize> {
         let let_go = self.let_letters_go(retention, limit).await?;
         let left = u64::from(limit).saturating_sub(let_go);
-        // The newest run that is one too many, found by walking the index from its young end.
-        let beyond = sqlx::query(
-            "SELECT finished, seq FROM run WHERE namespace = ? AND state >= 10 AND died IS NULL \
-             ORDER BY finished DESC, seq DESC LIMIT 1 OFFSET ?",
-        )
-        .bind(self.namespace())
-        .bind(i64::try_from(retention.runs).unwrap_or(i64::MAX))
-        .fetch_optional(&mut self.connection)
-        .await?;
-        let mut last = ((now() - retention.age).as_millis(), i64::MAX);
-        if let Some(row) = beyond {
-            last = last.max((row.try_get(0)?, row.try_get(1)?));
-        }
+        let bounds = HistoryBounds::default().aged(retention.age).counting(retention.runs);
+        let last = last_beyond(self.namespace(), &mut self.connection, &bounds).await?;
         let forgotten = sqlx::query(
             "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
              AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?)",

@@ -99,7 +99,11 @@ fn fire_time(row: &SqliteRow) -> Result<Timestamp, String> {
     if is_real { Ok(instant) } else { Err("its fire_time could not be read".to_owned()) }
 }
 
-fn id(row: &SqliteRow) -> Result<RunId, String> {
+/// The id of a run.
+///
+/// # Errors
+/// Says that it cannot be read.
+pub(crate) fn id(row: &SqliteRow) -> Result<RunId, String> {
     let id: RunId = text(row, "id")?.parse().map_err(|error: scheduler_core::Error| error.to_string())?;
     // No run of ours is from the first millisecond of 1970, and a hash that begins with 48 zeros does not happen.
     if id.as_u128() >> 80 == 0 { Err("its id could not be read".to_owned()) } else { Ok(id) }
@@ -107,7 +111,7 @@ fn id(row: &SqliteRow) -> Result<RunId, String> {
 
 /// What a run is called whose id cannot be read, so that it can be shown and discarded: its place in the file,
 /// sixteen hexadecimal digits in the low 80 bits.
-fn made_up(row: &SqliteRow) -> RunId {
+pub(crate) fn made_up(row: &SqliteRow) -> RunId {
     let seq: i64 = row.try_get("seq").unwrap_or_default();
     format!("{seq:026x}").parse().unwrap_or_else(|_| RunId::manual(Timestamp::default()))
 }

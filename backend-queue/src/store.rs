@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    Cursor, DeadLetterFilter, DeadLetterPage, Entry, Live, Name, Page, Pause, Replayed, Result, Run,
-    RunFilter, RunId, Timestamp,
+    Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HistoryBounds, Live, Name, Page, Pause,
+    Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 
 /// A place where runs are kept, for one namespace.
@@ -73,6 +73,13 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Forgets what retention does not keep, at most `limit` runs at once; answers how many. A dead letter's run
     /// is kept while it is one.
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize>;
+
+    /// The ended runs beyond these bounds that are no dead letters, the one that ended first first: at most `limit` of
+    /// them behind `skip` others. None at all means that there are no more.
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>>;
+
+    /// Forgets the first of those, at most `limit`; answers which.
+    async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>>;
 
     /// Resolves when somebody, maybe another process, may have added work. It may resolve for nothing, and who
     /// waits looks from time to time all the same.
