@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, Cancelled, Capability, Clock, Drained, Enqueued,
-    Error, Health, Name, Page, Partial, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
-    Schedules, Tier, Timestamp,
+    Error, Health, Name, Page, Partial, Pause, Placed, Result, Retention, RunFilter, RunId, RunRequest,
+    ScheduleStatus, Schedules, Tier, Timestamp,
 };
 use tokio::sync::oneshot;
 
@@ -71,7 +71,7 @@ impl LocalBackend {
         lock(&self.engine)
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let stopped =
             || Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name));
         let Some(handle) = self.engine().clone() else { return Err(stopped()) };
@@ -175,6 +175,10 @@ impl Backend for LocalBackend {
     }
 
     fn schedules(&self) -> Option<&dyn Schedules> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn Retention> {
         Some(self)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    AttemptEnd, Busy, Cancelled, Drained, Enqueued, Name, Output, Page, Partial, Pause, Placed, Result,
-    RunFilter, RunId, RunRequest, ScheduleStatus,
+    AttemptEnd, Busy, Cancelled, Drained, EndedRun, Enqueued, HistoryBounds, Name, Output, Page, Partial,
+    Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Cancel(RunId, Reply<Result<Cancelled>>),
     /// Show runs.
     Runs(Box<RunFilter>, Reply<Page>),
+    /// Say which ended runs lie beyond bounds.
+    Beyond { bounds: HistoryBounds, skip: usize, limit: usize, reply: Reply<Vec<EndedRun>> },
+    /// Forget the first of them.
+    Forget { bounds: HistoryBounds, limit: usize, reply: Reply<Result<Vec<EndedRun>>> },
     /// An attempt has kept its thread for so long.
     Blocked { run: RunKey, fence: u64, since: Duration },
     /// Stop: drain within the grace, or end now.

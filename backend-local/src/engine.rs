@@ -199,6 +199,10 @@ impl Engine {
             Command::Enqueue(request, reply) => drop(reply.send(self.enqueue(*request))),
             Command::Cancel(run, reply) => drop(reply.send(self.cancel(&run))),
             Command::Runs(filter, reply) => drop(reply.send(self.page(&filter))),
+            Command::Beyond { bounds, skip, limit, reply } => {
+                drop(reply.send(self.beyond(&bounds, skip, limit)));
+            }
+            Command::Forget { bounds, limit, reply } => self.forget(&bounds, limit, reply),
             Command::Blocked { run, fence, since } => self.blocked(run, fence, since),
             Command::Stop { grace, reply } => self.stop(grace, reply),
         }
@@ -353,7 +357,7 @@ impl Engine {
         (number, run)
     }
 
-    fn write_history(&mut self) {
+    pub(crate) fn write_history(&mut self) {
         if let Some(writer) = self.writer.as_mut().filter(|_| !self.unwritten.is_empty()) {
             writer.append(std::mem::take(&mut self.unwritten));
         }

@@ -70,7 +70,7 @@ impl Entry {
         }
     }
 
-    fn finished_at(&self) -> Option<Timestamp> {
+    pub(crate) fn finished_at(&self) -> Option<Timestamp> {
         match self {
             Self::Plain { finished_at, .. } => Some(*finished_at),
             Self::Whole(run) => run.finished_at,
@@ -174,13 +174,28 @@ impl History {
         number < self.first
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.iter()
+    }
+
+    /// The entry at a place, counted from the oldest.
+    pub(crate) fn entry(&self, place: usize) -> &Entry {
+        &self.entries[place]
+    }
+
+    /// Lets go of so many entries, the oldest.
+    pub(crate) fn drop_first(&mut self, count: usize) {
+        self.first += self.entries.drain(..count).count() as u64;
     }
 
     /// The last runs of tasks that the loop has no place for, as far as they are no entries.
     pub(crate) fn last_alone(&self) -> impl Iterator<Item = &Arc<Run>> {
         self.last.values().filter(|(number, _)| self.has_left(*number)).map(|(_, run)| run)
+    }
+
+    /// Whether that entry is the last run of such a task.
+    pub(crate) fn is_last_alone(&self, task: &Name, entry: u64) -> bool {
+        self.last.get(task).is_some_and(|(number, _)| *number == entry)
     }
 
     /// The last run of such a task.

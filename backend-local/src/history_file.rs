@@ -2,6 +2,7 @@
 //!
 //! The loop never waits for the disk: what the thread cannot take is dropped from the file and counted aloud.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind as IoKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use scheduler_core::{Error, Name, Result, Run, Timestamp};
+use scheduler_core::{EndedRun, Error, Name, Result, Run, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::LocalConfig;
+use crate::command::Reply;
 use crate::history::History;
 use crate::live::Owner;
 
@@ -63,10 +65,18 @@ pub(crate) fn load(path: &Path, config: &LocalConfig, now: Timestamp) -> Result<
     Ok(history)
 }
 
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Append(Vec<Arc<Run>>),
+    /// These are gone; the answer goes to who asked for it.
+    Forget(Vec<EndedRun>, Reply<Result<Vec<EndedRun>>>),
+}
+
 /// The thread that appends.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    batches: Option<SyncSender<Vec<Arc<Run>>>>,
+    batches: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
     dropped: u64,
 }
@@ -91,7 +101,7 @@ impl Writer {
     /// Hands over ended runs; never waits.
     pub(crate) fn append(&mut self, runs: Vec<Arc<Run>>) {
         let Some(batches) = &self.batches else { return };
-        match batches.try_send(runs) {
+        match batches.try_send(Order::Append(runs)) {
             Ok(()) if self.dropped > 0 => {
                 tracing::warn!(
                     "{} runs are missing from the history file: the disk was too slow",
@@ -100,8 +110,25 @@ impl Writer {
                 self.dropped = 0;
             }
             Ok(()) => {}
-            Err(TrySendError::Full(runs) | TrySendError::Disconnected(runs)) => {
-                self.dropped += runs.len() as u64;
+            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => {
+                if let Order::Append(runs) = order {
+                    self.dropped += runs.len() as u64;
+                }
+            }
+        }
+    }
+
+    /// Has runs taken out of the file; says whether that will be done. The answer follows when it is, or is not.
+    pub(crate) fn forget(&self, runs: Vec<EndedRun>, reply: Reply<Result<Vec<EndedRun>>>) -> bool {
+        let Some(batches) = &self.batches else { return false };
+        match batches.try_send(Order::Forget(runs, reply)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => {
+                if let Order::Forget(_, reply) = order {
+                    let message = "the disk is too slow: the history file is not up to date yet";
+                    let _ = reply.send(Err(Error::unavailable("history/unusable", message)));
+                }
+                false
             }
         }
     }
@@ -126,9 +153,18 @@ struct Log {
 }
 
 impl Log {
-    fn write_all(&mut self, batches: &Receiver<Vec<Arc<Run>>>) {
+    fn write_all(&mut self, batches: &Receiver<Order>) {
         let mut failing = false;
-        while let Ok(batch) = batches.recv() {
+        while let Ok(order) = batches.recv() {
+            let batch = match order {
+                Order::Append(batch) => batch,
+                Order::Forget(runs, reply) => {
+                    let gone = runs.iter().map(|ended| ended.run).collect();
+                    let forgotten = self.rewrite_without(&gone).map_err(|error| unusable(&self.path, error));
+                    let _ = reply.send(forgotten.map(|()| runs));
+                    continue;
+                }
+            };
             match self.write(&batch) {
                 Ok(()) => failing = false,
                 // Said once until it works again: a full disk would fill the log as well.
@@ -149,11 +185,17 @@ impl Log {
         self.file.flush()?;
         self.lines += batch.len();
         if self.lines > 2 * self.config.history_runs + 1_000 {
-            let now = Timestamp::from(std::time::SystemTime::now());
-            let kept = load(&self.path, &self.config, now).map_err(std::io::Error::other)?.kept(&self.owner);
-            self.file = rewrite(&self.path, &kept)?;
-            self.lines = kept.len();
+            self.rewrite_without(&HashSet::new())?;
         }
+        Ok(())
+    }
+
+    fn rewrite_without(&mut self, gone: &HashSet<RunId>) -> std::io::Result<()> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let mut kept = load(&self.path, &self.config, now).map_err(std::io::Error::other)?.kept(&self.owner);
+        kept.retain(|run| !gone.contains(&run.id));
+        self.file = rewrite(&self.path, &kept)?;
+        self.lines = kept.len();
         Ok(())
     }
 }

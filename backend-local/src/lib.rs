@@ -48,6 +48,7 @@ mod live;
 mod orders;
 mod page;
 mod pulse;
+mod retention;
 mod schedule;
 mod seat;
 mod tasks;
