@@ -12,8 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cache_cleanup::{CacheCleanup, CacheTarget, Named};
-use crate::cache_cutoff::Bounds;
 use crate::cache_directory::Directory;
+use crate::cache_history::History;
+use crate::cache_kind::Kind;
 use crate::cache_purge::Purge;
 use crate::cache_unit::Unit;
 use crate::duration;
@@ -46,85 +47,77 @@ pub(crate) struct CacheArgs {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TargetArgs {
     /// What kind of cache it is.
-    kind: Kind,
+    pub(crate) kind: Kind,
     /// What it is called in the output. Its path or URL by default.
     #[serde(default)]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its own limit.
     #[serde(default, deserialize_with = "duration::deserialize_some")]
     #[schemars(schema_with = "duration::schema")]
-    timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// The folder, for `directory`; the file, for `sqlite`.
     #[serde(default)]
-    path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// The same path once more, for a `directory` that is `/`, a home or a mount point.
     #[serde(default)]
-    confirm_path: Option<PathBuf>,
-    /// What was not used for longer goes.
+    pub(crate) confirm_path: Option<PathBuf>,
+    /// What was not used for longer goes; of `history`, what ended longer ago.
     #[serde(default, deserialize_with = "duration::deserialize_some")]
     #[schemars(schema_with = "duration::schema")]
-    max_age: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
     /// How many bytes of files may stay, for `directory`.
     #[serde(default)]
-    max_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
     /// How many files may stay, for `directory`.
     #[serde(default)]
-    max_files: Option<u64>,
+    pub(crate) max_files: Option<u64>,
+    /// The backend whose ended runs go, for `history`.
+    #[serde(default)]
+    pub(crate) backend: Option<String>,
+    /// How many ended runs may stay, for `history`.
+    #[serde(default)]
+    pub(crate) max_runs: Option<usize>,
     /// Patterns of names of files that neither count nor go, for `directory`. None by default.
     #[serde(default)]
-    keep: Option<Vec<String>>,
+    pub(crate) keep: Option<Vec<String>>,
     /// Whether folders that are emptied go as well, for `directory`. Off by default.
     #[serde(default)]
-    remove_empty: Option<bool>,
+    pub(crate) remove_empty: Option<bool>,
     /// The table, for `sqlite`.
     #[serde(default)]
-    table: Option<String>,
+    pub(crate) table: Option<String>,
     /// The column with the timestamp of a row, for `sqlite`.
     #[serde(default)]
-    column: Option<String>,
+    pub(crate) column: Option<String>,
     /// How that column writes instants, for `sqlite`: `seconds` or `milliseconds` since the Unix epoch, or `text` in
     /// UTC. `seconds` by default.
     #[serde(default)]
-    unit: Option<Unit>,
+    pub(crate) unit: Option<Unit>,
     /// How many rows go at once, for `sqlite`. 1000 by default.
     #[serde(default)]
-    chunk: Option<NonZeroU32>,
+    pub(crate) chunk: Option<NonZeroU32>,
     /// The URL that is called, for `http`; that of the server, a text or a secret, for `redis`.
     #[serde(default)]
-    url: Option<TextOrSecret>,
+    pub(crate) url: Option<TextOrSecret>,
     /// Which keys count, as `SCAN` takes it, for `redis`.
     #[serde(default)]
-    pattern: Option<String>,
+    pub(crate) pattern: Option<String>,
     /// Whether only keys go that never expire, for `redis`. Off by default.
     #[serde(default)]
-    without_ttl: Option<bool>,
+    pub(crate) without_ttl: Option<bool>,
     /// The method, for `http`. `PURGE` by default.
     #[serde(default)]
-    method: Option<String>,
+    pub(crate) method: Option<String>,
     /// Headers as in the job `http`.
     #[serde(default)]
-    headers: Option<BTreeMap<String, TextOrSecret>>,
+    pub(crate) headers: Option<BTreeMap<String, TextOrSecret>>,
     /// Statuses that mean success, for `http`. `["2xx"]` by default.
     #[serde(default)]
-    expect_status: Option<Vec<Expected>>,
+    pub(crate) expect_status: Option<Vec<Expected>>,
     /// Addresses besides public ones, for `http`, as in the job of that name. By default `loopback`, `private` and
     /// `shared`: one's own network.
     #[serde(default)]
-    allow: Option<Vec<String>>,
-}
-
-/// What a target is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    /// Files in a folder.
-    Directory,
-    /// A cache that empties itself when a URL is called.
-    Http,
-    /// Keys of a Redis server.
-    Redis,
-    /// Rows of a table of SQLite.
-    Sqlite,
+    pub(crate) allow: Option<Vec<String>>,
 }
 
 fn timeout() -> Duration {
@@ -184,113 +177,31 @@ impl TargetArgs {
         let (kind, limit, name) = (self.kind, self.timeout.unwrap_or(timeout), self.name.clone());
         let (default, target): (String, Box<dyn CacheTarget>) = match kind {
             Kind::Directory => {
-                let directory = self.directory()?;
+                let directory = Directory::read(self)?;
                 (directory.path.display().to_string(), Box::new(directory))
             }
+            Kind::History => {
+                let history = History::read(self)?;
+                (format!("history of {}", history.backend), Box::new(history))
+            }
             Kind::Http => {
-                let purge = self.purge()?;
+                let purge = Purge::read(self)?;
                 (purge.shown(), Box::new(purge))
             }
             #[cfg(feature = "redis")]
             Kind::Redis => {
-                let keys = self.keys()?;
+                let keys = crate::cache_redis::Keys::read(self)?;
                 (format!("redis {}", keys.pattern), Box::new(keys))
             }
             #[cfg(feature = "sqlite")]
             Kind::Sqlite => {
-                let table = self.table()?;
+                let table = crate::cache_table::Table::read(self)?;
                 (format!("{} {}", table.path.display(), table.table), Box::new(table))
             }
             #[cfg(not(all(feature = "redis", feature = "sqlite")))]
-            other => return Err(vec![not_built(other)]),
+            other => return Err(vec![other.not_built()]),
         };
         Ok(Named { name: name.unwrap_or(default), kind: kind.as_str(), limit, target })
-    }
-
-    fn directory(self) -> Result<Directory, Vec<ArgsError>> {
-        let mut faults = Vec::new();
-        let path = self.path.unwrap_or_default();
-        let is_odd =
-            |path: &PathBuf| path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0);
-        if is_odd(&path) {
-            faults.push(ArgsError::new("/path", "this is no path"));
-        }
-        if self.confirm_path.as_ref().is_some_and(|confirmed| *confirmed != path) {
-            let fault = "this is another path than `path`";
-            faults.push(ArgsError::new("/confirm_path", fault).with_help("leave it out, or repeat `path`"));
-        }
-        let bounds = Bounds { count: self.max_files, bytes: self.max_bytes };
-        if self.max_age.is_none() && bounds.count.is_none() && bounds.bytes.is_none() {
-            let help = "set `max_age`, `max_bytes` or `max_files`";
-            faults.push(ArgsError::new("", "nothing says what goes").with_help(help));
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        Ok(Directory {
-            path,
-            is_confirmed: self.confirm_path.is_some(),
-            max_age: self.max_age,
-            bounds,
-            keep: self.keep.unwrap_or_default(),
-            remove_empty: self.remove_empty.unwrap_or_default(),
-        })
-    }
-
-    #[cfg(feature = "redis")]
-    fn keys(self) -> Result<crate::cache_redis::Keys, Vec<ArgsError>> {
-        let url = self.url.unwrap_or_else(|| TextOrSecret::Text(String::new()));
-        let mut faults: Vec<ArgsError> = crate::cache_redis::url_fault(&url).into_iter().collect();
-        let pattern = self.pattern.unwrap_or_default();
-        if pattern.is_empty() {
-            faults.push(ArgsError::new("/pattern", "no key is like an empty pattern"));
-        }
-        let without_ttl = self.without_ttl.unwrap_or_default();
-        if self.max_age.is_none() && !without_ttl {
-            let help = "set `max_age` or `without_ttl`";
-            faults.push(ArgsError::new("", "nothing says what goes").with_help(help));
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        Ok(crate::cache_redis::Keys { url, pattern, max_age: self.max_age, without_ttl })
-    }
-
-    #[cfg(feature = "sqlite")]
-    fn table(self) -> Result<crate::cache_table::Table, Vec<ArgsError>> {
-        let (table, column) = (self.table.unwrap_or_default(), self.column.unwrap_or_default());
-        let names = [("/table", &table), ("/column", &column)].into_iter();
-        let bad = names.filter(|(_, name)| name.trim().is_empty() || name.contains('\0'));
-        let faults: Vec<ArgsError> = bad.map(|(place, _)| ArgsError::new(place, "this is no name")).collect();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        Ok(crate::cache_table::Table {
-            path: self.path.unwrap_or_default(),
-            table,
-            column,
-            unit: self.unit.unwrap_or_default(),
-            max_age: self.max_age.unwrap_or_default(),
-            chunk: self.chunk.map_or(1_000, NonZeroU32::get),
-        })
-    }
-
-    fn purge(self) -> Result<Purge, Vec<ArgsError>> {
-        let url = match self.url {
-            Some(TextOrSecret::Text(url)) => url,
-            Some(TextOrSecret::Secret(_)) | None => {
-                let fault = ArgsError::new("/url", "the URL of a call is a text");
-                return Err(vec![fault.with_help("send the secret in a header")]);
-            }
-        };
-        let allow = ["loopback", "private", "shared"].map(str::to_owned).to_vec();
-        Purge::new(crate::cache_purge::Call {
-            url,
-            method: self.method.unwrap_or_else(|| "PURGE".to_owned()),
-            headers: self.headers.unwrap_or_default(),
-            expect_status: self.expect_status,
-            allow: self.allow.unwrap_or(allow),
-        })
     }
 
     fn bad_keys(&self) -> Vec<ArgsError> {
@@ -315,6 +226,8 @@ impl TargetArgs {
             ("max_age", self.max_age.is_some()),
             ("max_bytes", self.max_bytes.is_some()),
             ("max_files", self.max_files.is_some()),
+            ("backend", self.backend.is_some()),
+            ("max_runs", self.max_runs.is_some()),
             ("keep", self.keep.is_some()),
             ("remove_empty", self.remove_empty.is_some()),
             ("table", self.table.is_some()),
@@ -331,35 +244,6 @@ impl TargetArgs {
         ];
         keys.into_iter().filter(|(_, is_given)| *is_given).map(|(key, _)| key).collect()
     }
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Directory => "directory",
-            Self::Http => "http",
-            Self::Redis => "redis",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
-    /// The keys that it needs, and those that it takes besides.
-    fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
-        match self {
-            Self::Directory => {
-                (&["path"], &["confirm_path", "max_age", "max_bytes", "max_files", "keep", "remove_empty"])
-            }
-            Self::Http => (&["url"], &["method", "headers", "expect_status", "allow"]),
-            Self::Redis => (&["url", "pattern"], &["max_age", "without_ttl"]),
-            Self::Sqlite => (&["path", "table", "column", "max_age"], &["unit", "chunk"]),
-        }
-    }
-}
-
-#[cfg(not(all(feature = "redis", feature = "sqlite")))]
-fn not_built(kind: Kind) -> ArgsError {
-    let fault = format!("this program was built without targets of kind `{}`", kind.as_str());
-    ArgsError::new("/kind", fault).with_help("build it with the features of the durable tier")
 }
 
 fn bad_limit(limit: Duration) -> Option<ArgsError> {

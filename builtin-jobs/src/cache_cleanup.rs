@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cache_args::CacheArgs;
 pub use crate::cache_sweep::Sweep;
+use crate::dry_run;
 
 /// The version of the output's shape.
 const SCHEMA_VERSION: u32 = 1;
@@ -64,16 +65,16 @@ pub struct Named {
 pub struct CacheCleanup {
     /// What is cleaned.
     pub targets: Vec<Named>,
-    /// Whether nothing is removed.
+    /// Whether nothing is removed; a run may be asked for that as well.
     pub is_dry: bool,
     /// How many items of each target are listed, those that were not used for longest.
     pub most_listed: usize,
 }
 
 impl CacheCleanup {
-    async fn clean(&self, ctx: &RunContext, named: &Named) -> Row {
+    async fn clean(&self, ctx: &RunContext, named: &Named, is_dry: bool) -> Row {
         let began = Instant::now();
-        let sweep = Sweep::new(self.is_dry, ctx.clock().now(), self.most_listed);
+        let sweep = Sweep::new(is_dry, ctx.clock().now(), self.most_listed);
         // A walk on a thread of its own would outlive a dropped run.
         let stopping = sweep.stopped_when_dropped();
         let end = {
@@ -115,11 +116,11 @@ impl CacheCleanup {
         }
     }
 
-    fn shown(&self, rows: &[Row]) -> Output {
+    fn shown(rows: &[Row], is_dry: bool) -> Output {
         let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
         json!({
             "schema_version": SCHEMA_VERSION,
-            "dry_run": self.is_dry,
+            "dry_run": is_dry,
             "removed": sum(|row| row.freed.0),
             "bytes": sum(|row| row.freed.1),
             "targets": rows.iter().map(|row| &row.shown).collect::<Vec<_>>(),
@@ -145,26 +146,27 @@ struct Row {
 #[async_trait]
 impl Job for CacheCleanup {
     async fn run(&self, ctx: &RunContext) -> Result<Output, JobError> {
+        let is_dry = self.is_dry || dry_run::is_asked_for(ctx)?;
         let mut rows: Vec<Row> = Vec::new();
         for (done, named) in self.targets.iter().enumerate() {
             #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
             ctx.set_progress(done as f64 / self.targets.len() as f64, named.name.clone());
-            let row = self.clean(ctx, named).await;
+            let row = self.clean(ctx, named, is_dry).await;
             let cancelled = row.cancelled;
             rows.push(row);
             if let Some(reason) = cancelled {
                 let error = JobError::retry(format!("ended by the scheduler: {}", reason.as_str()));
-                return Err(error.with_output(self.shown(&rows)));
+                return Err(error.with_output(Self::shown(&rows, is_dry)));
             }
         }
         let faults: Vec<&str> = rows.iter().filter_map(|row| row.fault.as_deref()).collect();
         if faults.is_empty() {
-            return Ok(self.shown(&rows));
+            return Ok(Self::shown(&rows, is_dry));
         }
         let named = faults[..faults.len().min(MOST_NAMED)].join("; ");
         let message = format!("{} of {} caches were not cleaned whole: {named}", faults.len(), rows.len());
         let error = Error::unavailable("cache_cleanup/failed", message);
-        Err(JobError::abort(error).with_output(self.shown(&rows)))
+        Err(JobError::abort(error).with_output(Self::shown(&rows, is_dry)))
     }
 
     fn check(&self) -> Vec<ArgsError> {

@@ -4,23 +4,18 @@
 //! is counted again, until there are few enough items in it to know each. Memory is the buckets and those few; passes
 //! are one or two.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use scheduler_core::Timestamp;
 
-/// How many buckets there are, as a power of two.
-const BUCKETS_BITS: u32 = 16;
+use crate::cache_pass::{Amount, Pass, Scale};
 
 /// More passes than any range of keys can need; what changes meanwhile cannot make one endless.
 const MOST_PASSES: usize = 12;
 
-/// The most items of a pass that are known one by one. Tests see more than that.
-const MOST_ITEMS: usize = if cfg!(test) { 16 } else { 1 << 17 };
-
 /// When an item was used last, and its number where that is the same instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(u128);
+pub(crate) struct Key(pub(crate) u128);
 
 /// How much of a cache may stay.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,44 +36,6 @@ pub(crate) struct Cutoff {
     /// What goes for certain.
     going: Amount,
     found: Key,
-}
-
-/// Counts the items between two keys.
-#[derive(Debug)]
-pub(crate) struct Pass {
-    low: Key,
-    high: Key,
-    scale: Scale,
-    tally: RefCell<Tally>,
-}
-
-#[derive(Debug)]
-struct Tally {
-    buckets: Vec<Bucket>,
-    /// Every item as a bucket of its own, unless there are too many.
-    items: Option<Vec<Bucket>>,
-}
-
-/// How keys are shared out among buckets; the smaller key never gets the later bucket.
-#[derive(Clone, Copy, Debug)]
-enum Scale {
-    /// By the logarithm of the age at this instant, as nothing is known of the items yet.
-    Age(u64),
-    /// In equal parts of two to the power of this.
-    Even(u32),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Amount {
-    count: u64,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    amount: Amount,
-    first: Key,
-    last: Key,
 }
 
 impl Key {
@@ -125,7 +82,7 @@ impl Cutoff {
     /// Goes on from what was counted.
     pub(crate) fn narrow(&mut self) {
         let Some(pass) = self.pass.take() else { return };
-        let buckets = pass.tally.into_inner().in_order();
+        let buckets = pass.in_order();
         let sum = || buckets.iter().fold(Amount::default(), |sum, bucket| sum.plus(bucket.amount));
         let whole = *self.whole.get_or_insert_with(sum);
         self.passes += 1;
@@ -153,76 +110,6 @@ impl Bounds {
     fn hold(self, amount: Amount) -> bool {
         self.count.is_none_or(|most| amount.count <= most)
             && self.bytes.is_none_or(|most| amount.bytes <= most)
-    }
-}
-
-impl Pass {
-    fn new(low: Key, high: Key, scale: Scale) -> Self {
-        let tally = Tally { buckets: vec![Bucket::default(); 1 << BUCKETS_BITS], items: Some(Vec::new()) };
-        Self { low, high, scale, tally: RefCell::new(tally) }
-    }
-
-    fn between(low: Key, high: Key) -> Self {
-        let bits = u128::BITS - (high.0 - low.0).leading_zeros();
-        Self::new(low, high, Scale::Even(bits.saturating_sub(BUCKETS_BITS)))
-    }
-
-    /// Counts an item, if this pass is about it.
-    pub(crate) fn count(&self, key: Key, bytes: u64) {
-        if key < self.low || key > self.high {
-            return;
-        }
-        let bucket = match self.scale {
-            Scale::Age(now) => (1 << BUCKETS_BITS) - 1 - logarithm(now.saturating_sub((key.0 >> 64) as u64)),
-            Scale::Even(bits) => usize::try_from((key.0 - self.low.0) >> bits).unwrap_or(usize::MAX),
-        };
-        self.tally
-            .borrow_mut()
-            .add(bucket, Bucket { amount: Amount { count: 1, bytes }, first: key, last: key });
-    }
-}
-
-impl Tally {
-    fn add(&mut self, bucket: usize, item: Bucket) {
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            let first = if bucket.amount.count == 0 { item.first } else { bucket.first.min(item.first) };
-            let last = bucket.last.max(item.last);
-            *bucket = Bucket { amount: bucket.amount.plus(item.amount), first, last };
-        }
-        match &mut self.items {
-            Some(items) if items.len() < MOST_ITEMS => items.push(item),
-            Some(_) => self.items = None,
-            None => {}
-        }
-    }
-
-    /// What was counted, as finely as it is known.
-    fn in_order(self) -> Vec<Bucket> {
-        let Some(mut items) = self.items else { return self.buckets };
-        items.sort_unstable_by_key(|item| item.first);
-        items
-    }
-}
-
-/// A number that rises with another one's logarithm, fine enough to tell an hour from an hour and four seconds.
-fn logarithm(number: u64) -> usize {
-    const MANTISSA: u32 = BUCKETS_BITS - 6;
-    let exponent = 63 - (number | 1).leading_zeros();
-    let mantissa =
-        if exponent >= MANTISSA { number >> (exponent - MANTISSA) } else { number << (MANTISSA - exponent) };
-    // The leading bit of the mantissa says nothing.
-    ((exponent as usize) << MANTISSA) | (mantissa as usize & ((1 << MANTISSA) - 1))
-}
-
-impl Amount {
-    fn plus(self, other: Self) -> Self {
-        let bytes = self.bytes.saturating_add(other.bytes);
-        Self { count: self.count.saturating_add(other.count), bytes }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        let bytes = self.bytes.saturating_sub(other.bytes);
-        Self { count: self.count.saturating_sub(other.count), bytes }
     }
 }
 
@@ -294,20 +181,5 @@ mod tests {
         let (gone, passes) = going(&items, Bounds { count: Some(400_000), bytes: None }, 0);
         assert_eq!(gone.len(), 600_000);
         assert!(passes <= 3, "{passes} passes");
-    }
-
-    #[test]
-    fn the_logarithm_never_falls_and_fits_the_buckets() {
-        let mut last = 0;
-        for exponent in 0..64 {
-            for part in 0..64_u64 {
-                let number = (1_u128 << exponent) | ((u128::from(part) << exponent) >> 6);
-                let number = u64::try_from(number).unwrap();
-                let next = logarithm(number);
-                assert!(next >= last && next < 1 << BUCKETS_BITS, "{number}");
-                last = next;
-            }
-        }
-        assert!(logarithm(u64::MAX) < 1 << BUCKETS_BITS && logarithm(0) == 0);
     }
 }

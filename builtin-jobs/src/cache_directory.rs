@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 use scheduler_core::{ArgsError, Error, Result, RunContext, async_trait};
 
+use crate::cache_args::TargetArgs;
 use crate::cache_cleanup::CacheTarget;
 use crate::cache_cutoff::{Bounds, Cutoff, Key};
 use crate::cache_root;
@@ -33,6 +34,38 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// Reads a target.
+    ///
+    /// # Errors
+    /// Every fault of its keys.
+    pub(crate) fn read(args: TargetArgs) -> Result<Self, Vec<ArgsError>> {
+        let mut faults = Vec::new();
+        let path = args.path.unwrap_or_default();
+        if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
+            faults.push(ArgsError::new("/path", "this is no path"));
+        }
+        if args.confirm_path.as_ref().is_some_and(|confirmed| *confirmed != path) {
+            let fault = "this is another path than `path`";
+            faults.push(ArgsError::new("/confirm_path", fault).with_help("leave it out, or repeat `path`"));
+        }
+        let bounds = Bounds { count: args.max_files, bytes: args.max_bytes };
+        if args.max_age.is_none() && bounds.count.is_none() && bounds.bytes.is_none() {
+            let help = "set `max_age`, `max_bytes` or `max_files`";
+            faults.push(ArgsError::new("", "nothing says what goes").with_help(help));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            path,
+            is_confirmed: args.confirm_path.is_some(),
+            max_age: args.max_age,
+            bounds,
+            keep: args.keep.unwrap_or_default(),
+            remove_empty: args.remove_empty.unwrap_or_default(),
+        })
+    }
+
     fn sweep(&self, sweep: &Sweep) -> Result<()> {
         let Some(root) = cache_root::open(&self.path, self.is_confirmed)? else { return Ok(()) };
         let kept = |entry: &Entry<'_>| {

@@ -1,26 +1,14 @@
 //! A cache that empties itself when a URL is called, as proxies and content networks do.
 
-use std::collections::BTreeMap;
-
 use scheduler_core::{ArgsError, Error, Job, Result, RunContext, async_trait};
 use serde_json::json;
 
+use crate::cache_args::TargetArgs;
 use crate::cache_cleanup::CacheTarget;
 use crate::cache_sweep::Sweep;
 use crate::http::Http;
 use crate::http_args::HttpArgs;
-use crate::http_status::Expected;
 use crate::text_or_secret::TextOrSecret;
-
-/// What is sent.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) url: String,
-    pub(crate) method: String,
-    pub(crate) headers: BTreeMap<String, TextOrSecret>,
-    pub(crate) expect_status: Option<Vec<Expected>>,
-    pub(crate) allow: Vec<String>,
-}
 
 /// A call that empties a cache.
 #[derive(Debug)]
@@ -31,19 +19,29 @@ pub(crate) struct Purge {
 }
 
 impl Purge {
-    /// Reads the call.
+    /// Reads a target.
     ///
     /// # Errors
     /// Those of the job `http`.
-    pub(crate) fn new(call: Call) -> Result<Self, Vec<ArgsError>> {
-        let args = json!({"url": call.url, "method": call.method, "allow": call.allow});
-        let read = serde_json::from_value::<HttpArgs>(args);
-        let mut args = read.map_err(|error| vec![ArgsError::new("", error.to_string())])?;
-        args.headers = call.headers;
-        args.expect_status = call.expect_status.unwrap_or(args.expect_status);
-        let place = args.url.split(['?', '#']).next().unwrap_or_default();
-        let shown = format!("{} {place}", args.method);
-        Ok(Self { http: Http::new(args)?, shown })
+    pub(crate) fn read(args: TargetArgs) -> Result<Self, Vec<ArgsError>> {
+        let url = match args.url {
+            Some(TextOrSecret::Text(url)) => url,
+            Some(TextOrSecret::Secret(_)) | None => {
+                let fault = ArgsError::new("/url", "the URL of a call is a text");
+                return Err(vec![fault.with_help("send the secret in a header")]);
+            }
+        };
+        let method = args.method.unwrap_or_else(|| "PURGE".to_owned());
+        let allow =
+            args.allow.unwrap_or_else(|| ["loopback", "private", "shared"].map(str::to_owned).to_vec());
+        let call = json!({"url": url, "method": method, "allow": allow});
+        let read = serde_json::from_value::<HttpArgs>(call);
+        let mut call = read.map_err(|error| vec![ArgsError::new("", error.to_string())])?;
+        call.headers = args.headers.unwrap_or_default();
+        call.expect_status = args.expect_status.unwrap_or(call.expect_status);
+        let place = call.url.split(['?', '#']).next().unwrap_or_default();
+        let shown = format!("{} {place}", call.method);
+        Ok(Self { http: Http::new(call)?, shown })
     }
 
     pub(crate) fn shown(&self) -> String {

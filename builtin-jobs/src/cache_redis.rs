@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, Script};
 use scheduler_core::{ArgsError, Error, Result, RunContext, async_trait};
 
+use crate::cache_args::TargetArgs;
 use crate::cache_cleanup::CacheTarget;
 use crate::cache_sweep::Sweep;
 use crate::text_or_secret::TextOrSecret;
@@ -51,6 +52,28 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// Reads a target.
+    ///
+    /// # Errors
+    /// Every fault of its keys.
+    pub(crate) fn read(args: TargetArgs) -> Result<Self, Vec<ArgsError>> {
+        let url = args.url.unwrap_or_else(|| TextOrSecret::Text(String::new()));
+        let mut faults: Vec<ArgsError> = url_fault(&url).into_iter().collect();
+        let pattern = args.pattern.unwrap_or_default();
+        if pattern.is_empty() {
+            faults.push(ArgsError::new("/pattern", "no key is like an empty pattern"));
+        }
+        let without_ttl = args.without_ttl.unwrap_or_default();
+        if args.max_age.is_none() && !without_ttl {
+            let help = "set `max_age` or `without_ttl`";
+            faults.push(ArgsError::new("", "nothing says what goes").with_help(help));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self { url, pattern, max_age: args.max_age, without_ttl })
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection> {
         let info = self.url.read()?.into_connection_info().map_err(|_| bad_url())?;
         if let ConnectionAddr::TcpTls { .. } = info.addr() {
@@ -107,7 +130,7 @@ impl CacheTarget for Keys {
 }
 
 /// What is wrong with a URL as it is written in the args.
-pub(crate) fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
+fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
     let TextOrSecret::Text(text) = url else { return None };
     let Ok(info) = text.as_str().into_connection_info() else {
         let fault = ArgsError::new("/url", "this is no URL of a Redis server");

@@ -1,6 +1,7 @@
 //! A table of SQLite as a cache: rows whose timestamp is too old go, some at a time, so that others can write in
 //! between.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use scheduler_core::{ArgsError, Error, Result, RunContext, Timestamp, async_trai
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
+use crate::cache_args::TargetArgs;
 use crate::cache_cleanup::CacheTarget;
 use crate::cache_sweep::Sweep;
 use crate::cache_unit::Unit;
@@ -28,6 +30,28 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Reads a target.
+    ///
+    /// # Errors
+    /// Every fault of its keys.
+    pub(crate) fn read(args: TargetArgs) -> Result<Self, Vec<ArgsError>> {
+        let (table, column) = (args.table.unwrap_or_default(), args.column.unwrap_or_default());
+        let names = [("/table", &table), ("/column", &column)].into_iter();
+        let bad = names.filter(|(_, name)| name.trim().is_empty() || name.contains('\0'));
+        let faults: Vec<ArgsError> = bad.map(|(place, _)| ArgsError::new(place, "this is no name")).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            path: args.path.unwrap_or_default(),
+            table,
+            column,
+            unit: args.unit.unwrap_or_default(),
+            max_age: args.max_age.unwrap_or_default(),
+            chunk: args.chunk.map_or(1_000, NonZeroU32::get),
+        })
+    }
+
     /// What makes a row one that goes; the limit is its first parameter. What is no timestamp of the unit stays:
     /// SQLite finds an order between any two values.
     fn condition(&self) -> String {

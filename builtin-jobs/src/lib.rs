@@ -22,6 +22,9 @@ mod cache_args;
 pub mod cache_cleanup;
 mod cache_cutoff;
 mod cache_directory;
+mod cache_history;
+mod cache_kind;
+mod cache_pass;
 mod cache_purge;
 #[cfg(feature = "redis")]
 mod cache_redis;

@@ -7,6 +7,8 @@ mod args;
 mod directory;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod history;
 #[cfg(feature = "redis")]
 #[cfg(test)]
 mod keys;
