@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, Script};
+use redis::{AsyncConnectionConfig, RedisError, Script};
 use scheduler_core::{ArgsError, Error, Result, RunContext, async_trait};
 
 use crate::cache_args::TargetArgs;
 use crate::cache_cleanup::CacheTarget;
 use crate::cache_sweep::Sweep;
+use crate::redis_server::{self, Unreachable};
 use crate::text_or_secret::TextOrSecret;
 
 /// How long one connection attempt may take.
@@ -58,7 +59,7 @@ impl Keys {
     /// Every fault of its keys.
     pub(crate) fn read(args: TargetArgs) -> Result<Self, Vec<ArgsError>> {
         let url = args.url.unwrap_or_else(|| TextOrSecret::Text(String::new()));
-        let mut faults: Vec<ArgsError> = url_fault(&url).into_iter().collect();
+        let mut faults: Vec<ArgsError> = redis_server::url_fault(&url).into_iter().collect();
         let pattern = args.pattern.unwrap_or_default();
         if pattern.is_empty() {
             faults.push(ArgsError::new("/pattern", "no key is like an empty pattern"));
@@ -75,16 +76,14 @@ impl Keys {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection> {
-        let info = self.url.read()?.into_connection_info().map_err(|_| bad_url())?;
-        if let ConnectionAddr::TcpTls { .. } = info.addr() {
-            // Only the first call of a process counts, and every provider will do.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         let limits = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
-        let client = Client::open(info).map_err(|_| bad_url())?;
-        client.get_multiplexed_async_connection_with_config(&limits).await.map_err(unusable)
+        redis_server::connect(&self.url, &limits).await.map_err(|fault| match fault {
+            Unreachable::Secret(error) => error,
+            Unreachable::BadUrl => bad_url(),
+            Unreachable::Redis(error) => unusable(error),
+        })
     }
 
     async fn sweep(&self, connection: &mut MultiplexedConnection, sweep: &Sweep) -> Result<(), RedisError> {
@@ -129,6 +128,7 @@ impl CacheTarget for Keys {
     }
 }
 
+<<<<<<< HEAD
 /// What is wrong with a URL as it is written in the args.
 fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
     let TextOrSecret::Text(text) = url else { return None };
@@ -140,6 +140,8 @@ fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
     info.redis_settings().password().is_some().then(fault)
 }
 
+=======
+>>>>>>> 57a0bbd ([builtin-jobs] check processes, Redis, SQLite files and one backend)
 fn bad_url() -> Error {
     Error::invalid("cache_cleanup/unusable", "the URL is none of a Redis server")
 }

@@ -4,8 +4,6 @@
 //! attempt: the next run looks again. How targets stand is kept in the state of the task, so it survives a
 //! restart, and a status changes when results agree (see `damping`).
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use scheduler_core::{
     ArgsError, Error, Job, JobDescriptor, JobError, Output, RunContext, Timestamp, async_trait,
@@ -14,11 +12,15 @@ use serde_json::{Value, json};
 
 use crate::health_args::{self, HealthArgs};
 use crate::health_probe::{Check, Look, Target};
-use crate::health_standing::{Book, Damping, Standing, Status};
-use crate::tls;
+use crate::health_row::Row;
+use crate::health_standing::{Book, Damping, Status};
+use crate::{health_metrics, tls};
 
 /// The version of the output's shape.
 const SCHEMA_VERSION: u32 = 1;
+
+/// How many targets the message of a run names.
+const MOST_TOLD: usize = 20;
 
 /// Describes the job.
 pub fn descriptor() -> JobDescriptor {
@@ -32,15 +34,6 @@ pub fn descriptor() -> JobDescriptor {
 struct HealthCheck {
     checks: Vec<Check>,
     damping: Damping,
-}
-
-/// How one check stands after a look at it.
-#[derive(Clone, Copy, Debug)]
-struct Row<'a> {
-    check: &'a Check,
-    look: &'a Look,
-    standing: &'a Standing,
-    now: Timestamp,
 }
 
 impl HealthCheck {
@@ -90,6 +83,10 @@ impl Job for HealthCheck {
                 Some(Row { check, look, standing, now })
             })
             .collect();
+        for row in &rows {
+            row.log();
+            health_metrics::tell(ctx.task().as_str(), &row.check.name, row.standing.status, row.look.took);
+        }
         conclude(&rows)
     }
 
@@ -99,6 +96,8 @@ impl Job for HealthCheck {
                 Target::Http(http) => http.check(),
                 Target::Command(exec) => exec.check(),
                 Target::Server(_, Some(ca_file), _) => tls::bad_ca_file(ca_file).into_iter().collect(),
+                #[cfg(feature = "redis")]
+                Target::Redis(redis) => redis.url.missing("/url".to_owned()).into_iter().collect(),
                 // Whatever else is missing is what the check is there to tell.
                 _ => Vec::new(),
             };
@@ -117,82 +116,14 @@ fn conclude(rows: &[Row<'_>]) -> Result<Output, JobError> {
         "changes": changes,
         "checks": rows.iter().map(|row| row.shown()).collect::<Vec<_>>(),
     });
-    let account = || {
-        let ill: Vec<String> = rows.iter().filter(|row| row.is_ill()).map(|row| row.told()).collect();
-        format!("{} of {} checks: {}", ill.len(), rows.len(), ill.join("; "))
-    };
-    match worst {
-        Status::Healthy => Ok(output),
-        Status::Degraded => {
-            tracing::warn!("degraded: {}", account());
-            Ok(output)
-        }
-        Status::Failed => {
-            let error = Error::unavailable("health/failed", account());
-            Err(JobError::abort(error).with_output(output))
-        }
+    if worst != Status::Failed {
+        return Ok(output);
     }
-}
-
-impl Row<'_> {
-    fn is_ill(self) -> bool {
-        self.standing.status != Status::Healthy
+    let ill: Vec<&Row> = rows.iter().filter(|row| row.is_ill()).collect();
+    let mut told: Vec<String> = ill.iter().take(MOST_TOLD).map(|row| row.told()).collect();
+    if ill.len() > MOST_TOLD {
+        told.push(format!("and {} more", ill.len() - MOST_TOLD));
     }
-
-    fn lasts(self) -> Duration {
-        self.now.since(self.standing.since)
-    }
-
-    fn told(self) -> String {
-        let (name, status) = (&self.check.name, self.standing.status.as_str());
-        // A status that is damped may not be the one that the latest message explains.
-        let message = if self.look.found.status == Status::Healthy {
-            format!("healthy again by the latest look: {}", self.look.found.message)
-        } else {
-            self.look.found.message.clone()
-        };
-        format!("{name} {status} for {} ({message})", words(self.lasts()))
-    }
-
-    fn change(self) -> Option<Value> {
-        let from = self.standing.changed_from?;
-        Some(json!({"name": self.check.name, "from": from, "to": self.standing.status}))
-    }
-
-    fn shown(self) -> Value {
-        json!({
-            "name": self.check.name,
-            "kind": self.check.kind,
-            "status": self.standing.status,
-            "since": self.standing.since,
-            "for_seconds": self.lasts().as_secs(),
-            "latest": self.look.found.status,
-            "message": self.look.found.message,
-            "latency_ms": u64::try_from(self.look.took.as_millis()).unwrap_or(u64::MAX),
-        })
-    }
-}
-
-/// A length of time in its largest unit.
-fn words(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m", seconds / 60),
-        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_of_time_is_told_in_its_largest_unit() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (7_199, "1h"), (86_400, "1d"), (900_000, "10d")]
-        {
-            assert_eq!(words(Duration::from_secs(seconds)), text);
-        }
-    }
+    let account = format!("{} of {} checks: {}", ill.len(), rows.len(), told.join("; "));
+    Err(JobError::abort(Error::unavailable("health/failed", account)).with_output(output))
 }

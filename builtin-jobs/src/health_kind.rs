@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Http,
     /// A program ends with exit code 0.
     Command,
+    /// As many processes run as should.
+    Process,
     /// A disk has room.
     Disk,
     /// The machine has memory.
@@ -21,8 +23,23 @@ pub(crate) enum Kind {
     Load,
     /// Certificates are valid for a while.
     Certificate,
-    /// The scheduler's own backends are up.
-    Backends,
+    /// A Redis server answers.
+    Redis,
+    /// A SQLite file can be read.
+    Sqlite,
+    /// The scheduler's own backends are up, or one of them.
+    #[serde(alias = "backends")]
+    Backend,
+}
+
+/// What a Redis server is among its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Takes writes.
+    Master,
+    /// Follows a master.
+    Replica,
 }
 
 impl Kind {
@@ -31,11 +48,14 @@ impl Kind {
             Self::Tcp => "tcp",
             Self::Http => "http",
             Self::Command => "command",
+            Self::Process => "process",
             Self::Disk => "disk",
             Self::Memory => "memory",
             Self::Load => "load",
             Self::Certificate => "certificate",
-            Self::Backends => "backends",
+            Self::Redis => "redis",
+            Self::Sqlite => "sqlite",
+            Self::Backend => "backend",
         }
     }
 
@@ -45,10 +65,23 @@ impl Kind {
             Self::Tcp => (&["address"], &[]),
             Self::Http => (&["url"], &["expect_status", "ca_file"]),
             Self::Command => (&["program"], &["args"]),
+            Self::Process => (&[], &["process", "command_line", "pid_file", "min", "max"]),
             Self::Disk => (&["path"], &["degraded", "failed"]),
             Self::Memory | Self::Load => (&[], &["degraded", "failed"]),
             Self::Certificate => (&[], &["address", "file", "ca_file", "degraded", "failed"]),
-            Self::Backends => (&[], &[]),
+            Self::Redis => (&["url"], &["role", "degraded", "failed"]),
+            Self::Sqlite => (&["path"], &["quick_check"]),
+            Self::Backend => (&[], &["backend"]),
         }
+    }
+
+    /// Whether it is told what this machine has left in bytes, so that a share of the whole means something.
+    pub(crate) fn has_whole(self) -> bool {
+        matches!(self, Self::Disk | Self::Memory | Self::Redis)
+    }
+
+    /// Whether only Linux says what it looks at.
+    pub(crate) fn is_of_linux(self) -> bool {
+        matches!(self, Self::Memory | Self::Load | Self::Process)
     }
 }

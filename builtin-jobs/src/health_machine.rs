@@ -14,8 +14,7 @@ pub(crate) fn disk(path: &Path, thresholds: Thresholds) -> Found {
     };
     let (free, whole) =
         (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
-    let status = thresholds.when_below(float(free), float(whole));
-    Found { status, message: format!("{} on the disk of {}", share(free, whole), path.display()) }
+    left(free, whole, &format!("on the disk of {}", path.display()), thresholds)
 }
 
 /// Judges the memory that programs could still get.
@@ -27,9 +26,14 @@ pub(crate) fn memory(thresholds: Thresholds) -> Found {
         };
         let free = kilobytes("MemAvailable:")?.saturating_mul(1024);
         let whole = kilobytes("MemTotal:")?.saturating_mul(1024);
-        let status = thresholds.when_below(float(free), float(whole));
-        Some(Found { status, message: format!("{} in memory", share(free, whole)) })
+        Some(left(free, whole, "in memory", thresholds))
     })
+}
+
+/// Judges the bytes that are left of all that there are.
+pub(crate) fn left(free: u64, whole: u64, place: &str, thresholds: Thresholds) -> Found {
+    let status = thresholds.when_below(float(free), float(whole));
+    Found { status, message: format!("{} {place}", share(free, whole)) }
 }
 
 /// Judges the load of the last minute, per core.

@@ -1,26 +1,32 @@
 //! One look at one target.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scheduler_core::{Health, HealthStatus, Job, Name, RunContext};
-use tokio::net::TcpStream;
 
 use crate::exec::Exec;
+use crate::health_process::Processes;
 use crate::health_standing::Status;
 use crate::health_threshold::Thresholds;
 use crate::http::Http;
-use crate::resolve::{Guarded, Unresolved};
+use crate::place::Place;
 use crate::{health_certificate, health_machine};
+
+/// How many looks of one check may hang in calls of the operating system, which nothing can end: a disk that is
+/// gone keeps them for ever.
+const MOST_HANGING: usize = 4;
 
 /// A target that can be looked at.
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
-    pub(crate) limit: Duration,
+    limit: Duration,
     pub(crate) target: Target,
+    /// Shared with every look that is under way in a call of the operating system.
+    hanging: Arc<()>,
 }
 
 /// What is looked at.
@@ -29,20 +35,19 @@ pub(crate) enum Target {
     Tcp(Place),
     Http(Box<Http>),
     Command(Box<Exec>),
+    Process(Processes),
     Disk(PathBuf, Thresholds),
     Memory(Thresholds),
     Load(Thresholds),
     Server(Place, Option<PathBuf>, Thresholds),
     File(PathBuf, Thresholds),
-    Backends,
-}
-
-/// A host and a port that may be connected to.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) resolver: Guarded,
+    #[cfg(feature = "redis")]
+    Redis(Box<crate::health_redis::Redis>),
+    /// A file, and whether all of it is read.
+    #[cfg(feature = "sqlite")]
+    Sqlite(PathBuf, bool),
+    /// One backend, or all.
+    Backend(Option<Name>),
 }
 
 /// What was found.
@@ -60,77 +65,96 @@ pub(crate) struct Look {
 }
 
 impl Found {
-    fn healthy(message: impl Into<String>) -> Self {
+    pub(crate) fn healthy(message: impl Into<String>) -> Self {
         Self { status: Status::Healthy, message: message.into() }
     }
 
     pub(crate) fn failed(message: String) -> Self {
         Self { status: Status::Failed, message }
     }
-}
 
-impl Check {
-    /// Looks once, for at most the limit.
-    pub(crate) async fn look(&self, ctx: &RunContext) -> Look {
-        let began = Instant::now();
-        let found = tokio::time::timeout(self.limit, self.target.look(ctx)).await;
-        let found = found.unwrap_or_else(|_| Found::failed(format!("no answer within {:?}", self.limit)));
-        Look { found, took: began.elapsed() }
+    /// Both, and the worse decides.
+    #[cfg(feature = "redis")]
+    pub(crate) fn and(self, other: &Self) -> Self {
+        let message = format!("{}, {}", self.message, other.message);
+        Self { status: self.status.max(other.status), message }
     }
 }
 
-impl Target {
-    async fn look(&self, ctx: &RunContext) -> Found {
+impl Check {
+    pub(crate) fn new(name: String, kind: &'static str, limit: Duration, target: Target) -> Self {
+        Self { name, kind, limit, target, hanging: Arc::default() }
+    }
+
+    /// Looks once, for at most the limit.
+    pub(crate) async fn look(&self, ctx: &RunContext) -> Look {
+        let began = Instant::now();
+        let found = tokio::time::timeout(self.limit, self.found(ctx)).await;
+        let found = found.unwrap_or_else(|_| Found::failed(format!("no answer within {:?}", self.limit)));
+        Look { found, took: began.elapsed() }
+    }
+
+    async fn found(&self, ctx: &RunContext) -> Found {
         let now = ctx.clock().now();
-        match self {
-            Self::Tcp(place) => match place.connect().await {
+        match &self.target {
+            Target::Tcp(place) => match place.connect().await {
                 Ok(_) => Found::healthy("it accepts connections"),
                 Err(fault) => Found::failed(fault),
             },
-            Self::Http(http) => asked(http, ctx).await,
-            Self::Command(exec) => match exec.run(ctx).await {
+            Target::Http(http) => asked(http, ctx).await,
+            Target::Command(exec) => match exec.run(ctx).await {
                 Ok(_) => Found::healthy("exit code 0"),
                 Err(error) => Found::failed(error.to_string()),
             },
-            Self::Disk(path, thresholds) => {
-                let (path, thresholds) = (path.clone(), *thresholds);
-                blocking(move || health_machine::disk(&path, thresholds)).await
+            Target::Process(processes) => {
+                let processes = processes.clone();
+                self.blocking(move || processes.look()).await
             }
-            Self::Memory(thresholds) => health_machine::memory(*thresholds),
-            Self::Load(thresholds) => health_machine::load(*thresholds),
-            Self::Server(place, ca_file, thresholds) => match place.connect().await {
+            Target::Disk(path, thresholds) => {
+                let (path, thresholds) = (path.clone(), *thresholds);
+                self.blocking(move || health_machine::disk(&path, thresholds)).await
+            }
+            Target::Memory(thresholds) => health_machine::memory(*thresholds),
+            Target::Load(thresholds) => health_machine::load(*thresholds),
+            Target::Server(place, ca_file, thresholds) => match place.connect().await {
                 Ok(stream) => {
                     let ca_file = ca_file.as_deref();
                     health_certificate::of_server(&place.host, stream, ca_file, *thresholds, now).await
                 }
                 Err(fault) => Found::failed(fault),
             },
-            Self::File(file, thresholds) => {
+            Target::File(file, thresholds) => {
                 let (file, thresholds) = (file.clone(), *thresholds);
-                blocking(move || health_certificate::in_file(&file, thresholds, now)).await
+                self.blocking(move || health_certificate::in_file(&file, thresholds, now)).await
             }
-            Self::Backends => backends(ctx).await,
+            #[cfg(feature = "redis")]
+            Target::Redis(redis) => redis.look().await,
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(path, is_thorough) => {
+                let file = path.clone();
+                let there = self.blocking(move || crate::health_sqlite::is_there(&file)).await;
+                if there.status == Status::Failed {
+                    return there;
+                }
+                crate::health_sqlite::look(path, *is_thorough, self.limit).await
+            }
+            Target::Backend(name) => backends(ctx, name.as_ref()).await,
         }
     }
-}
 
-impl Place {
-    pub(crate) async fn connect(&self) -> Result<TcpStream, String> {
-        let Self { host, port, resolver } = self;
-        let found = match host.parse() {
-            Ok(address) => resolver.allowed.judge(address).map(|()| vec![SocketAddr::new(address, 0)]),
-            Err(_) => match resolver.addresses(host.clone()).await {
-                Ok(addresses) => Ok(addresses),
-                Err(Unresolved::Refused(refused)) => Err(refused),
-                Err(Unresolved::Unknown(error)) => return Err(format!("`{host}` has no address: {error}")),
-            },
-        };
-        let found = found.map_err(|refused| format!("{refused}; {}", refused.help()))?;
-        let addresses: Vec<SocketAddr> =
-            found.into_iter().map(|address| SocketAddr::new(address.ip(), *port)).collect();
-        TcpStream::connect(addresses.as_slice())
-            .await
-            .map_err(|error| format!("no connection to {host} at port {port}: {error}"))
+    /// Looks in a way that nothing can end.
+    async fn blocking(&self, look: impl FnOnce() -> Found + Send + 'static) -> Found {
+        let hanging = Arc::clone(&self.hanging);
+        // The check has one, and so has this look.
+        if Arc::strong_count(&hanging) >= MOST_HANGING + 2 {
+            return Found::failed("looks from before still hang".to_owned());
+        }
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = look();
+            drop(hanging);
+            found
+        });
+        looked.await.unwrap_or_else(|error| Found::failed(format!("it could not be looked at: {error}")))
     }
 }
 
@@ -144,10 +168,19 @@ async fn asked(http: &Http, ctx: &RunContext) -> Found {
     }
 }
 
-async fn backends(ctx: &RunContext) -> Found {
-    match ctx.scheduler() {
-        Ok(scheduler) => told_by(&scheduler.health().await),
-        Err(error) => Found::failed(error.to_string()),
+async fn backends(ctx: &RunContext, name: Option<&Name>) -> Found {
+    let scheduler = match ctx.scheduler() {
+        Ok(scheduler) => scheduler,
+        Err(error) => return Found::failed(error.to_string()),
+    };
+    let Some(name) = name else { return told_by(&scheduler.health().await) };
+    match scheduler.health_of(name).await {
+        Some(health) => told_by(&[(name.clone(), health)]),
+        None => {
+            let names: Vec<String> =
+                scheduler.backends().iter().map(|backend| backend.info().name.to_string()).collect();
+            Found::failed(format!("this scheduler has no backend `{name}`; it has {}", names.join(", ")))
+        }
     }
 }
 
@@ -168,11 +201,6 @@ fn told_by(backends: &[(Name, Health)]) -> Found {
     }
     let message = if findings.is_empty() { format!("{} up", backends.len()) } else { findings.join("; ") };
     Found { status: worst, message }
-}
-
-async fn blocking(look: impl FnOnce() -> Found + Send + 'static) -> Found {
-    let looked = tokio::task::spawn_blocking(look).await;
-    looked.unwrap_or_else(|error| Found::failed(format!("it could not be looked at: {error}")))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! one. What is looked at for the first time stands as it was found.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use scheduler_core::{ArgsError, Timestamp};
 use schemars::JsonSchema;
@@ -46,10 +47,19 @@ impl Default for Damping {
 pub(crate) struct Standing {
     pub(crate) status: Status,
     pub(crate) since: Timestamp,
-    /// What the status was before the latest result changed it.
-    pub(crate) changed_from: Option<Status>,
+    /// What the latest result changed.
+    #[serde(default)]
+    pub(crate) change: Option<Change>,
     /// The latest results, the newest last.
     recent: Vec<Status>,
+}
+
+/// What a status was before it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) from: Status,
+    /// Since when it was so.
+    since: Timestamp,
 }
 
 /// How every check stands.
@@ -66,6 +76,13 @@ impl Status {
             Self::Degraded => "degraded",
             Self::Failed => "failed",
         }
+    }
+}
+
+impl Change {
+    /// How long the former status lasted, when it changed at `end`.
+    pub(crate) fn lasted(self, end: Timestamp) -> Duration {
+        end.since(self.since)
     }
 }
 
@@ -104,18 +121,24 @@ impl Book {
 }
 
 impl Standing {
+    /// Whether this is the first sight of it.
+    pub(crate) fn is_new(&self, now: Timestamp) -> bool {
+        self.change.is_none() && self.since == now
+    }
+
     fn after(present: Option<&Self>, latest: Status, damping: Damping, now: Timestamp) -> Self {
         let Some(present) = present else {
-            return Self { status: latest, since: now, changed_from: None, recent: vec![latest] };
+            return Self { status: latest, since: now, change: None, recent: vec![latest] };
         };
         let mut recent = present.recent.clone();
         recent.push(latest);
         recent.drain(..recent.len().saturating_sub(damping.of));
         let status = settled(present.status, &recent, damping.agree);
         if status == present.status {
-            return Self { changed_from: None, recent, ..present.clone() };
+            return Self { change: None, recent, ..present.clone() };
         }
-        Self { status, since: now, changed_from: Some(present.status), recent }
+        let change = Change { from: present.status, since: present.since };
+        Self { status, since: now, change: Some(change), recent }
     }
 }
 
@@ -174,20 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn a_status_stands_since_its_change_and_only_that_run_tells_it() {
+    fn a_status_stands_since_its_change_and_only_that_run_tells_it_and_how_long_the_former_lasted() {
         let damping = Damping { agree: 1, of: 1 };
         let mut book = None;
         let mut told = Vec::new();
         for (now, latest) in (0..).zip([Status::Healthy, Status::Failed, Status::Failed, Status::Healthy]) {
             let next = Book::after(book.as_ref(), &[("a", latest)], damping, second(now));
-            told.push((next.checks["a"].since, next.checks["a"].changed_from));
+            let stands = &next.checks["a"];
+            told.push((stands.since, stands.change.map(|change| (change.from, change.lasted(stands.since)))));
             book = Some(serde_json::to_value(next).unwrap());
         }
         let expected = [
             (second(0), None),
-            (second(1), Some(Status::Healthy)),
+            (second(1), Some((Status::Healthy, Duration::from_secs(1)))),
             (second(1), None),
-            (second(3), Some(Status::Failed)),
+            (second(3), Some((Status::Failed, Duration::from_secs(2)))),
         ];
         assert_eq!(told, expected);
     }

@@ -59,9 +59,18 @@ mod git_poll_url;
 mod health_args;
 mod health_certificate;
 pub mod health_check;
+mod health_check_args;
+mod health_check_faults;
 mod health_kind;
 mod health_machine;
+mod health_metrics;
 mod health_probe;
+mod health_process;
+#[cfg(feature = "redis")]
+mod health_redis;
+mod health_row;
+#[cfg(feature = "sqlite")]
+mod health_sqlite;
 mod health_standing;
 mod health_threshold;
 pub mod http;
@@ -81,9 +90,12 @@ mod marks;
 mod marks;
 mod network;
 mod params;
+mod place;
 mod pointer;
 mod process;
 mod program;
+#[cfg(feature = "redis")]
+mod redis_server;
 mod resolve;
 mod secret_args;
 mod secret_beside;

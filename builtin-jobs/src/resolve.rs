@@ -42,6 +42,16 @@ pub(crate) enum Unresolved {
 }
 
 impl Guarded {
+    /// The addresses of a host, a name or an address itself, that may be connected to.
+    ///
+    /// # Errors
+    /// As [`addresses`](Self::addresses).
+    pub(crate) async fn addresses_of(&self, host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
+        let Ok(address) = host.parse() else { return self.addresses(host.to_owned()).await };
+        self.allowed.judge(address).map_err(Unresolved::Refused)?;
+        Ok(vec![SocketAddr::new(address, 0)])
+    }
+
     /// The addresses of `name` that may be connected to.
     ///
     /// # Errors

@@ -8,12 +8,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::address::Allowed;
+use crate::duration;
+use crate::place::Place;
 use crate::secret_due::Limits;
 use crate::secret_kind::Kind;
 use crate::secret_rotation::Rotation;
 use crate::secret_rotation_check::{SecretCheck, SecretRotationCheck};
 use crate::secret_source::Source;
-use crate::{duration, health_args};
 
 /// Seconds of a day.
 const DAY: u64 = 86_400;
@@ -218,7 +219,7 @@ impl SecretArgs {
             Kind::Certificate => Source::Certificate(path),
             Kind::Tls => {
                 let address = self.address.unwrap_or_default();
-                Source::Tls(health_args::place(&address, allowed.clone())?, self.ca_file)
+                Source::Tls(Place::parse(&address, allowed.clone())?, self.ca_file)
             }
             Kind::Jwt => match self.env {
                 Some(variable) => Source::JwtVariable(variable),

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use scheduler_core::{RunContext, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::health_probe::Place;
+use crate::place::Place;
 use crate::secret_command::{Call, Out};
 use crate::secret_due::Dates;
 use crate::{certificate, secret_env_file, secret_file, secret_jwt, tls};

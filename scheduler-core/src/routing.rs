@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::scheduler::{Inner, Member};
 use crate::{
-    Backend, Enqueued, Error, FiredBy, Name, OnUnavailable, Placed, Result, RunId, RunRequest,
+    Backend, Enqueued, Error, FiredBy, Health, Name, OnUnavailable, Placed, Result, RunId, RunRequest,
     ScheduleStatus, Schedules, Task,
 };
 
@@ -35,6 +35,13 @@ impl Member {
                 let message = format!("backend `{}` is down: {reason}", self.info.name);
                 Err(Error::unavailable("backend/down", message))
             }
+        }
+    }
+
+    pub(crate) async fn health(&self) -> Health {
+        match self.down() {
+            Some(reason) => Health::down(format!("did not start: {reason}")),
+            None => self.backend.health().await,
         }
     }
 }

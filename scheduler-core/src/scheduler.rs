@@ -315,14 +315,15 @@ impl Scheduler {
 
     /// The health of every backend, by name.
     pub async fn health(&self) -> Vec<(Name, Health)> {
-        let asked = self.0.backends.iter().map(|member| async move {
-            let health = match member.down() {
-                Some(reason) => Health::down(format!("did not start: {reason}")),
-                None => member.backend.health().await,
-            };
-            (member.info.name.clone(), health)
-        });
+        let asked =
+            self.0.backends.iter().map(|member| async { (member.info.name.clone(), member.health().await) });
         futures_util::future::join_all(asked).await
+    }
+
+    /// How one backend is, if there is one of this name.
+    pub async fn health_of(&self, backend: &Name) -> Option<Health> {
+        let member = self.0.backends.iter().find(|member| member.info.name == *backend)?;
+        Some(member.health().await)
     }
 
     /// The backends.

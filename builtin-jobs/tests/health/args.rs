@@ -28,6 +28,12 @@ fn every_fault_in_the_args_is_told_at_once() {
             {"name": "i", "kind": "disk", "path": "/", "degraded": "1%"},
             {"name": "j", "kind": "tcp", "address": "::1:80"},
             {"name": "k", "kind": "tcp", "address": "db:0"},
+            {"name": "l", "kind": "process", "max": 1},
+            {"name": "m", "kind": "process", "process": "a", "min": 2, "max": 1},
+            {"name": "n", "kind": "process", "pid_file": "a", "command_line": " ", "max": 1},
+            {"name": "o", "kind": "process", "process": "a", "min": 0},
+            {"name": "p", "kind": "backend", "backend": "No"},
+            {"name": "q", "kind": "http", "url": {"env": "URL"}},
         ],
     });
 
@@ -42,6 +48,13 @@ fn every_fault_in_the_args_is_told_at_once() {
         "/checks/10/degraded",
         "/checks/11/address",
         "/checks/12/address",
+        "/checks/13",
+        "/checks/14/max",
+        "/checks/15/command_line",
+        "/checks/15/max",
+        "/checks/16/min",
+        "/checks/17/backend",
+        "/checks/18/url",
         "/checks/2/name",
         "/checks/2/timeout",
         "/checks/3/url",
@@ -56,6 +69,45 @@ fn every_fault_in_the_args_is_told_at_once() {
     ];
     assert_eq!(places, expected, "{found:?}");
     assert!(faults(&json!({"checks": []}))[0].1.contains("there is nothing to check"));
+    let many: Vec<Value> =
+        (0..1_001).map(|name| json!({"name": name.to_string(), "kind": "memory"})).collect();
+    assert!(faults(&json!({"checks": many}))[0].1.contains("more than 1000"));
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_url_of_redis_shows_no_password_and_is_one() {
+    let check = |url: Value| json!({"checks": [{"name": "a", "kind": "redis", "url": url}]});
+    for (url, part) in [
+        (json!("redis://:canary@127.0.0.1/"), "the URL holds a password"),
+        (json!("http://127.0.0.1/"), "no URL of a Redis server"),
+    ] {
+        let found = faults(&check(url));
+        assert_eq!(found[0].0, "/checks/0/url");
+        assert!(found[0].1.contains(part) && !found[0].1.contains("canary"), "{found:?}");
+    }
+    let job = health_check(&check(json!({"env": "SURELY_NOT_SET"})));
+    assert_eq!(job.check()[0].pointer, "/checks/0/url");
+    assert!(faults(&check(json!("rediss://user@db.example:6380/1"))).is_empty());
+}
+
+/// What a build can do without a library is the same; what it cannot says which feature is missing.
+#[cfg(not(all(feature = "redis", feature = "sqlite")))]
+#[test]
+fn a_kind_that_was_not_built_names_its_feature() {
+    let kinds = [
+        (
+            cfg!(feature = "redis"),
+            json!({"name": "a", "kind": "redis", "url": "redis://127.0.0.1/"}),
+            "`queue-redis`",
+        ),
+        (cfg!(feature = "sqlite"), json!({"name": "a", "kind": "sqlite", "path": "/a"}), "`queue-sqlite`"),
+    ];
+    for (_, check, feature) in kinds.into_iter().filter(|(is_built, ..)| !is_built) {
+        let found = faults(&json!({"checks": [check]}));
+        assert_eq!(found[0].0, "/checks/0/kind", "{found:?}");
+        assert!(found[0].1.contains("was built without") && found[0].1.contains(feature), "{found:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::log::Log;
 use crate::stage::{Stage, Told, named};
 
 /// A target that is well while a file exists.
@@ -53,7 +54,10 @@ async fn a_status_changes_when_results_agree_and_only_then_it_is_told_as_a_chang
     assert_eq!((row(&odd), &odd.error), (("healthy", "failed", 60), &None));
     assert_eq!(odd.output["changes"], json!([]));
     assert_eq!(row(&down), ("failed", "failed", 0));
-    assert_eq!(down.output["changes"], json!([{"name": "db", "from": "healthy", "to": "failed"}]));
+    assert_eq!(
+        down.output["changes"],
+        json!([{"name": "db", "from": "healthy", "to": "failed", "lasted_seconds": 120}])
+    );
     assert_eq!(row(&later), ("failed", "failed", 180));
     assert_eq!(later.output["changes"], json!([]));
     assert_eq!(later.error.as_deref().unwrap(), "1 of 1 checks: db failed for 3m (exit code 1)");
@@ -61,7 +65,27 @@ async fn a_status_changes_when_results_agree_and_only_then_it_is_told_as_a_chang
     let error = back.error.as_deref().unwrap();
     assert_eq!(error, "1 of 1 checks: db failed for 4m (healthy again by the latest look: exit code 0)");
     assert_eq!((row(&up), &up.error), (("healthy", "healthy", 0), &None));
-    assert_eq!(up.output["changes"], json!([{"name": "db", "from": "failed", "to": "healthy"}]));
+    assert_eq!(
+        up.output["changes"],
+        json!([{"name": "db", "from": "failed", "to": "healthy", "lasted_seconds": 300}])
+    );
+}
+
+#[tokio::test]
+async fn only_changes_are_logged_and_how_long_the_former_status_lasted() {
+    let target = Target::new(&json!({"agree": 1, "of": 1}));
+    let log = Log::default();
+    let _listening = tracing::subscriber::set_default(log.clone());
+
+    for (minute, is_up) in (0..).zip([true, true, false, false, true, true]) {
+        target.at(minute * 60, is_up).await;
+    }
+
+    let told = [
+        "WARN db is failed after 2m healthy (exit code 1)",
+        "INFO db is healthy after 2m failed (exit code 0)",
+    ];
+    assert_eq!(log.lines(), told);
 }
 
 #[tokio::test]
