@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, Error, Name, Page, Pause, Replayed, Result, Run, RunFilter, RunId,
-    Timestamp,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
+    Run, RunFilter, RunId, Timestamp,
 };
 use tokio::sync::Notify;
 
@@ -182,6 +182,14 @@ impl Store for Faulty {
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
         self.call(self.store.forget(retention, limit)).await
+    }
+
+    async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>> {
+        self.call(self.store.beyond(bounds, skip, limit)).await
+    }
+
+    async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>> {
+        self.call(self.store.prune(bounds, limit)).await
     }
 
     async fn changed(&self) {

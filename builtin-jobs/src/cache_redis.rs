@@ -128,20 +128,6 @@ impl CacheTarget for Keys {
     }
 }
 
-<<<<<<< HEAD
-/// What is wrong with a URL as it is written in the args.
-fn url_fault(url: &TextOrSecret) -> Option<ArgsError> {
-    let TextOrSecret::Text(text) = url else { return None };
-    let Ok(info) = text.as_str().into_connection_info() else {
-        let fault = ArgsError::new("/url", "this is no URL of a Redis server");
-        return Some(fault.with_help("write `redis://HOST:PORT/NUMBER`"));
-    };
-    let fault = || ArgsError::new("/url", "the URL holds a password").with_help("make the URL a secret");
-    info.redis_settings().password().is_some().then(fault)
-}
-
-=======
->>>>>>> 57a0bbd ([builtin-jobs] check processes, Redis, SQLite files and one backend)
 fn bad_url() -> Error {
     Error::invalid("cache_cleanup/unusable", "the URL is none of a Redis server")
 }
