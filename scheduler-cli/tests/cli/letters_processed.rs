@@ -36,11 +36,11 @@ pub(crate) fn shell(bench: &Bench, line: &str) -> Answer {
     Answer::of(command)
 }
 
-fn bench(more: &str) -> Bench {
+fn bench(store: &str, more: &str) -> Bench {
     let once = "retry = { max_attempts = 1 }";
     let picky = "[ -e mended ] || { echo connection refused by 10.0.0.$$ >&2; exit 3; }";
     Bench::new(&format!(
-        "{}{}[tasks.dead_letters]\njob = \"dead_letter_processing\"\ntimeout = \"1m\"\n[tasks.dead_letters.args]\n{more}",
+        "{store}{}{}[tasks.dead_letters]\njob = \"dead_letter_processing\"\ntimeout = \"1m\"\n[tasks.dead_letters.args]\n{more}",
         durable("picky", picky, once),
         durable("hopeless", "echo no such order >&2; exit 4", once),
     ))
@@ -62,8 +62,18 @@ fn succeeded(bench: &Bench) -> usize {
 
 #[test]
 fn the_commands_of_the_page_show_a_dry_run_the_run_and_a_kill_that_costs_nothing() {
+    the_commands_of_the_page("");
+}
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn the_commands_of_the_page_do_the_same_on_redis() {
+    the_commands_of_the_page(&crate::redis::Redis::start().settings());
+}
+
+fn the_commands_of_the_page(store: &str) {
     let rules = r#"[{ class = "network", errors = ["connection refused"], policy = "immediate" }]"#;
-    let bench = bench(&format!("rate = 1\nrules = {rules}\n"));
+    let bench = bench(store, &format!("rate = 1\nrules = {rules}\n"));
     fail(&bench, &["picky", "picky", "picky", "picky", "hopeless"]);
     let held =
         letters(&bench).iter().find(|letter| letter["run"]["task"] == "picky").unwrap()["run"]["id"].clone();
@@ -97,8 +107,18 @@ fn the_commands_of_the_page_show_a_dry_run_the_run_and_a_kill_that_costs_nothing
 
 #[test]
 fn a_letter_that_fails_too_often_is_archived_whole_and_leaves() {
+    a_letter_is_archived("");
+}
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn a_letter_that_fails_too_often_is_archived_from_redis() {
+    a_letter_is_archived(&crate::redis::Redis::start().settings());
+}
+
+fn a_letter_is_archived(store: &str) {
     let rules = r#"[{ class = "orders", errors = ["no such order"], policy = "immediate", replays = 1 }]"#;
-    let bench = bench(&format!("archive = {{ file = \"letters.jsonl\" }}\nrules = {rules}\n"));
+    let bench = bench(store, &format!("archive = {{ file = \"letters.jsonl\" }}\nrules = {rules}\n"));
     fail(&bench, &["hopeless"]);
     json_of(&bench, &["exec", "dead_letters"]);
     serve(&bench);

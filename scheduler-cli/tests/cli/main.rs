@@ -25,6 +25,9 @@ mod exec;
 mod first_minutes;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
+mod git_polled;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
 mod housekeeping;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
@@ -43,6 +46,9 @@ mod plan;
 mod quickstart;
 #[cfg(test)]
 mod reasons;
+#[cfg(all(feature = "queue-sqlite", feature = "queue-redis"))]
+#[cfg(test)]
+mod redis;
 #[cfg(test)]
 mod schema;
 #[cfg(feature = "queue-sqlite")]
