@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::keeper::{Keeper, name};
 
+/// Longer than a run takes that does not wait for its clock.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) struct Stage {
     pub(crate) keeper: Keeper,
     pub(crate) clock: TestClock,
@@ -74,7 +77,13 @@ impl Stage {
 
     /// Runs the job to its end.
     pub(crate) async fn end(&self, args: &Value) -> AttemptEnd {
-        attempt(&*job(args), &self.context(&Value::Null), None).await
+        self.ended(args, &Value::Null).await
+    }
+
+    async fn ended(&self, args: &Value, params: &Value) -> AttemptEnd {
+        let (job, context) = (job(args), self.context(params));
+        let ended = tokio::time::timeout(PATIENCE, attempt(&*job, &context, None)).await;
+        ended.expect("the run waits, and nobody moves its clock: it replays what should wait for a canary")
     }
 
     /// Runs the job, which must succeed; what it said.
@@ -86,8 +95,7 @@ impl Stage {
     }
 
     pub(crate) async fn dry_run(&self, args: &Value) -> Value {
-        let context = self.context(&json!({"dry_run": true}));
-        match attempt(&*job(args), &context, None).await {
+        match self.ended(args, &json!({"dry_run": true})).await {
             AttemptEnd::Succeeded(output) => output,
             end => panic!("{end:?}"),
         }
