@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HistoryBounds, Name, Pause, Placed, Replayed,
-    Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp,
+    DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HeldLetters, HistoryBounds, Name, Pause, Placed,
+    Replayed, Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp,
 };
 
 use crate::QueueBackend;
@@ -38,9 +38,9 @@ impl DeadLetters for QueueBackend {
         }
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         match self.found().await? {
-            Some(store) => store.discard(runs).await,
+            Some(store) => store.discard(runs, held).await,
             None => Ok(vec![false; runs.len()]),
         }
     }

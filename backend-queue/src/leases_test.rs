@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds,
-    JobDescriptor, JobError, Name, Page, Pause, Placed, Replayed, Result, Run, RunContext, RunFilter, RunId,
-    RunState, Site, SystemClock, Task, Tier, Timestamp, Trigger, place,
+    BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters,
+    HistoryBounds, JobDescriptor, JobError, Name, Page, Pause, Placed, Replayed, Result, Run, RunContext,
+    RunFilter, RunId, RunState, Site, SystemClock, Task, Tier, Timestamp, Trigger, place,
 };
 use serde_json::Value;
 use tokio::sync::mpsc::unbounded_channel;
@@ -135,7 +135,7 @@ impl Store for Moody {
     async fn hold(&self, _: RunId, _: Option<&str>) -> Result<bool> {
         self.answer("hold").await
     }
-    async fn discard(&self, _: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, _: &[RunId], _: HeldLetters) -> Result<Vec<bool>> {
         self.answer("discard").await
     }
     async fn forget(&self, _: &Retention, _: u32) -> Result<usize> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    CancelReason, Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HistoryBounds, Name,
-    Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId, RunState, Timestamp,
+    CancelReason, Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters,
+    HistoryBounds, Name, Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId, RunState,
+    Timestamp,
 };
 
 use crate::model_run::{Kept, Lack, Place, Schedule, State, Written, now};
@@ -233,10 +234,13 @@ impl Store for Model {
         Ok(letter.map(|kept| kept.hold = reason.map(str::to_owned)).is_some())
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let mut state = self.state();
         let mut discard = |id: &RunId| {
             let kept = state.find(*id)?;
+            if held == HeldLetters::Stay && kept.hold.is_some() {
+                return None;
+            }
             kept.hold = None;
             kept.died.take()
         };

@@ -28,7 +28,7 @@ pub(crate) enum Call {
     Cancel(u8),
     Replay(Vec<u8>),
     Hold(u8, bool),
-    Discard(Vec<u8>),
+    Discard(Vec<u8>, bool),
     Forget { runs: usize, letters: usize, is_old: bool, limit: u32 },
     Prune { runs: Option<usize>, is_old: Option<bool>, skip: usize, limit: u32 },
     Register(usize, bool),
@@ -113,7 +113,7 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         3 => run().prop_map(Call::Cancel),
         2 => vec(run(), 1..4).prop_map(Call::Replay),
         2 => (run(), any::<bool>()).prop_map(|(run, is_held)| Call::Hold(run, is_held)),
-        1 => vec(run(), 1..4).prop_map(Call::Discard),
+        1 => (vec(run(), 1..4), any::<bool>()).prop_map(|(runs, stays)| Call::Discard(runs, stays)),
         2 => (0..8_usize, 0..5_usize, prop::bool::weighted(0.1), 1..6_u32)
             .prop_map(|(runs, letters, is_old, limit)| Call::Forget { runs, letters, is_old, limit }),
         2 => (prop::option::of(0..8_usize), prop::option::of(prop::bool::weighted(0.2)), 0..4_usize, 1..6_u32)

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use scheduler_core::{
-    Cursor, DeadLetter, DeadLetterFilter, EndedRun, HistoryBounds, Pause, Run, RunFilter, RunId, RunState,
-    Timestamp,
+    Cursor, DeadLetter, DeadLetterFilter, EndedRun, HeldLetters, HistoryBounds, Pause, Run, RunFilter, RunId,
+    RunState, Timestamp,
 };
 
 use crate::model::Model;
@@ -75,9 +75,10 @@ impl<S: Store> Side<S> {
             Call::Hold(run, is_held) => {
                 format!("{:?}", store.hold(id(*run), is_held.then_some("look")).await.unwrap())
             }
-            Call::Discard(runs) => {
+            Call::Discard(runs, stays) => {
+                let held = if *stays { HeldLetters::Stay } else { HeldLetters::Leave };
                 let runs: Vec<RunId> = runs.iter().map(|run| id(*run)).collect();
-                format!("{:?}", store.discard(&runs).await.unwrap())
+                format!("{:?}", store.discard(&runs, held).await.unwrap())
             }
             Call::Forget { runs, letters, is_old, limit } => {
                 let age = if *is_old { Duration::ZERO } else { HOUR * 24 * 365 * 100 };

@@ -1,7 +1,7 @@
 //! The dead letters on Redis, and what is forgotten there.
 
 use redis::{Arg, Cmd};
-use scheduler_core::{Replayed, Result, Run, RunId, RunOrigin, Tier, Timestamp};
+use scheduler_core::{HeldLetters, Replayed, Result, Run, RunId, RunOrigin, Tier, Timestamp};
 
 use crate::redis_link::Link;
 use crate::redis_row::Row;
@@ -95,11 +95,12 @@ pub(crate) async fn hold(link: &Link, run: RunId, reason: Option<&str>) -> Resul
 }
 
 /// As [`Store::discard`](crate::store::Store::discard).
-pub(crate) async fn discard(link: &Link, runs: &[RunId]) -> Result<Vec<bool>> {
+pub(crate) async fn discard(link: &Link, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
     let script = &redis_script::DISCARD;
     let mut answers = Vec::with_capacity(runs.len());
     for some in runs.chunks(MOST) {
         let mut call = link.call(script);
+        call.arg(u8::from(held == HeldLetters::Stay));
         for run in some {
             call.arg(run.to_string());
         }

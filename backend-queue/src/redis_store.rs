@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
-    Run, RunFilter, RunId, RunState, Tier, Timestamp,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    Replayed, Result, Run, RunFilter, RunId, RunState, Tier, Timestamp,
 };
 
 use crate::QueueConfig;
@@ -246,8 +246,8 @@ impl Store for RedisStore {
         redis_letters::hold(&self.link, run, reason).await
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
-        redis_letters::discard(&self.link, runs).await
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
+        redis_letters::discard(&self.link, runs, held).await
     }
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use scheduler_core::{
-    DeadLetterFilter, Entry, Name, Replayed, Run, RunFilter, RunId, RunState, Tier, Timestamp,
+    DeadLetterFilter, Entry, HeldLetters, Name, Replayed, Run, RunFilter, RunId, RunState, Tier, Timestamp,
 };
 
 use crate::redis_stage;
@@ -173,7 +173,8 @@ async fn nothing_is_left_of_what_retention_does_not_keep() {
 
     let forgotten = store.forget(&nothing, 100).await.unwrap();
     let kept = store.runs(&RunFilter::all()).await.unwrap().runs;
-    assert_eq!(store.discard(&[letter]).await.unwrap(), [true]);
+    assert_eq!(store.discard(&[letter], HeldLetters::Stay).await.unwrap(), [false]);
+    assert_eq!(store.discard(&[letter], HeldLetters::Leave).await.unwrap(), [true]);
     store.forget(&nothing, 100).await.unwrap();
 
     // Of the two that failed one was a letter that nobody held, and went from there to history to nowhere.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
-    Run, RunFilter, RunId, Timestamp,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 use tokio::sync::Notify;
 
@@ -176,8 +176,8 @@ impl Store for Faulty {
         self.call(self.store.hold(run, reason)).await
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
-        self.call(self.store.discard(runs)).await
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
+        self.call(self.store.discard(runs, held)).await
     }
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HistoryBounds, Name, Page, Pause, Replayed, Result,
-    Run, RunFilter, RunId,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    Replayed, Result, Run, RunFilter, RunId,
 };
 use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
@@ -163,9 +163,9 @@ impl Store for SqliteStore {
         change.end(held).await
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let mut change = self.change().await?;
-        let discarded = change.discard(runs).await;
+        let discarded = change.discard(runs, held).await;
         change.end(discarded).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler_core::{RunFilter, RunId};
+use scheduler_core::{HeldLetters, RunFilter, RunId};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::sqlite_error::failed;
@@ -251,7 +251,7 @@ async fn work(count: u32) -> Vec<(&'static str, u64)> {
     measure!("one letter", store.letters(&scheduler_core::DeadLetterFilter::of_run(letter)));
     measure!("hold", store.hold(letter, None));
     measure!("replay", store.replay(&[(letter, RunId::manual(crate::sqlite_clock::now()))]));
-    measure!("discard", store.discard(&[letter]));
+    measure!("discard", store.discard(&[letter], HeldLetters::Leave));
     measure!("forget", store.forget(&retention, 10));
     work
 }

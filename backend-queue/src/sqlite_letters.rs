@@ -4,7 +4,8 @@
 //! it, and while it is there history keeps the run.
 
 use scheduler_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterPage, PageToken, Replayed, Run, RunId, RunOrigin, Tier, Timestamp,
+    DeadLetter, DeadLetterFilter, DeadLetterPage, HeldLetters, PageToken, Replayed, Run, RunId, RunOrigin,
+    Tier, Timestamp,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
@@ -107,14 +108,16 @@ impl Change<'_> {
     }
 
     /// As [`Store::discard`](crate::store::Store::discard).
-    pub(crate) async fn discard(&mut self, runs: &[RunId]) -> sqlx::Result<Vec<bool>> {
+    pub(crate) async fn discard(&mut self, runs: &[RunId], held: HeldLetters) -> sqlx::Result<Vec<bool>> {
         let mut answers = Vec::with_capacity(runs.len());
         for run in runs {
             let discarded = sqlx::query(
-                "UPDATE run SET died = NULL, hold = NULL WHERE id = ? AND namespace = ? AND died IS NOT NULL",
+                "UPDATE run SET died = NULL, hold = NULL \
+                 WHERE id = ? AND namespace = ? AND died IS NOT NULL AND (? OR hold IS NULL)",
             )
             .bind(run.to_string())
             .bind(self.namespace())
+            .bind(held == HeldLetters::Leave)
             .execute(&mut self.connection)
             .await?;
             answers.push(discarded.rows_affected() == 1);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use scheduler_core::{
-    Adhoc, DeadLetter, DeadLetterFilter, Name, Replayed, Run, RunFilter, RunId, RunOrigin, RunState,
-    Timestamp,
+    Adhoc, DeadLetter, DeadLetterFilter, HeldLetters, Name, Replayed, Run, RunFilter, RunId, RunOrigin,
+    RunState, Timestamp,
 };
 
 use crate::sqlite_clock::now;
@@ -193,10 +193,26 @@ async fn a_discarded_letter_leaves_and_its_run_stays_in_history() {
     let ids = bench.fail(vec![fired(2), fired(1)]).await;
     bench.store.hold(ids[0], Some("held or not")).await.unwrap();
 
-    let discarded = bench.store.discard(&[ids[0], RunId::manual(now()), ids[0]]).await.unwrap();
+    let discarded =
+        bench.store.discard(&[ids[0], RunId::manual(now()), ids[0]], HeldLetters::Leave).await.unwrap();
 
     assert_eq!((discarded, bench.letter_ids().await), (vec![true, false, false], vec![ids[1]]));
     assert_eq!(bench.state(ids[0]).await, RunState::Failed);
+}
+
+#[tokio::test]
+async fn a_held_letter_stays_when_only_others_are_discarded() {
+    let bench = Bench::new().await;
+    let ids = bench.fail(vec![fired(2), fired(1)]).await;
+    bench.store.hold(ids[0], Some("look at it")).await.unwrap();
+
+    let discarded = bench.store.discard(&ids, HeldLetters::Stay).await.unwrap();
+
+    let letters = bench.letters().await;
+    assert_eq!((discarded, bench.letter_ids().await), (vec![false, true], vec![ids[0]]));
+    assert_eq!(letters[0].held.as_deref(), Some("look at it"));
+    bench.store.hold(ids[0], None).await.unwrap();
+    assert_eq!(bench.store.discard(&ids, HeldLetters::Stay).await.unwrap(), [true, false]);
 }
 
 #[tokio::test]
@@ -206,7 +222,7 @@ async fn history_keeps_the_run_of_a_letter_until_it_is_discarded() {
     let nothing_kept = Retention { runs: 0, age: Duration::ZERO, ..EVERYTHING };
 
     let forgotten = bench.store.forget(&nothing_kept, 100).await.unwrap();
-    bench.store.discard(&ids[..1]).await.unwrap();
+    bench.store.discard(&ids[..1], HeldLetters::Leave).await.unwrap();
     let after = bench.store.forget(&nothing_kept, 100).await.unwrap();
 
     assert_eq!((forgotten, after), (0, 1));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler_core::{DeadLetterFilter, Entry, Name, RunFilter, RunId, RunState, Timestamp};
+use scheduler_core::{DeadLetterFilter, Entry, HeldLetters, Name, RunFilter, RunId, RunState, Timestamp};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::sqlite_clock::now;
@@ -101,7 +101,7 @@ async fn use_everything(bench: &Bench, place: &str) {
         bench.store.cancel(run.id, "asked").await.expect(place);
         bench.store.hold(run.id, None).await.expect(place);
         bench.store.replay(&[(run.id, RunId::manual(now()))]).await.expect(place);
-        bench.store.discard(&[run.id]).await.expect(place);
+        bench.store.discard(&[run.id], HeldLetters::Leave).await.expect(place);
     }
     let (task, age) = (Name::new("t").unwrap(), Duration::ZERO);
     bench.store.register(&task, "definition", LONG_LEASE).await.expect(place);
@@ -139,7 +139,7 @@ async fn a_run_that_cannot_be_read_ends_as_a_letter_that_says_why_and_can_be_dis
         let letter = bench.store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0);
         let shown = bench.store.runs(&RunFilter::of_run(letter.run.id)).await.unwrap().runs.remove(0);
         let replayed = bench.store.replay(&[(letter.run.id, RunId::manual(now()))]).await.unwrap();
-        let discarded = bench.store.discard(&[letter.run.id]).await.unwrap();
+        let discarded = bench.store.discard(&[letter.run.id], HeldLetters::Leave).await.unwrap();
 
         assert_eq!((stepped.claimed.len(), stepped.undecodable.len()), (1, 1), "{column} {value}");
         assert_eq!((letter.run.state, &shown), (RunState::Failed, &letter.run), "{column} {value}");

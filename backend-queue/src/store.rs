@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HistoryBounds, Live, Name, Page, Pause,
-    Replayed, Result, Run, RunFilter, RunId, Timestamp,
+    Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters, HistoryBounds, Live, Name, Page,
+    Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 
 /// A place where runs are kept, for one namespace.
@@ -67,8 +67,9 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Keeps a dead letter from replay and retention, or lets it go; says whether there is one.
     async fn hold(&self, run: RunId, reason: Option<&str>) -> Result<bool>;
 
-    /// Takes dead letters away; says of each whether there was one. The run stays in history.
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>>;
+    /// Takes dead letters away, and those that are held as `held` says; says of each whether it left. The run stays
+    /// in history.
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>>;
 
     /// Forgets what retention does not keep, at most `limit` runs at once; answers how many. A dead letter's run
     /// is kept while it is one.

@@ -39,6 +39,7 @@ mod certificate;
 mod dead_letter_archive;
 mod dead_letter_args;
 mod dead_letter_book;
+mod dead_letter_file;
 mod dead_letter_pattern;
 pub mod dead_letter_processing;
 mod dead_letter_report;

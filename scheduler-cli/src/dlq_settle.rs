@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::Args;
-use scheduler_core::{DeadLetter, Name, Replayed, RunId};
+use scheduler_core::{DeadLetter, HeldLetters, Name, Replayed, RunId};
 use serde::Serialize;
 
 use crate::dlq_list::letters;
@@ -100,13 +100,18 @@ pub(crate) async fn replay(outside: &Outside, flags: &Flags) -> Result<Exit, Fai
 
 pub(crate) async fn discard(outside: &Outside, flags: &Flags) -> Result<Exit, Failure> {
     let Some(chosen) = flags.choose(outside, "discard", false).await? else { return Ok(Exit::Done) };
+    // Who names a letter means it; what a filter caught may have been held meanwhile.
+    let held = if flags.runs.is_empty() { HeldLetters::Stay } else { HeldLetters::Leave };
     let mut settled = Vec::new();
     for runs in chosen.chunks(STEP) {
-        let answers = outside.scheduler.discard(runs).await?;
-        settled.extend(runs.iter().zip(answers).map(|(run, was_there)| {
-            let result = if was_there { Settlement::Discarded } else { Settlement::Unknown };
-            Settled::new(*run, result, None)
-        }));
+        let answers = outside.scheduler.discard(runs, held).await?;
+        for (run, has_left) in runs.iter().zip(answers) {
+            let result = match has_left {
+                true => Settlement::Discarded,
+                false => foreseen(outside.letter(*run).await?, true),
+            };
+            settled.push(Settled::new(*run, result, None));
+        }
     }
     flags.report(outside, settled, "discarded").await
 }

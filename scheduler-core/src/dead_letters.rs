@@ -26,9 +26,19 @@ pub trait DeadLetters: Send + Sync {
     /// there is such a letter.
     async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool>;
 
-    /// Removes dead letters, held or not; their runs stay in history as long as others. Answers, in the order
-    /// of `runs`, whether there was such a letter.
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>>;
+    /// Removes dead letters, and those that are held as `held` says; their runs stay in history as long as others.
+    /// Looking whether one is held and its leaving are one step. Answers, in the order of `runs`, whether there
+    /// was such a letter and it left.
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>>;
+}
+
+/// What becomes of letters that are held when they are discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldLetters {
+    /// They leave as others do: who names them means them.
+    Leave,
+    /// They stay, also one that is held in the same moment.
+    Stay,
 }
 
 /// A failed run that is kept.

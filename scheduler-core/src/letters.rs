@@ -1,6 +1,8 @@
 //! The dead letters of all backends as one list.
 
-use crate::{DeadLetterFilter, DeadLetterPage, DeadLetters, PageToken, Replayed, Result, RunId, Scheduler};
+use crate::{
+    DeadLetterFilter, DeadLetterPage, DeadLetters, HeldLetters, PageToken, Replayed, Result, RunId, Scheduler,
+};
 
 impl Scheduler {
     /// The dead letters of every backend that keeps them as one list, the newest fire first.
@@ -55,16 +57,17 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// Removes dead letters; says of each, in the order of `runs`, whether there was one.
+    /// Removes dead letters, and those that are held as `held` says; says of each, in the order of `runs`, whether
+    /// there was one and it left.
     ///
     /// # Errors
     /// Those of the first backend that does not answer. What others did before that stays done.
-    pub async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    pub async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let mut answers = vec![false; runs.len()];
         for keeper in self.keepers() {
             let keeper = keeper?;
             let (places, rest) = left(runs, &answers, |was_there| !was_there);
-            for (place, answer) in places.into_iter().zip(keeper.discard(&rest).await?) {
+            for (place, answer) in places.into_iter().zip(keeper.discard(&rest, held).await?) {
                 answers[place] = answer;
             }
         }

@@ -76,7 +76,7 @@ pub use clock::SystemClock;
 pub use clock::{BoxFuture, Busy, Clock};
 pub use clock_watch::{ClockStep, ClockWatch, MAX_SLEEP};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
-pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, Replayed};
+pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, HeldLetters, Replayed};
 pub use duration::{DURATION_FORMS, Spelled, parse_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};

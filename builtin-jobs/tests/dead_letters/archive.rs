@@ -164,3 +164,37 @@ async fn what_is_held_meanwhile_is_not_archived() {
 
     assert_eq!((std::fs::read_to_string(&file).unwrap(), stage.keeper.letters()), (String::new(), vec![run]));
 }
+
+#[tokio::test]
+async fn what_is_held_in_the_moment_in_which_it_is_archived_stays() {
+    let stage = Stage::new();
+    let file = stage.path("archive.jsonl");
+    stage.fail_many(2, "import", "denied");
+    let run = stage.fail("import", "denied");
+    stage.keeper.state().held_at_discard = Some(run);
+
+    let output = stage.run(&args(&file)).await;
+
+    let told = output["actions"].as_array().unwrap().iter().find(|action| action["run_id"] == json!(run));
+    assert_eq!(told.unwrap()["result"], "held", "{output:#}");
+    assert_eq!((&output["totals"]["archived"], stage.keeper.letters()), (&json!(2), vec![run]));
+}
+
+#[tokio::test]
+async fn what_is_held_before_an_earlier_run_is_finished_stays() {
+    let stage = Stage::new();
+    let file = stage.path("archive.jsonl");
+    let run = stage.fail("import", "denied");
+    stage.keeper.state().discard_hangs = true;
+    stage
+        .kill_when(&args(&file), || std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')))
+        .await;
+    {
+        let mut state = stage.keeper.state();
+        (state.discard_hangs, state.held_at_discard) = (false, Some(run));
+    }
+
+    stage.run(&args(&file)).await;
+
+    assert_eq!(stage.keeper.letters(), [run]);
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, Cancelled, Capability, DeadLetter, DeadLetterFilter,
-    DeadLetterPage, DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Replayed, Result, Run,
-    RunFilter, RunId, RunRequest, RunState, Tier, Timestamp, async_trait,
+    DeadLetterPage, DeadLetters, Drained, Enqueued, Error, Health, HeldLetters, Name, Page, Replayed, Result,
+    Run, RunFilter, RunId, RunRequest, RunState, Tier, Timestamp, async_trait,
 };
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ pub(crate) struct State {
     letters: BTreeMap<RunId, DeadLetter>,
     /// Calls that never answer: whoever waits for them is as good as killed there.
     pub(crate) discard_hangs: bool,
+    /// Whom a person holds in the moment in which letters are discarded.
+    pub(crate) held_at_discard: Option<RunId>,
     pub(crate) replay_hangs: bool,
     /// As hanging, but after the replay was done.
     pub(crate) replay_is_not_told: bool,
@@ -128,12 +130,19 @@ impl DeadLetters for Keeper {
         Ok(true)
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let hangs = self.state().discard_hangs;
         if hangs {
             std::future::pending::<()>().await;
         }
-        Ok(runs.iter().map(|run| self.state().letters.remove(run).is_some()).collect())
+        let person = self.state().held_at_discard.take();
+        person.into_iter().for_each(|run| self.hold_now(run));
+        let mut state = self.state();
+        let mut discard = |run: &RunId| {
+            let stays = state.letters.get(run)?.held.is_some() && held == HeldLetters::Stay;
+            if stays { None } else { state.letters.remove(run) }
+        };
+        Ok(runs.iter().map(|run| discard(run).is_some()).collect())
     }
 }
 

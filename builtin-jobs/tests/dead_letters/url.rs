@@ -69,6 +69,21 @@ async fn a_letter_leaves_when_the_url_took_it_and_carries_its_run_as_key() {
 }
 
 #[tokio::test]
+async fn a_letter_that_is_held_while_it_is_sent_stays() {
+    let stage = Stage::new();
+    let token = stage.path("token");
+    std::fs::write(&token, "canary-token").unwrap();
+    let (url, seen) = server("204 No Content").await;
+    let run = stage.fail("import", "denied");
+    stage.keeper.state().held_at_discard = Some(run);
+
+    let output = stage.run(&args(&url, &token)).await;
+
+    assert_eq!((seen.lock().unwrap().len(), stage.keeper.letters()), (1, vec![run]));
+    assert_eq!(output["actions"][0]["result"], "held", "{output:#}");
+}
+
+#[tokio::test]
 async fn a_letter_stays_when_the_url_refuses_it() {
     let stage = Stage::new();
     let token = stage.path("token");

@@ -9,8 +9,8 @@ use super::act::Part;
 use super::fault::{Outcome, broken, ensure, ensure_eq, not_applicable};
 use super::stage::Stage;
 use crate::{
-    Capability, DeadLetter, DeadLetterFilter, DeadLetters, Name, PageToken, Replayed, RunId, RunOrigin,
-    RunState, Task,
+    Capability, DeadLetter, DeadLetterFilter, DeadLetters, HeldLetters, Name, PageToken, Replayed, RunId,
+    RunOrigin, RunState, Task,
 };
 
 /// Its dead letters; a backend that declares them and has none breaks another promise.
@@ -42,7 +42,7 @@ async fn hold(stage: &Stage, run: RunId, reason: Option<&str>) -> Outcome<bool> 
 }
 
 async fn discard(stage: &Stage, runs: &[RunId]) -> Outcome<Vec<bool>> {
-    stage.drive("discard", keeper(stage)?.discard(runs)).await
+    stage.drive("discard", keeper(stage)?.discard(runs, HeldLetters::Leave)).await
 }
 
 /// A run of a task that has failed for good.
@@ -187,6 +187,23 @@ pub(super) async fn a_discarded_letter_is_gone_and_its_run_stays(stage: &mut Sta
         ensure_eq("the run in history", state, Some(RunState::Failed))?;
     }
     Ok(())
+}
+
+pub(super) async fn a_held_letter_stays_when_only_others_are_discarded(stage: &mut Stage) -> Outcome {
+    keeper(stage)?;
+    stage.start().await?;
+    let fails = stage.task("fails", Part::Fail, |_| ()).await?;
+    let runs = [dead(stage, &fails).await?, dead(stage, &fails).await?, dead(stage, &fails).await?];
+    hold(stage, runs[1], Some("looked at")).await?;
+
+    let left = stage.drive("discard", keeper(stage)?.discard(&runs, HeldLetters::Stay)).await?;
+    ensure_eq("which of three letters left", left, [true, false, true])?;
+    let held: Vec<_> = page(stage, &DeadLetterFilter::all()).await?.into_iter().map(|it| it.held).collect();
+    ensure_eq("why those are held that are left", held, [Some("looked at".to_owned())])?;
+
+    hold(stage, runs[1], None).await?;
+    let left = stage.drive("discard", keeper(stage)?.discard(&runs, HeldLetters::Stay)).await?;
+    ensure_eq("which of them left after its release", left, [false, true, false])
 }
 
 pub(super) async fn a_letter_that_is_not_there_is_answered_in_its_place(stage: &mut Stage) -> Outcome {

@@ -120,6 +120,7 @@ macro_rules! __conformance_promises {
                 a_letter_is_replayed_once,
                 a_held_letter_is_not_replayed_until_it_is_released,
                 a_discarded_letter_is_gone_and_its_run_stays,
+                a_held_letter_stays_when_only_others_are_discarded,
                 a_letter_that_is_not_there_is_answered_in_its_place,
                 letters_are_shown_newest_first_and_filtered,
                 letters_survive_a_restart_and_a_crash,

@@ -66,6 +66,7 @@ pub(crate) enum Break {
     LeavesAtTheEnd,
     HoldIgnored,
     DiscardedForgotten,
+    HeldDiscarded,
     UnknownHeld,
     LettersUnfiltered,
     LettersForgotten,
@@ -284,6 +285,11 @@ pub(crate) const BREAKS: &[(&str, Break, &str)] = &[
         "a_discarded_letter_is_gone_and_its_run_stays",
         Break::DiscardedForgotten,
         "forgets the run of a discarded letter",
+    ),
+    (
+        "a_held_letter_stays_when_only_others_are_discarded",
+        Break::HeldDiscarded,
+        "discards a held letter with others",
     ),
     (
         "a_letter_that_is_not_there_is_answered_in_its_place",

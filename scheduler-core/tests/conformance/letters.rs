@@ -1,8 +1,8 @@
 //! The dead letters of the reference backend.
 
 use scheduler_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, Replayed, Result, Run, RunId, RunOrigin,
-    async_trait,
+    DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, HeldLetters, Replayed, Result, Run, RunId,
+    RunOrigin, async_trait,
 };
 
 use crate::breaks::Break;
@@ -68,9 +68,13 @@ impl DeadLetters for Shared {
         Ok(true)
     }
 
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let mut state = self.lock();
+        let spares_held = held == HeldLetters::Stay && !self.is(Break::HeldDiscarded);
         let mut discard = |run: &RunId| {
+            if spares_held && state.letters.get(run).is_some_and(|letter| letter.held.is_some()) {
+                return false;
+            }
             let was_there = state.letters.remove(run).is_some();
             if was_there && self.is(Break::DiscardedForgotten) {
                 state.runs.remove(run);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, Cancelled, DeadLetter, DeadLetterFilter, DeadLetterPage,
-    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, PageToken, Replayed, Result, Run, RunFilter,
-    RunId, RunRequest, TestClock, Tier, TriggerRequest, async_trait,
+    DeadLetters, Drained, Enqueued, Error, Health, HeldLetters, Name, Page, PageToken, Replayed, Result, Run,
+    RunFilter, RunId, RunRequest, TestClock, Tier, TriggerRequest, async_trait,
 };
 
 use crate::stage::{BEGIN, SECOND, builder, in_memory, name, optional, scheduler, task};
@@ -84,7 +84,7 @@ impl DeadLetters for Archive {
         Ok(filter.page(self.letters.lock().unwrap().clone()))
     }
     async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
-        let was_there = self.discard(runs).await?;
+        let was_there = self.discard(runs, HeldLetters::Leave).await?;
         let answer =
             |was_there| if was_there { Replayed::As(RunId::manual(BEGIN)) } else { Replayed::Unknown };
         Ok(was_there.into_iter().map(answer).collect())
@@ -95,11 +95,12 @@ impl DeadLetters for Archive {
         letter.held = reason.map(str::to_owned);
         Ok(true)
     }
-    async fn discard(&self, runs: &[RunId]) -> Result<Vec<bool>> {
+    async fn discard(&self, runs: &[RunId], held: HeldLetters) -> Result<Vec<bool>> {
         let mut letters = self.letters.lock().unwrap();
         let mut take = |run: &RunId| {
             let before = letters.len();
-            letters.retain(|letter| letter.run.id != *run);
+            let stays = |letter: &DeadLetter| held == HeldLetters::Stay && letter.held.is_some();
+            letters.retain(|letter| letter.run.id != *run || stays(letter));
             letters.len() < before
         };
         Ok(runs.iter().map(&mut take).collect())
@@ -175,6 +176,7 @@ async fn the_letters_of_all_backends_are_one_list_and_each_is_settled_where_it_i
     let (a, b) = (one.ids()[0], other.ids()[0]);
     assert!(scheduler.hold(&b, Some("looked at")).await.unwrap());
     assert!(!scheduler.hold(&unknown, Some("looked at")).await.unwrap());
-    assert_eq!(scheduler.discard(&[unknown, b, a]).await.unwrap(), [false, true, true]);
+    assert_eq!(scheduler.discard(&[unknown, b, a], HeldLetters::Stay).await.unwrap(), [false, false, true]);
+    assert_eq!(scheduler.discard(&[unknown, b, a], HeldLetters::Leave).await.unwrap(), [false, true, false]);
     assert_eq!((one.ids().len(), other.ids().len()), (7, 1));
 }
