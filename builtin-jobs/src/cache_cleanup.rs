@@ -118,11 +118,14 @@ impl CacheCleanup {
 
     fn shown(rows: &[Row], is_dry: bool) -> Output {
         let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
+        let (removed, bytes) = (sum(|row| row.freed.0), sum(|row| row.freed.1));
+        let does = if is_dry { "would remove" } else { "removed" };
         json!({
             "schema_version": SCHEMA_VERSION,
+            "summary": (removed > 0).then(|| format!("{does} {removed} items with {bytes} bytes")),
             "dry_run": is_dry,
-            "removed": sum(|row| row.freed.0),
-            "bytes": sum(|row| row.freed.1),
+            "removed": removed,
+            "bytes": bytes,
             "targets": rows.iter().map(|row| &row.shown).collect::<Vec<_>>(),
         })
     }

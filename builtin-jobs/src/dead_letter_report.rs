@@ -102,6 +102,18 @@ impl Report {
     /// The output.
     pub(crate) fn shown(self) -> Output {
         let sum = |count: fn(&Group) -> usize| self.groups.values().map(count).sum::<usize>();
+        let (replayed, archived) = (sum(|group| group.replayed), sum(|group| group.archived));
+        let summary = (self.letters + self.came_through > 0).then(|| {
+            let planned = if self.is_dry { format!(", {} to do", self.actions.len()) } else { String::new() };
+            format!(
+                "{} letters of {} kinds: {replayed} replayed, {archived} archived{planned}; of earlier replays {} came \
+                 through and {} failed again",
+                self.letters,
+                self.groups.len(),
+                self.came_through,
+                self.failed_again
+            )
+        });
         let totals = json!({
             "letters": self.letters,
             "held": sum(|group| group.held),
@@ -109,8 +121,8 @@ impl Report {
             "given_up": sum(|group| group.given_up),
             "left": sum(|group| group.left),
             "in_other_groups": self.in_other_groups,
-            "replayed": sum(|group| group.replayed),
-            "archived": sum(|group| group.archived),
+            "replayed": replayed,
+            "archived": archived,
         });
         let earlier = json!({
             "came_through": self.came_through,
@@ -122,6 +134,7 @@ impl Report {
         groups.truncate(MOST_GROUPS);
         json!({
             "schema_version": SCHEMA_VERSION,
+            "summary": summary,
             "dry_run": self.is_dry,
             "totals": totals,
             "earlier_replays": earlier,

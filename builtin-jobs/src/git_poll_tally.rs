@@ -34,6 +34,7 @@ pub(crate) struct Tally {
     resting: usize,
     triggered: Vec<Value>,
     triggered_count: usize,
+    news: Vec<String>,
     failing: Vec<Value>,
     failing_count: usize,
     named: Vec<String>,
@@ -61,6 +62,11 @@ impl Tally {
 
     pub(crate) fn triggered(&mut self, one: &Triggered) {
         self.triggered_count += 1;
+        if self.news.len() < MOST_NAMED {
+            let (repository, task) = (&one.repository, &one.task);
+            let (name, kind) = (&one.change.name, one.change.kind());
+            self.news.push(format!("{kind} {name} of {repository} triggered {task}"));
+        }
         if self.triggered.len() < MOST_ROWS {
             self.triggered.push(json!({
                 "repository": one.repository,
@@ -121,10 +127,18 @@ impl Tally {
         format!("{} asked, {} changes", self.asked, self.triggered_count)
     }
 
+    /// What was triggered, in a line; nothing if nothing was.
+    fn summary(&self) -> Option<String> {
+        let more = self.triggered_count - self.news.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (self.triggered_count > 0).then(|| format!("{}{more}", self.news.join("; ")))
+    }
+
     /// What there is to show so far.
     pub(crate) fn shown(&self) -> Output {
         json!({
             "schema_version": SCHEMA_VERSION,
+            "summary": self.summary(),
             "asked": self.asked,
             "first_seen": self.first_seen,
             "failed": self.failed,

@@ -217,6 +217,18 @@ impl SecretRotationCheck {
 }
 
 impl Row<'_> {
+    /// What was done with it, or would be, if that is the case.
+    fn rotated(&self) -> Option<String> {
+        let does = match self.rotation.as_ref()?.outcome {
+            Outcome::Planned => "would rotate",
+            Outcome::Rotated => "rotated",
+            Outcome::Finished => "finished the rotation of",
+            Outcome::RolledBack => "took back the rotation of",
+            Outcome::NotDue | Outcome::Failed => return None,
+        };
+        Some(format!("{does} {}", self.check.name))
+    }
+
     /// What somebody must look at, in one line.
     fn trouble(&self, now: Timestamp) -> Option<String> {
         let name = &self.check.name;
@@ -286,8 +298,10 @@ impl Row<'_> {
 
 fn conclude(rows: &[Row<'_>], is_dry: bool, ctx: &RunContext) -> Result<Output, JobError> {
     let now = ctx.clock().now();
+    let rotations: Vec<String> = rows.iter().filter_map(Row::rotated).collect();
     let output = json!({
         "schema_version": SCHEMA_VERSION,
+        "summary": (!rotations.is_empty()).then(|| rotations.join(", ")),
         "dry_run": is_dry,
         "status": rows.iter().map(|row| row.seen.status(now)).max(),
         "secrets": rows.iter().map(|row| row.shown(now)).collect::<Vec<_>>(),
