@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, Cancelled, Capability, Clock, Drained, Enqueued,
-    Error, Health, Name, Page, Partial, Pause, Placed, Result, Retention, RunFilter, RunId, RunRequest,
-    ScheduleStatus, Schedules, Tier, Timestamp,
+    Error, Health, Load, Name, Page, Partial, Pause, Placed, Result, Retention, RunFilter, RunId, RunRequest,
+    ScheduleStatus, Schedules, Tier, Timestamp, Workload,
 };
 use tokio::sync::oneshot;
 
@@ -180,6 +180,17 @@ impl Backend for LocalBackend {
 
     fn retention(&self) -> Option<&dyn Retention> {
         Some(self)
+    }
+
+    fn workload(&self) -> Option<&dyn Workload> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Workload for LocalBackend {
+    async fn load(&self) -> Result<Load> {
+        self.ask(Command::Load).await
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{
-    AttemptEnd, Busy, Cancelled, Drained, EndedRun, Enqueued, HistoryBounds, Name, Output, Page, Partial,
-    Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
+    AttemptEnd, Busy, Cancelled, Drained, EndedRun, Enqueued, HistoryBounds, Load, Name, Output, Page,
+    Partial, Pause, Placed, Result, RunFilter, RunId, RunRequest, ScheduleStatus,
 };
 use tokio::sync::oneshot;
 
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Resume(Name, Reply<Result<()>>),
     /// Say when each task fires next.
     Statuses(Reply<Vec<ScheduleStatus>>),
+    /// Say how much there is to do.
+    Load(Reply<Load>),
     /// Say that the loop turns.
     Ping(Reply<()>),
     /// Take a run.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use scheduler_core::{
-    BackendContext, Busy, CancelReason, Error, Event, MAX_SLEEP, Name, Placed, Result, Run, RunFilter,
-    Timestamp, ZoneWatch,
+    BackendContext, Busy, CancelReason, Error, Event, Load, MAX_SLEEP, Name, Placed, Result, Run, RunFilter,
+    RunState, Timestamp, ZoneWatch,
 };
 use tokio::runtime::Handle;
 
@@ -195,6 +195,7 @@ impl Engine {
             Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause))),
             Command::Resume(task, reply) => drop(reply.send(self.resume(&task))),
             Command::Statuses(reply) => drop(reply.send(self.statuses())),
+            Command::Load(reply) => drop(reply.send(self.load())),
             Command::Ping(reply) => drop(reply.send(())),
             Command::Enqueue(request, reply) => drop(reply.send(self.enqueue(*request))),
             Command::Cancel(run, reply) => drop(reply.send(self.cancel(&run))),
@@ -338,6 +339,29 @@ impl Engine {
         let live: Vec<Living<'_>> =
             self.live.iter().filter_map(|(_, run)| Some((run, self.name_of(run)?))).collect();
         page(filter, &self.history, &self.tasks, &live, &self.owner)
+    }
+
+    /// How much there is to do: one pass over the runs that live.
+    fn load(&self) -> Load {
+        let (mut load, now) = (Load::default(), self.now());
+        for (_, run) in self.live.iter() {
+            let state = run.state();
+            let next = run.whole.as_ref().and_then(|run| run.next_attempt_at);
+            if run.is_under_way {
+                load.under_way += 1;
+            } else if matches!(state, RunState::Scheduled | RunState::Retrying)
+                || next.is_some_and(|at| at > now)
+            {
+                load.ahead += 1;
+            } else {
+                load.waiting += 1;
+                if !run.waits_for_turn {
+                    let due = next.unwrap_or(run.fire_time);
+                    load.oldest_due = Some(load.oldest_due.map_or(due, |oldest| oldest.min(due)));
+                }
+            }
+        }
+        load
     }
 
     /// Puts an ended run into history and tells the listeners; answers its number.

@@ -526,3 +526,29 @@ async fn a_dropped_scheduler_ends_its_threads() {
     let gone = std::iter::from_fn(|| ended.recv_timeout(SOON).ok()).count();
     assert!(gone < 100_000 && ended.recv().is_err());
 }
+
+#[tokio::test]
+async fn it_says_how_much_there_is_to_do() {
+    for (overlap, expected) in [(Overlap::Allow, (3, 1, 2)), (Overlap::Queue, (4, 1, 1))] {
+        let (test_clock, clock) = stopped_clock();
+        let scheduler = started(&clock, config(2), vec![sleeps("a", 3_600 * SECOND)]).await;
+        let mut a = task("a");
+        a.overlap = overlap;
+        scheduler.submit(a).await.unwrap();
+        let begun = clock.now();
+
+        for _ in 0..5 {
+            run_now(&scheduler, "a").await;
+        }
+        let later = TriggerRequest::at(begun + 7_200 * SECOND);
+        scheduler.trigger(&name("a"), later).await.unwrap();
+        test_clock.advance(SECOND).await;
+
+        let (info, load) = scheduler.loads().await.remove(0);
+        let load = load.unwrap();
+        assert_eq!((load.waiting, load.ahead, load.under_way), expected, "{overlap:?}");
+        assert_eq!((info.name, load.dead_letters), (name("local"), None));
+        let may_begin = overlap == Overlap::Allow;
+        assert_eq!(load.oldest_due, may_begin.then_some(begun), "{overlap:?}");
+    }
+}

@@ -1,11 +1,11 @@
-//! What the backend can do besides its duties: schedules, dead letters, and forgetting.
+//! What the backend can do besides its duties: schedules, dead letters, forgetting, and saying how much there is to do.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HeldLetters, HistoryBounds, Name, Pause, Placed,
-    Replayed, Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp,
+    DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HeldLetters, HistoryBounds, Load, Name, Pause,
+    Placed, Replayed, Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp, Workload,
 };
 
 use crate::QueueBackend;
@@ -60,6 +60,16 @@ impl Retention for QueueBackend {
         match self.found().await? {
             Some(store) => store.prune(bounds, limit.min(MOST_FORGOTTEN) as u32).await,
             None => Ok(Vec::new()),
+        }
+    }
+}
+
+#[async_trait]
+impl Workload for QueueBackend {
+    async fn load(&self) -> Result<Load> {
+        match self.found().await? {
+            Some(store) => store.load().await,
+            None => Ok(Load::default()),
         }
     }
 }

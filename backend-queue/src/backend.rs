@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
     DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Result, Retention, RunFilter, RunId,
-    RunRequest, Schedules, Tier,
+    RunRequest, Schedules, Tier, Workload,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -295,6 +295,10 @@ impl Backend for QueueBackend {
     }
 
     fn retention(&self) -> Option<&dyn Retention> {
+        Some(self)
+    }
+
+    fn workload(&self) -> Option<&dyn Workload> {
         Some(self)
     }
 }

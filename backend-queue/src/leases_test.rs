@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     BackendContext, BackendInfo, DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters,
-    HistoryBounds, JobDescriptor, JobError, Name, Page, Pause, Placed, Replayed, Result, Run, RunContext,
-    RunFilter, RunId, RunState, Site, SystemClock, Task, Tier, Timestamp, Trigger, place,
+    HistoryBounds, JobDescriptor, JobError, Load, Name, Page, Pause, Placed, Replayed, Result, Run,
+    RunContext, RunFilter, RunId, RunState, Site, SystemClock, Task, Tier, Timestamp, Trigger, place,
 };
 use serde_json::Value;
 use tokio::sync::mpsc::unbounded_channel;
@@ -111,6 +111,10 @@ impl Store for Moody {
     async fn waiting(&self) -> Result<usize> {
         self.answer("waiting").await
     }
+    async fn load(&self) -> Result<Load> {
+        self.answer("load").await
+    }
+
     async fn register(&self, _: &Name, _: &str, _: Duration) -> Result<u64> {
         self.answer("register").await
     }

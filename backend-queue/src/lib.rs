@@ -35,6 +35,8 @@ mod leases;
 #[cfg(test)]
 mod leases_test;
 #[cfg(test)]
+mod load_test;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_call;
@@ -118,6 +120,8 @@ mod sqlite_letters;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_letters_test;
+#[cfg(feature = "sqlite")]
+mod sqlite_load;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_poison_test;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     CancelReason, Cursor, DeadLetter, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters,
-    HistoryBounds, Name, Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId, RunState,
+    HistoryBounds, Load, Name, Page, PageToken, Pause, Replayed, Result, Run, RunFilter, RunId, RunState,
     Timestamp,
 };
 
@@ -116,6 +116,27 @@ impl Store for Model {
     async fn waiting(&self) -> Result<usize> {
         let waits = |kept: &&Kept| !matches!(kept.place, Place::Running | Place::Ended);
         Ok(self.state().runs.iter().filter(waits).count())
+    }
+
+    async fn load(&self) -> Result<Load> {
+        let (state, now) = (self.state(), now());
+        let mut load = Load::default();
+        let mut letters = 0;
+        for kept in &state.runs {
+            let is_ahead = matches!(kept.place, Place::Delayed(_)) && kept.due > now;
+            match kept.place {
+                Place::Running => load.under_way += 1,
+                Place::Ended => letters += u64::from(kept.died.is_some()),
+                _ if is_ahead => load.ahead += 1,
+                Place::Behind => load.waiting += 1,
+                Place::Delayed(_) | Place::Ready => {
+                    load.waiting += 1;
+                    load.oldest_due = Some(load.oldest_due.map_or(kept.due, |oldest| oldest.min(kept.due)));
+                }
+            }
+        }
+        load.dead_letters = Some(letters);
+        Ok(load)
     }
 
     async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64> {

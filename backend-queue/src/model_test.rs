@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use scheduler_core::{
-    Cursor, DeadLetter, DeadLetterFilter, EndedRun, HeldLetters, HistoryBounds, Pause, Run, RunFilter, RunId,
-    RunState, Timestamp,
+    Cursor, DeadLetter, DeadLetterFilter, EndedRun, HeldLetters, HistoryBounds, Load, Pause, Run, RunFilter,
+    RunId, RunState, Timestamp,
 };
 
 use crate::model::Model;
@@ -221,6 +221,9 @@ impl<S: Store> Side<S> {
             seen.push_str(&format!("{standing:?}\n"));
         }
         seen.push_str(&format!("{} wait", self.store.waiting().await.unwrap()));
+        // What is due in a moment is ahead for one of two that are asked after one another.
+        let Load { waiting, ahead, under_way, dead_letters, .. } = self.store.load().await.unwrap();
+        seen.push_str(&format!("{} {under_way} {dead_letters:?}", waiting + ahead));
         seen
     }
 }

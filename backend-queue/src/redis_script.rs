@@ -21,6 +21,7 @@ macro_rules! script {
 script!(PEEK, " flags=no-writes", "letter", "peek");
 script!(PAGE, " flags=no-writes", "letter", "page");
 script!(WAITING, " flags=no-writes", "waiting");
+script!(LOAD, " flags=no-writes", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
 script!(LIVING, " flags=no-writes", "living");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Load, Name, Page, Pause,
     Replayed, Result, Run, RunFilter, RunId, RunState, Tier, Timestamp,
 };
 
@@ -212,6 +212,17 @@ impl Store for RedisStore {
         let script = &redis_script::WAITING;
         let count: i64 = self.link.send(script, &self.link.call(script)).await?;
         Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    async fn load(&self) -> Result<Load> {
+        let script = &redis_script::LOAD;
+        let (waiting, oldest, ahead, under_way, letters): (u64, Option<i64>, u64, u64, u64) =
+            self.link.send(script, &self.link.call(script)).await?;
+        let mut load = Load::default();
+        (load.waiting, load.ahead, load.under_way, load.dead_letters) =
+            (waiting, ahead, under_way, Some(letters));
+        load.oldest_due = oldest.map(Timestamp::from_millis);
+        Ok(load)
     }
 
     async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64> {

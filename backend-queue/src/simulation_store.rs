@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Load, Name, Page, Pause,
     Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 use tokio::sync::Notify;
@@ -121,6 +121,10 @@ impl Store for Faulty {
 
     async fn waiting(&self) -> Result<usize> {
         self.call(self.store.waiting()).await
+    }
+
+    async fn load(&self) -> Result<Load> {
+        self.call(self.store.load()).await
     }
 
     async fn register(&self, task: &Name, definition: &str, lease: std::time::Duration) -> Result<u64> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Name, Page, Pause,
+    DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Load, Name, Page, Pause,
     Replayed, Result, Run, RunFilter, RunId,
 };
 use sqlx::SqliteConnection;
@@ -22,7 +22,7 @@ use crate::sqlite_reading::Reader;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
 };
-use crate::{sqlite_history, sqlite_letters, sqlite_retention, sqlite_schedule, sqlite_schema};
+use crate::{sqlite_history, sqlite_letters, sqlite_load, sqlite_retention, sqlite_schedule, sqlite_schema};
 
 /// How often the file is looked at for changes of other processes; one look is a read of shared memory.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -113,6 +113,12 @@ impl Store for SqliteStore {
         let mut reading = self.reading().await?;
         let counted = sqlite_history::waiting(self.namespace(), &mut reading.connection).await;
         reading.end(counted)
+    }
+
+    async fn load(&self) -> Result<Load> {
+        let mut reading = self.reading().await?;
+        let loaded = sqlite_load::load(self.namespace(), &mut reading.connection).await;
+        reading.end(loaded)
     }
 
     async fn register(&self, task: &Name, definition: &str, lease: Duration) -> Result<u64> {

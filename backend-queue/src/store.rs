@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use scheduler_core::{
-    Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters, HistoryBounds, Live, Name, Page,
-    Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
+    Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters, HistoryBounds, Live, Load, Name,
+    Page, Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 
 /// A place where runs are kept, for one namespace.
@@ -39,6 +39,9 @@ pub(crate) trait Store: Debug + Send + Sync {
 
     /// How many runs wait.
     async fn waiting(&self) -> Result<usize>;
+
+    /// What there is to do now, counted in indexes and not run by run.
+    async fn load(&self) -> Result<Load>;
 
     /// Accepts the definition of a task; a different one raises its revision. Begins a schedule that is new, and
     /// notes that its fires are served again if nobody served them.

@@ -138,6 +138,13 @@ fn max_output() -> usize {
     64 * 1024
 }
 
+impl ExecArgs {
+    /// The same program with these variables of its own.
+    pub(crate) fn with_env(self, env: BTreeMap<String, TextOrSecret>) -> Self {
+        Self { env, ..self }
+    }
+}
+
 /// A program that can be run.
 #[derive(Debug)]
 pub(crate) struct Exec {

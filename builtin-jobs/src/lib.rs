@@ -89,6 +89,20 @@ mod marks;
 #[cfg(not(target_os = "linux"))]
 #[path = "marks_off.rs"]
 mod marks;
+mod metrics_args;
+pub mod metrics_collection;
+mod metrics_export;
+mod metrics_sample;
+mod metrics_scheduler;
+#[cfg(feature = "sqlite")]
+pub mod metrics_series;
+#[cfg(feature = "sqlite")]
+mod metrics_series_read;
+#[cfg(feature = "sqlite")]
+mod metrics_series_write;
+mod metrics_source;
+mod metrics_system;
+mod metrics_text;
 mod network;
 mod params;
 mod place;
@@ -126,6 +140,7 @@ pub fn all() -> Vec<JobDescriptor> {
         git_poll::descriptor(),
         health_check::descriptor(),
         http::descriptor(),
+        metrics_collection::descriptor(),
         secret_rotation_check::descriptor(),
     ]
 }

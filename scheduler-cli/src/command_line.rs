@@ -13,6 +13,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::{DEFAULT_CONFIG, Session};
+#[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
+use crate::verb_metrics;
 #[cfg(feature = "workflow-prefect")]
 use crate::verb_workflow;
 use crate::{
@@ -73,6 +75,9 @@ enum Verb {
     Show(verb_show::Flags),
     /// Shows what a run logged, where its backend keeps that.
     Logs(verb_logs::Flags),
+    /// Shows the numbers that the job `metrics_collection` keeps.
+    #[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
+    Metrics(verb_metrics::Flags),
     /// Ends a run that a durable tier keeps.
     Cancel(verb_cancel::Flags),
     /// Looks after dead letters: runs that failed for good and are kept.
@@ -124,6 +129,8 @@ impl Verb {
             Self::History(flags) => verb_history::execute(session, &flags),
             Self::Show(flags) => verb_show::execute(session, &flags),
             Self::Logs(flags) => verb_logs::execute(session, &flags),
+            #[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
+            Self::Metrics(flags) => verb_metrics::execute(session, &flags),
             Self::Cancel(flags) => verb_cancel::execute(session, &flags),
             Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),

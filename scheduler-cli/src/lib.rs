@@ -32,6 +32,8 @@ pub mod layers;
 mod log;
 mod log_line;
 mod members;
+#[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
+mod metrics_text;
 pub mod origin;
 mod orphans;
 mod output;
@@ -70,6 +72,8 @@ mod verb_init;
 mod verb_jobs;
 mod verb_list;
 mod verb_logs;
+#[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
+mod verb_metrics;
 mod verb_next;
 mod verb_plan;
 mod verb_run;

@@ -77,6 +77,14 @@ const CACHE_CLEANUP: &str = r#"
 # trigger = { cron = "0 * * * *" }
 "#;
 
+const METRICS: &str = r#"
+# Every minute: numbers of this machine and of the scheduler, which `scheduler metrics` shows.
+[tasks.metrics]
+job = "metrics_collection"
+trigger = { every = "1m" }
+timeout = "50s"
+"#;
+
 const NO_JOB: &str = r#"
 # A task names one of this program's jobs; `scheduler jobs` lists them.
 # [tasks.hello]
@@ -92,6 +100,9 @@ pub(crate) fn configuration(registry: &Registry, schema: &str) -> String {
     text.push_str(if has("exec") { EXEC } else { NO_JOB });
     if has("health_check") {
         text.push_str(HEALTH);
+    }
+    if has("metrics_collection") {
+        text.push_str(METRICS);
     }
     if has("secret_rotation_check") {
         text.push_str(SECRETS);

@@ -59,6 +59,10 @@ impl Inner {
     /// # Errors
     /// `task/duplicate` when two have one name, and those of the first backend that refuses one.
     async fn accept(&self, all: &[Arc<Placed>]) -> Result<()> {
+        // Before any of them runs: whoever reads the tally misses none that follows.
+        if !self.counting.is_on() && all.iter().any(|placed| placed.job.reads_tally()) {
+            self.counting.switch_on(&self.events, self.clock.now());
+        }
         let _accepting = self.accepting.lock().await;
         // The book first: a task that fires at once is looked up there.
         let before = self.tasks.insert_all(all)?;

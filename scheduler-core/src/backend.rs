@@ -14,7 +14,7 @@ use crate::characteristics::words;
 use crate::{
     Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Registry, Result, Retention,
     Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook, Tier,
-    Timestamp, Warning, WeakScheduler,
+    Timestamp, Warning, WeakScheduler, Workload,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -119,6 +119,11 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// The ability to forget ended runs on demand.
     fn retention(&self) -> Option<&dyn Retention> {
+        None
+    }
+
+    /// The ability to say how much there is to do.
+    fn workload(&self) -> Option<&dyn Workload> {
         None
     }
 

@@ -7,6 +7,7 @@ use crate::driver::Driver;
 use crate::lifecycle::Lifecycle;
 use crate::scheduler::{Inner, Member};
 use crate::shapes::Shapes;
+use crate::tally::Counting;
 use crate::{
     Backend, Clock, Error, Events, FileStateStore, MemoryStateStore, Name, Registry, Result, Scheduler,
     StateStore, TaskBook,
@@ -144,6 +145,7 @@ impl SchedulerBuilder {
             tasks: TaskBook::default(),
             shapes: Shapes::default(),
             events,
+            counting: Counting::default(),
             lifecycle: Lifecycle::default(),
             accepting: futures_util::lock::Mutex::default(),
         })))

@@ -35,6 +35,12 @@ pub trait Job: Send + Sync + 'static {
         Duration::from_secs(5)
     }
 
+    /// Whether it reads [`Scheduler::tally`](crate::Scheduler::tally): then runs are counted from when its task is
+    /// accepted.
+    fn reads_tally(&self) -> bool {
+        false
+    }
+
     /// Looks, without side effects, whether this job could run on this machine: a program that must exist, a
     /// folder that must be readable. Asked when a task is checked or submitted, not before each attempt.
     fn check(&self) -> Vec<ArgsError> {
@@ -91,6 +97,11 @@ impl JobError {
     /// What the job had to show; `null` for nothing.
     pub fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// Whether another attempt may succeed, by what the job says and by the kind of the cause.
+    pub fn is_transient(&self) -> bool {
+        self.wish != Wish::Abort && self.own_cause().is_none_or(Error::is_transient)
     }
 
     /// What caused it.

@@ -47,12 +47,14 @@ mod secret;
 mod shapes;
 mod signal;
 mod state;
+mod tally;
 mod task;
 mod task_book;
 #[cfg(feature = "test-util")]
 mod test_clock;
 mod timestamp;
 mod trigger;
+mod workload;
 mod zone_watch;
 
 pub use async_trait::async_trait;
@@ -97,6 +99,7 @@ pub use scheduler::{Scheduler, TriggerRequest, WeakScheduler};
 pub use schedules::{Partial, Pause, ScheduleStatus, Schedules};
 pub use secret::{Secret, SecretValue};
 pub use state::{FileStateStore, MemoryStateStore, StateStore, StoredState, TaskState};
+pub use tally::{Tally, TaskTally};
 pub use task::{
     FiredBy, Misfire, MisfirePolicy, OnUnavailable, Overlap, Priority, StatedCharacteristics, Task,
     TaskSettings,
@@ -106,6 +109,7 @@ pub use task_book::{Placed, TaskBook};
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;
 pub use trigger::{Bounds, Rule, Trigger};
+pub use workload::{Load, Workload};
 pub use zone_watch::ZoneWatch;
 
 #[doc(hidden)]

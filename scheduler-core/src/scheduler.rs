@@ -1,7 +1,7 @@
 //! The facade: one way to submit, trigger, follow and stop tasks, whatever tier they run on.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::driver::Driver;
 use crate::lifecycle::{Lifecycle, Standing};
 use crate::shapes::{Placing, Shapes};
+use crate::tally::Counting;
 use crate::{
     Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Events, Health, Name, Page, PageToken, Pause,
     Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskBook,
     pub(crate) shapes: Shapes,
     pub(crate) events: Events,
+    pub(crate) counting: Counting,
     pub(crate) lifecycle: Lifecycle,
     /// Makes changes of the book take turns, so it is held while a backend is told of one.
     pub(crate) accepting: futures_util::lock::Mutex<()>,
@@ -339,6 +341,11 @@ impl Scheduler {
     /// Where to listen for what happens.
     pub fn events(&self) -> &Events {
         &self.0.events
+    }
+
+    /// The folder for files, if this process has one.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.0.data_dir.as_deref()
     }
 
     /// The namespace.

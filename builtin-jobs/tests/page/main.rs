@@ -39,6 +39,7 @@ mod tests {
                 "RotationArgs",
                 "RuleArgs",
                 "SecretArgs",
+                "SourceArgs",
                 "TargetArgs",
             ]
             .iter()

@@ -35,6 +35,9 @@ mod letters;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod letters_processed;
+#[cfg(all(feature = "queue-sqlite", target_os = "linux"))]
+#[cfg(test)]
+mod metrics;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod outside;
