@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
-    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Result, Retention, RunFilter, RunId,
-    RunRequest, Schedules, Tier, Workload,
+    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Queues, Result, Retention, RunFilter, RunId,
+    RunRequest, Schedules, Task, Tier, Warning, Workload,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::StoreKind;
 #[cfg(feature = "redis")]
 use crate::redis_store::RedisStore;
-use crate::requests::{self, Command, Reply, cancelled, push_outside, requested};
+use crate::requests::{self, Command, Reply, cancelled, push_outside, requested, unknown_queue};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};
@@ -25,8 +25,8 @@ use crate::{QueueConfig, threads};
 /// Runs tasks that must survive the process.
 #[derive(Debug)]
 pub struct QueueBackend {
-    name: Name,
-    config: QueueConfig,
+    pub(crate) name: Name,
+    pub(crate) config: QueueConfig,
     data_dir: Option<PathBuf>,
     commands: Mutex<Option<UnboundedSender<Command>>>,
     /// What was opened; it answers also while nothing runs.
@@ -149,6 +149,15 @@ impl QueueBackend {
         }
     }
 
+    /// The store, which is made if nobody has put anything into it.
+    pub(crate) async fn made(&self) -> Result<Arc<dyn Store>> {
+        match (self.found().await?, self.outside()) {
+            (Some(store), _) => Ok(store),
+            (None, Some(ctx)) => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await,
+            (None, None) => Err(self.stopped()),
+        }
+    }
+
     /// Whether there is a store already. A server is asked for its own.
     fn is_there(&self, data_dir: Option<&Path>) -> bool {
         self.config.store() == Some(StoreKind::Redis) || self.is_file_there(data_dir)
@@ -237,16 +246,12 @@ impl Backend for QueueBackend {
         let Some(ctx) = self.outside() else {
             return self.ask(|reply| Command::Enqueue(requests, reply)).await?;
         };
-        let runs = requested(&ctx, &self.name, &requests)?;
-        let store = match self.found().await? {
-            Some(store) => store,
-            None => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?,
-        };
-        push_outside(&*store, runs).await
+        let runs = requested(&ctx, &self.name, &self.config, &requests)?;
+        push_outside(&*self.made().await?, runs).await
     }
 
     fn refusal(&self, request: &RunRequest) -> Option<Error> {
-        requests::refusal(request)
+        requests::refusal(&self.name, &self.config, request)
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Page> {
@@ -272,8 +277,8 @@ impl Backend for QueueBackend {
 
     async fn health(&self) -> Health {
         match self.ask(Command::Health).await {
-            Ok(None) => Health::up(),
-            Ok(Some(trouble)) => Health::degraded(vec![trouble]),
+            Ok(findings) if findings.is_empty() => Health::up(),
+            Ok(findings) => Health::degraded(findings),
             Err(error) => Health::down(error.to_string()),
         }
     }
@@ -300,5 +305,16 @@ impl Backend for QueueBackend {
 
     fn workload(&self) -> Option<&dyn Workload> {
         Some(self)
+    }
+
+    fn queues(&self) -> Option<&dyn Queues> {
+        Some(self)
+    }
+
+    /// # Errors
+    /// `queue/unknown_queue`.
+    fn judge(&self, task: &Task) -> Result<Vec<Warning>> {
+        let unknown = task.queue.as_ref().and_then(|queue| unknown_queue(&self.name, &self.config, queue));
+        unknown.map_or(Ok(Vec::new()), Err)
     }
 }

@@ -1,20 +1,24 @@
 //! The settings of the durable tier.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use scheduler_core::{ArgsError, Secret, parse_duration};
+use scheduler_core::{ArgsError, Name, Secret, parse_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::store::Retention;
+use crate::store::{DEFAULT_QUEUE, Retention};
 
 /// The shortest lease: it is renewed three times in its length, and a store takes a moment to answer.
 const SHORTEST_LEASE: Duration = Duration::from_millis(300);
+
+/// The largest weight of a queue.
+const HEAVIEST: u32 = 1_000;
 
 /// Settings of a [`QueueBackend`](crate::QueueBackend). `Debug` does not show a password.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -38,6 +42,9 @@ pub struct QueueConfig {
     /// Whether a commit waits for the disk (`full`, the default) or may be lost when the power fails (`normal`);
     /// of SQLite only.
     pub synchronous: Synchronous,
+    /// The queues that runs wait in besides `default`, which is always there and may be given a weight here.
+    #[schemars(with = "BTreeMap<String, QueueSettings>")]
+    pub queues: BTreeMap<Name, QueueSettings>,
     /// How many ended runs are kept. 10,000 by default.
     pub history_runs: usize,
     /// How many days an ended run is kept. 30 by default.
@@ -46,6 +53,27 @@ pub struct QueueConfig {
     pub dead_letters: usize,
     /// How many days a dead letter is kept that is not held. 90 by default.
     pub dead_letter_days: u32,
+}
+
+/// Settings of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct QueueSettings {
+    /// Its share beside the other queues in what is run: of two with weights 3 and 1 the first gets three runs for each
+    /// one of the second while both have some. 1 by default, at most 1000.
+    pub weight: NonZeroU32,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { weight: NonZeroU32::MIN }
+    }
+}
+
+/// The queue of what names none.
+pub(crate) fn default_queue() -> Name {
+    Name::new(DEFAULT_QUEUE).expect("`default` is a name")
 }
 
 /// What a commit waits for.
@@ -69,6 +97,7 @@ impl Default for QueueConfig {
             concurrency: SIXTEEN,
             lease: Duration::from_secs(30),
             synchronous: Synchronous::Full,
+            queues: BTreeMap::new(),
             history_runs: 10_000,
             history_days: 30,
             dead_letters: 10_000,
@@ -128,6 +157,10 @@ impl QueueConfig {
             let message = format!("{:?} is shorter than 300ms", self.lease);
             faults.push(ArgsError::new("/lease", message).with_help("write lease = \"30s\""));
         }
+        for (name, queue) in self.queues.iter().filter(|(_, queue)| queue.weight.get() > HEAVIEST) {
+            let place = format!("/queues/{name}/weight");
+            faults.push(ArgsError::new(place, format!("{} is more than {HEAVIEST}", queue.weight)));
+        }
         for (place, days) in
             [("/history_days", self.history_days), ("/dead_letter_days", self.dead_letter_days)]
         {
@@ -170,6 +203,17 @@ impl QueueConfig {
         None
     }
 
+    /// The queues that are taken from, by name.
+    pub(crate) fn queue_names(&self) -> BTreeSet<Name> {
+        self.queues.keys().cloned().chain([default_queue()]).collect()
+    }
+
+    /// The same with their weights.
+    pub(crate) fn weights(&self) -> Vec<(Name, u32)> {
+        let weight = |name: &Name| self.queues.get(name).map_or(1, |queue| queue.weight.get());
+        self.queue_names().into_iter().map(|name| (name.clone(), weight(&name))).collect()
+    }
+
     /// The URL without what stands before its host.
     pub(crate) fn shown_url(&self) -> String {
         match (self.url.split_once("://"), self.url.rsplit_once('@')) {
@@ -199,7 +243,7 @@ pub(crate) enum StoreKind<'a> {
 
 impl fmt::Debug for QueueConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { password, ca_file, concurrency, lease, synchronous, .. } = self;
+        let Self { password, ca_file, concurrency, lease, synchronous, queues, .. } = self;
         f.debug_struct("QueueConfig")
             .field("url", &self.shown_url())
             .field("password", password)
@@ -207,6 +251,7 @@ impl fmt::Debug for QueueConfig {
             .field("concurrency", concurrency)
             .field("lease", lease)
             .field("synchronous", synchronous)
+            .field("queues", queues)
             .field("retention", &self.retention())
             .finish()
     }
@@ -259,10 +304,13 @@ mod tests {
 
     #[test]
     fn every_fault_of_the_section_has_its_place() {
-        let section = json!({"url": "mysql:x", "lease": "1ms", "history_days": 0, "concurrency": 9999});
+        let section = json!({"url": "mysql:x", "lease": "1ms", "history_days": 0, "concurrency": 9999,
+            "queues": {"mail": {"weight": 1001}}});
         let faults = QueueConfig::from_value(&section).unwrap_err();
         let places: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(places, ["/url", "/concurrency", "/lease", "/history_days"]);
+        assert_eq!(places, ["/url", "/concurrency", "/lease", "/queues/mail/weight", "/history_days"]);
+        let bad = json!({"queues": {"mail": {"wait": 1}}});
+        assert_eq!(QueueConfig::from_value(&bad).unwrap_err()[0].pointer, "/queues/mail/wait");
         assert_eq!(QueueConfig::from_value(&json!({"lease": 3})).unwrap_err()[0].pointer, "/lease");
     }
 

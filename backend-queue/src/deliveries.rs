@@ -52,7 +52,7 @@ impl Driver {
         if limit == 0 && self.acks.is_empty() {
             return None;
         }
-        let claim = Claim { limit, lease: self.config.lease };
+        let claim = Claim { limit, lease: self.config.lease, from: self.shares.divide(limit) };
         let (store, acks) = (Arc::clone(&self.store), std::mem::take(&mut self.acks));
         Some(Stepping(tokio::spawn(async move {
             let stepped = store.step(&acks, &claim).await;
@@ -103,6 +103,9 @@ impl Driver {
         }
         for run in &stepped.undecodable {
             self.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
+        }
+        if let Some(paused) = stepped.paused {
+            self.pauses.note(paused);
         }
         let now = Instant::now();
         for delivery in stepped.claimed {

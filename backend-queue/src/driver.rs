@@ -16,7 +16,9 @@ use crate::ahead::Ahead;
 use crate::deliveries::{Answer, Stepping};
 use crate::drain::Drain;
 use crate::flight::Flights;
+use crate::pauses::Pauses;
 use crate::requests::Command;
+use crate::shares::Shares;
 use crate::steadiness::Steadiness;
 use crate::store::{Ack, Store};
 use crate::timetable::Timetable;
@@ -46,6 +48,8 @@ pub(crate) struct Driver {
     pub(crate) work: UnboundedSender<Work>,
     pub(crate) flights: Flights,
     pub(crate) timetable: Timetable,
+    pub(crate) shares: Shares,
+    pub(crate) pauses: Pauses,
     /// Ends that are to be written.
     pub(crate) acks: Vec<Ack>,
     /// What was taken and has not begun.
@@ -119,6 +123,8 @@ impl Driver {
     ) -> Self {
         Self {
             steadiness: Steadiness::new(config.lease, Instant::now()),
+            shares: Shares::new(&config),
+            pauses: Pauses::default(),
             name,
             config,
             ctx,
@@ -203,6 +209,9 @@ impl Driver {
         if self.ahead.until().is_some_and(|until| until <= Instant::now()) {
             self.give_ahead_back();
             times.step = Instant::now();
+        }
+        if self.pauses.are_new() {
+            self.tell_pauses().await;
         }
         if times.forget <= Instant::now() {
             let more = self.forget().await;

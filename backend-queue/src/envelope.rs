@@ -37,6 +37,7 @@ pub(crate) struct Envelope {
 pub(crate) struct Indexed {
     pub(crate) id: RunId,
     pub(crate) task: Name,
+    pub(crate) queue: Option<Name>,
     pub(crate) state: RunState,
     pub(crate) attempt: u32,
     pub(crate) fire_time: Timestamp,
@@ -84,9 +85,10 @@ pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
 /// # Errors
 /// The run without what could not be read, failed, saying why.
 pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<Run, Box<Run>> {
-    let Indexed { id, task, state, attempt, fire_time, due, finished } = indexed;
+    let Indexed { id, task, queue, state, attempt, fire_time, due, finished } = indexed;
     let mut run = Run::queued(id, task, backend.clone(), Tier::Queue, fire_time);
     run.state = state;
+    run.queue = queue;
     run.attempt = attempt;
     run.finished_at = finished;
     let opened: Result<Envelope, String> = serde_json::from_str(envelope).map_err(|error| error.to_string());
@@ -135,6 +137,7 @@ mod tests {
         Indexed {
             id: RunId::manual(Timestamp::from_millis(5)),
             task: Name::new("t").unwrap(),
+            queue: None,
             state: RunState::Queued,
             attempt: 0,
             fire_time: Timestamp::from_millis(1),

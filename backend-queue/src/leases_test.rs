@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use crate::QueueConfig;
 use crate::driver::{Driver, SAFETY_POLL};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Pushed, QueueState, Renewed, Retention, Standing,
+    Stepped, Store,
 };
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -126,6 +127,12 @@ impl Store for Moody {
     }
     async fn pause(&self, _: &Name, _: Option<&Pause>) -> Result<()> {
         self.answer("pause").await
+    }
+    async fn pause_queue(&self, _: Option<&Name>, _: Option<&Pause>) -> Result<bool> {
+        self.answer("pause_queue").await
+    }
+    async fn queues(&self) -> Result<Vec<QueueState>> {
+        self.answer("queues").await
     }
     async fn standing(&self, _: &Name) -> Result<Option<Standing>> {
         self.answer("standing").await

@@ -44,6 +44,8 @@ mod model_call;
 mod model_run;
 #[cfg(test)]
 mod model_test;
+mod pauses;
+mod queues;
 #[cfg(feature = "redis")]
 mod redis_error;
 #[cfg(test)]
@@ -57,6 +59,8 @@ mod redis_link;
 mod redis_open;
 #[cfg(feature = "redis")]
 mod redis_page;
+#[cfg(feature = "redis")]
+mod redis_queue;
 #[cfg(feature = "redis")]
 mod redis_recall;
 #[cfg(feature = "redis")]
@@ -84,6 +88,7 @@ mod redis_wire;
 mod requests;
 #[cfg(test)]
 mod retry_test;
+mod shares;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -128,6 +133,8 @@ mod sqlite_poison_test;
 #[cfg(feature = "sqlite")]
 mod sqlite_push;
 #[cfg(feature = "sqlite")]
+mod sqlite_queue;
+#[cfg(feature = "sqlite")]
 mod sqlite_reading;
 #[cfg(feature = "sqlite")]
 mod sqlite_retention;
@@ -152,4 +159,4 @@ mod trouble_test;
 mod work;
 
 pub use backend::{QueueBackend, kind};
-pub use config::{QueueConfig, Synchronous};
+pub use config::{QueueConfig, QueueSettings, Synchronous};

@@ -4,7 +4,7 @@
 //! time.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use scheduler_core::{
 
 use crate::model_run::{Kept, Lack, Place, Schedule, State, Written, now};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, QueueState, Renewed, Retention, Standing,
+    Stepped, Store,
 };
 
 /// A store that one test has.
@@ -222,6 +223,26 @@ impl Store for Model {
             }
         }
         Ok(())
+    }
+
+    async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool> {
+        let mut state = self.state();
+        let was_paused = state.pause_of(queue).is_some();
+        state.paused.remove(&queue.cloned());
+        state.paused.extend(pause.map(|pause| (queue.cloned(), pause.clone())));
+        Ok(was_paused)
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueState>> {
+        let state = self.state();
+        let names: BTreeSet<Option<Name>> = state
+            .runs
+            .iter()
+            .map(|kept| kept.run.queue.clone())
+            .chain(state.paused.keys().cloned())
+            .collect();
+        let queues = names.iter().map(|name| state.queue(name.as_ref()));
+        Ok(queues.filter(|queue| queue.waiting + queue.running > 0 || queue.paused.is_some()).collect())
     }
 
     async fn standing(&self, task: &Name) -> Result<Option<Standing>> {

@@ -4,13 +4,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use scheduler_core::{Entry, Pause, Run, RunId, Tier, Timestamp};
+use scheduler_core::{Entry, Name, Pause, Run, RunId, Tier, Timestamp};
 
 use crate::model_run::name;
 use crate::store::{Decision, Effect, Pushed, Standing};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const TASKS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const QUEUES: [Option<&str>; 3] = [None, Some("mail"), Some("zz")];
 /// Somewhere in 2001: long before anything that a store's clock says.
 pub(crate) const LONG_AGO: i64 = 1_000_000_000_000;
 /// Somewhere in 2128.
@@ -22,7 +23,7 @@ pub(crate) const RUNS: u8 = 24;
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Push(Vec<New>),
-    Step { acks: Vec<(usize, End)>, limit: u32, is_leased: bool },
+    Step { acks: Vec<(usize, End)>, limit: u32, from: Vec<(usize, u32)>, is_leased: bool },
     Renew { held: Vec<usize>, is_leased: bool },
     Reap,
     Cancel(u8),
@@ -34,6 +35,7 @@ pub(crate) enum Call {
     Register(usize, bool),
     Serve(usize, bool),
     Pause(usize, bool),
+    PauseQueue(usize, Option<bool>),
     Decide { task: usize, is_stale: bool, what: What },
     Look { run: Option<u8>, task: Option<usize>, state: Option<usize>, limit: usize },
 }
@@ -47,6 +49,7 @@ pub(crate) struct New {
     pub(crate) priority: u8,
     pub(crate) max_attempts: u32,
     pub(crate) alone: bool,
+    pub(crate) queue: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +70,11 @@ pub(crate) enum What {
 }
 
 pub(crate) fn new() -> impl Strategy<Value = New> {
-    (0..RUNS, 0..TASKS.len(), 0..4_i64, prop::bool::weighted(0.1), 0..3_u8, 1..4_u32, any::<bool>()).prop_map(
-        |(run, task, fire, is_ahead, priority, max_attempts, alone)| New {
+    let order = (0..4_i64, prop::bool::weighted(0.1), 0..3_u8);
+    // Half of all runs are in one queue.
+    let queue = (0..2 * QUEUES.len()).prop_map(|place| place.saturating_sub(QUEUES.len()));
+    (0..RUNS, 0..TASKS.len(), order, 1..4_u32, any::<bool>(), queue).prop_map(
+        |(run, task, (fire, is_ahead, priority), max_attempts, alone, queue)| New {
             run,
             task,
             fire,
@@ -76,8 +82,21 @@ pub(crate) fn new() -> impl Strategy<Value = New> {
             priority,
             max_attempts,
             alone,
+            queue,
         },
     )
+}
+
+/// Which queues are taken from, each once.
+fn from() -> impl Strategy<Value = Vec<(usize, u32)>> {
+    let all = Just((0..QUEUES.len()).collect::<Vec<_>>()).prop_shuffle();
+    (all, prop::collection::vec(0..3_u32, 0..=QUEUES.len()))
+        .prop_map(|(queues, counts)| queues.into_iter().zip(counts).collect())
+}
+
+/// The queue at this place of [`QUEUES`].
+pub(crate) fn queue(place: usize) -> Option<Name> {
+    QUEUES[place].map(name)
 }
 
 pub(crate) fn end() -> impl Strategy<Value = End> {
@@ -106,8 +125,8 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
     let leased = || prop::bool::weighted(0.7);
     prop_oneof![
         6 => vec(new(), 1..5).prop_map(Call::Push),
-        10 => (vec((0..64_usize, end()), 0..4), 0..5_u32, leased())
-            .prop_map(|(acks, limit, is_leased)| Call::Step { acks, limit, is_leased }),
+        10 => (vec((0..64_usize, end()), 0..4), 0..5_u32, from(), leased())
+            .prop_map(|(acks, limit, from, is_leased)| Call::Step { acks, limit, from, is_leased }),
         2 => (vec(0..64_usize, 0..4), leased()).prop_map(|(held, is_leased)| Call::Renew { held, is_leased }),
         3 => Just(Call::Reap),
         3 => run().prop_map(Call::Cancel),
@@ -121,6 +140,8 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         3 => (task(), any::<bool>()).prop_map(|(task, definition)| Call::Register(task, definition)),
         1 => (task(), any::<bool>()).prop_map(|(task, is_served)| Call::Serve(task, is_served)),
         1 => (task(), any::<bool>()).prop_map(|(task, is_paused)| Call::Pause(task, is_paused)),
+        2 => (0..QUEUES.len(), prop::option::weighted(0.4, any::<bool>()))
+            .prop_map(|(queue, pause)| Call::PauseQueue(queue, pause)),
         5 => (task(), prop::bool::weighted(0.1), what())
             .prop_map(|(task, is_stale, what)| Call::Decide { task, is_stale, what }),
         2 => (prop::option::weighted(0.2, run()), prop::option::of(task()), prop::option::weighted(0.3, 0..8_usize), 1..4_usize)
@@ -136,6 +157,7 @@ pub(crate) fn pushed(new: &New) -> Pushed {
     let fire_time = Timestamp::from_millis(LONG_AGO + new.fire);
     let mut run = Run::queued(id(new.run), name(TASKS[new.task]), name("queue"), Tier::Queue, fire_time);
     run.params.insert("of".into(), new.run.into());
+    run.queue = queue(new.queue);
     let due =
         Timestamp::from_millis(if new.is_ahead { FAR_AHEAD } else { LONG_AGO } + i64::from(new.run % 3));
     let New { priority, max_attempts, alone, .. } = *new;

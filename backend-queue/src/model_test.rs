@@ -13,9 +13,13 @@ use scheduler_core::{
 };
 
 use crate::model::Model;
-use crate::model_call::{Call, End, HOUR, LONG_AGO, TASKS, call, decision, id, lease, pushed};
+use crate::model_call::{
+    Call, End, FAR_AHEAD, HOUR, LONG_AGO, TASKS, call, decision, id, lease, pushed, queue,
+};
 use crate::model_run::name;
-use crate::store::{Ack, Cancel, Claim, Decided, Delivery, Held, Next, Retention, Standing, Stepped, Store};
+use crate::store::{
+    Ack, Cancel, Claim, Decided, Delivery, Held, Next, QueueState, Retention, Share, Standing, Stepped, Store,
+};
 
 /// A store, what it delivered, and how many of its attempts have ended.
 struct Side<S> {
@@ -39,9 +43,10 @@ impl<S: Store> Side<S> {
             Call::Push(runs) => {
                 format!("{:?}", store.push(runs.iter().map(pushed).collect()).await.unwrap())
             }
-            Call::Step { acks, limit, is_leased } => {
+            Call::Step { acks, limit, from, is_leased } => {
                 let acks: Vec<Ack> = acks.iter().filter_map(|(index, end)| self.ack(*index, *end)).collect();
-                let claim = Claim { limit: *limit, lease: lease(*is_leased) };
+                let from = from.iter().map(|(place, count)| Share { queue: queue(*place), count: *count });
+                let claim = Claim { from: from.collect(), ..Claim::new(*limit, lease(*is_leased)) };
                 let stepped = self.store.step(&acks, &claim).await.unwrap();
                 let seen = seen_step(&stepped);
                 self.deliveries.extend(stepped.claimed);
@@ -58,7 +63,7 @@ impl<S: Store> Side<S> {
                 // When they are due again is seen below.
                 reaped.iter_mut().for_each(|run| run.next_attempt_at = None);
                 // A store may leave it to the next step to pass turns on.
-                store.step(&[], &Claim { limit: 0, lease: HOUR }).await.unwrap();
+                store.step(&[], &Claim::new(0, HOUR)).await.unwrap();
                 format!("{:?}", reaped.into_iter().map(level).collect::<Vec<_>>())
             }
             Call::Cancel(run) => match store.cancel(id(*run), "asked").await.unwrap() {
@@ -113,6 +118,12 @@ impl<S: Store> Side<S> {
             Call::Pause(task, is_paused) => {
                 let pause = is_paused.then(Pause::default);
                 format!("{:?}", store.pause(&name(TASKS[*task]), pause.as_ref()).await.unwrap())
+            }
+            Call::PauseQueue(place, pause) => {
+                let until = |is_over| Timestamp::from_millis(if is_over { LONG_AGO } else { FAR_AHEAD });
+                let pause = pause.map(|is_over| Pause { until: Some(until(is_over)), ..Pause::default() });
+                let queue = queue(*place);
+                format!("{:?}", store.pause_queue(queue.as_ref(), pause.as_ref()).await.unwrap())
             }
             Call::Decide { task, is_stale, what } => {
                 let revision = self.revisions[*task] - u64::from(*is_stale);
@@ -220,6 +231,9 @@ impl<S: Store> Side<S> {
             let standing = self.store.standing(&name(task)).await.unwrap().map(level_standing);
             seen.push_str(&format!("{standing:?}\n"));
         }
+        for queue in self.store.queues().await.unwrap() {
+            seen.push_str(&format!("{:?}\n", level_queue(queue)));
+        }
         seen.push_str(&format!("{} wait", self.store.waiting().await.unwrap()));
         // What is due in a moment is ahead for one of two that are asked after one another.
         let Load { waiting, ahead, under_way, dead_letters, .. } = self.store.load().await.unwrap();
@@ -262,12 +276,16 @@ fn level_standing(standing: Standing) -> Standing {
     }
 }
 
+fn level_queue(queue: QueueState) -> QueueState {
+    QueueState { oldest: queue.oldest.map(level_time), ..queue }
+}
+
 fn seen_step(stepped: &Stepped) -> String {
-    let Stepped { refused, marked, claimed, undecodable, next_due, has_more } = stepped;
+    let Stepped { refused, marked, claimed, undecodable, next_due, has_more, paused } = stepped;
     let claimed: Vec<_> =
         claimed.iter().map(|delivery| (level(delivery.run.clone()), delivery.max_attempts)).collect();
     let next_due = next_due.map(|due| due > Duration::from_secs(60));
-    format!("{refused:?} {marked:?} {claimed:?} {} {next_due:?} {has_more}", undecodable.len())
+    format!("{refused:?} {marked:?} {claimed:?} {} {next_due:?} {has_more} {paused:?}", undecodable.len())
 }
 
 /// Compares a store with the model; `open` gives one that nobody else uses, and what it needs to stay.

@@ -31,7 +31,7 @@ async fn a_server_that_was_killed_and_is_there_again_is_used_again() {
     server.kill();
     let error = store.step(&[], &NOTHING).await.unwrap_err();
     server.start_again();
-    let stepped = store.step(&[], &Claim { limit: 9, lease: LONG_LEASE }).await.unwrap();
+    let stepped = store.step(&[], &Claim::new(9, LONG_LEASE)).await.unwrap();
 
     assert_eq!((error.code(), error.is_transient()), ("queue/unreachable", true), "{error}");
     let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
@@ -43,7 +43,7 @@ async fn a_step_whose_answer_is_lost_is_neither_lost_nor_done_twice() {
     let proxy = Proxy::before(&redis_stage::url()).await;
     let store = redis_stage::open(&proxy.url(), &redis_stage::namespace()).await.unwrap();
     let ids = push(&store, 3).await;
-    let two = Claim { limit: 2, lease: LONG_LEASE };
+    let two = Claim::new(2, LONG_LEASE);
 
     proxy.cut(true);
     let lost = store.step(&[], &two).await.unwrap_err();
@@ -113,7 +113,7 @@ async fn without_memory_what_ends_is_written_and_nothing_new_is_taken() {
 
     tell(&store, &["CONFIG", "SET", "maxmemory", "1"]).await;
     let refused = store.push(vec![pushed(3)]).await.unwrap_err();
-    let stepped = store.step(&[done(&taken[0])], &Claim { limit: 9, lease: LONG_LEASE }).await.unwrap();
+    let stepped = store.step(&[done(&taken[0])], &Claim::new(9, LONG_LEASE)).await.unwrap();
     let renewed = store.renew(&[held], LONG_LEASE).await.unwrap();
     tell(&store, &["CONFIG", "SET", "maxmemory", "0"]).await;
     let later = claim(&store, 9, LONG_LEASE).await;
@@ -209,7 +209,7 @@ async fn what_cannot_be_read_fails_and_the_queue_goes_on() {
     tell(&store, &["HDEL", &key, &missing.to_string()]).await;
     let sound = push(&store, 1).await[0];
 
-    let stepped = store.step(&[], &Claim { limit: 10, lease: LONG_LEASE }).await.unwrap();
+    let stepped = store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap();
 
     let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
     assert_eq!((claimed, stepped.undecodable.len()), (vec![sound], 3));

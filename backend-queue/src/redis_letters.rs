@@ -76,6 +76,7 @@ fn replayed(
     replay.origin = RunOrigin::Manual;
     replay.params = run.params;
     replay.adhoc = run.adhoc;
+    replay.queue = run.queue;
     replay.replay_of = Some(letter);
     Ok(Pushed {
         run: replay,

@@ -186,9 +186,9 @@ impl Link {
 /// What a key of the queue holds, by the end of its name.
 fn expected_type(key: &str) -> Option<&'static str> {
     match key.split(':').next()? {
-        "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" => Some("hash"),
+        "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" | "paused" => Some("hash"),
         "ready" | "delayed" | "lease" | "shown" | "ended" | "letters" | "died" | "held" => Some("zset"),
-        "live" => Some("set"),
+        "live" | "queues" => Some("set"),
         "seq" | "fence" | "version" | "told" => Some("string"),
         _ => None,
     }

@@ -10,7 +10,7 @@ use crate::redis_script;
 /// The oldest Redis whose scripts can do what ours must.
 const OLDEST: u32 = 7;
 /// The version of what is stored; a newer one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Looks at a Redis before it is used.
 ///

@@ -127,6 +127,7 @@ impl Unanswered {
             undecodable: std::mem::take(&mut self.undecodable),
             next_due: None,
             has_more: false,
+            paused: None,
         }
     }
 }

@@ -13,6 +13,10 @@ pub(crate) const CHANGING: usize = 21;
 pub(crate) const FIXED: usize = 51;
 /// Where the flags stand.
 pub(crate) const FLAGS: usize = 37;
+/// What the flags are the sum of.
+const IS_ALONE: u8 = 1;
+pub(crate) const IS_BIG: u8 = 2;
+const IS_QUEUE_NAMED: u8 = 4;
 /// The finish of what has not finished.
 const NEVER: i64 = i64::MIN;
 
@@ -41,7 +45,9 @@ pub(crate) struct Row<'a> {
     pub(crate) is_alone: bool,
     pub(crate) max_attempts: u32,
     pub(crate) fire_time: Timestamp,
-    task: &'a [u8],
+    /// The task, and behind an `@` the queue if that is not the one called `default`.
+    name: &'a [u8],
+    is_queue_named: bool,
     envelope: &'a [u8],
 }
 
@@ -64,10 +70,11 @@ impl<'a> Row<'a> {
             seq: u64::from_be_bytes(seq),
             due: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 28)?)),
             priority: *bytes.get(36)?,
-            is_alone: bytes.get(37)? & 1 == 1,
+            is_alone: bytes.get(FLAGS)? & IS_ALONE != 0,
             max_attempts: u32::from_be_bytes(number(bytes, 38)?),
             fire_time: Timestamp::from_millis(i64::from_be_bytes(number(bytes, 42)?)),
-            task: bytes.get(FIXED..envelope_at)?,
+            name: bytes.get(FIXED..envelope_at)?,
+            is_queue_named: bytes.get(FLAGS)? & IS_QUEUE_NAMED != 0,
             envelope: bytes.get(envelope_at..)?,
         })
     }
@@ -79,7 +86,20 @@ impl<'a> Row<'a> {
 
     /// The name of its task, if it is one.
     pub(crate) fn task(&self) -> Option<Name> {
-        std::str::from_utf8(self.task).ok().and_then(|task| Name::new(task).ok())
+        Name::new(self.names().0).ok()
+    }
+
+    /// That of its queue, unless it is the one called `default`.
+    fn queue(&self) -> Option<Name> {
+        Name::new(self.names().1?).ok()
+    }
+
+    fn names(&self) -> (&str, Option<&str>) {
+        let name = std::str::from_utf8(self.name).unwrap_or_default();
+        match name.split_once('@').filter(|_| self.is_queue_named) {
+            Some((task, queue)) => (task, Some(queue)),
+            None => (name, None),
+        }
     }
 
     /// The run.
@@ -91,6 +111,7 @@ impl<'a> Row<'a> {
             id,
             // What Redis holds besides our own names is nobody's doing but its owner's.
             task: self.task().unwrap_or_else(|| backend.clone()),
+            queue: self.queue(),
             state: shown(self.state),
             attempt: self.attempt,
             fire_time: self.fire_time,
@@ -127,12 +148,18 @@ pub(crate) fn tail(pushed: &Pushed, place: u16, is_big: bool) -> Vec<u8> {
     bytes.extend(place.to_be_bytes());
     bytes.extend(due.as_millis().to_be_bytes());
     bytes.push(*priority);
-    bytes.push(u8::from(*alone) | u8::from(is_big) << 1);
+    let flags = [(*alone, IS_ALONE), (is_big, IS_BIG), (run.queue.is_some(), IS_QUEUE_NAMED)];
+    bytes.push(flags.iter().filter(|(holds, _)| *holds).map(|(_, flag)| flag).sum());
     bytes.extend(max_attempts.to_be_bytes());
     bytes.extend(run.fire_time.as_millis().to_be_bytes());
     // A name has at most 64 characters.
-    bytes.push(u8::try_from(run.task.as_str().len()).unwrap_or(u8::MAX));
+    let length = run.task.as_str().len() + run.queue.as_ref().map_or(0, |queue| 1 + queue.as_str().len());
+    bytes.push(u8::try_from(length).unwrap_or(u8::MAX));
     bytes.extend(run.task.as_str().bytes());
+    if let Some(queue) = &run.queue {
+        bytes.push(b'@');
+        bytes.extend(queue.as_str().bytes());
+    }
     bytes
 }
 
@@ -188,6 +215,7 @@ mod tests {
         let mut run = Run::queued(id, name("mail"), name("queue"), Tier::Queue, at);
         run.state = RunState::Scheduled;
         run.params.insert("k".into(), "日".into());
+        run.queue = Some(name("bulk"));
         let pushed = Pushed { run: run.clone(), due: at, priority: 9, max_attempts: 3, alone: true };
 
         let mut packed = head(SCHEDULED, 0, 0, None);

@@ -24,6 +24,7 @@ script!(WAITING, " flags=no-writes", "waiting");
 script!(LOAD, " flags=no-writes", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
+script!(QUEUES, " flags=no-writes", "queues");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
@@ -42,6 +43,7 @@ script!(SETTLE, " flags=allow-oom", "change", "wake", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
 script!(SERVE, " flags=allow-oom", "serve");
 script!(PAUSE, " flags=allow-oom", "pause");
+script!(PAUSE_QUEUE, " flags=allow-oom", "pause_queue");
 script!(CANCEL, " flags=allow-oom", "change", "wake", "withdraw", "cancel");
 script!(HOLD, " flags=allow-oom", "hold");
 script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use redis::Script;
-use scheduler_core::{Result, Run, RunId, RunState, Timestamp};
+use scheduler_core::{Name, Result, Run, RunId, RunState, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::redis_error::{is_out_of_memory, is_unanswered};
@@ -13,7 +13,7 @@ use crate::redis_row::{self, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST, RedisStore, id_of, millis};
 use crate::redis_wire::{self, End};
-use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped};
+use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped, called};
 
 /// What is known of deliveries besides what Redis keeps.
 #[derive(Debug)]
@@ -39,8 +39,9 @@ impl Deliveries {
 const SPARED: Duration = Duration::from_secs(10);
 
 /// What a step answers: which acknowledgements were too late, ids and runs in turn, how long until the next is
-/// due or -1, whether more are ready, the time, and which acknowledgements meet a cancel, with the reasons.
-type Step = (Vec<usize>, Vec<Vec<u8>>, i64, u8, i64, Vec<usize>, Vec<String>);
+/// due or -1, whether more are ready, the time, which acknowledgements meet a cancel, with the reasons, and which
+/// queues are paused.
+type Step = (Vec<usize>, Vec<Vec<u8>>, i64, u8, i64, Vec<usize>, Vec<String>, Vec<String>);
 
 /// What is remembered of a step: whether it was done, which acknowledgements were too late, ids and runs that are
 /// still held in turn, the time, and which acknowledgements meet a cancel, with the reasons.
@@ -57,26 +58,32 @@ impl RedisStore {
         let surplus = unanswered.surplus(wanted);
         let mut open = unanswered.unsettled(acks);
         open.extend(&surplus);
-        let (mut next_due, mut has_more) = (None, unanswered.undelivered() > 0);
+        let (mut next_due, mut has_more, mut stopped) = (None, unanswered.undelivered() > 0, None);
         let last = open.len().saturating_sub(1) / MOST * MOST;
         for first in (0..=last).step_by(MOST) {
             let some = &open[first..open.len().min(first + MOST)];
             let limit = if first == last { wanted - unanswered.undelivered() } else { 0 };
             let number = unanswered.begin(some);
             let ends: Vec<End<'_>> = some.iter().map(|ack| End::of(ack, unanswered.middle(ack))).collect();
-            let step = self.step_or_acknowledge(number, &ends, limit, claim.lease).await;
-            let (refused, claimed, wait, are_more, at, marked, reasons) = step.inspect_err(|error| {
-                if !is_unanswered(error) {
-                    unanswered.call_off();
-                }
-            })?;
+            let step = self.step_or_acknowledge(number, &ends, limit, claim).await;
+            let (refused, claimed, wait, are_more, at, marked, reasons, paused) =
+                step.inspect_err(|error| {
+                    if !is_unanswered(error) {
+                        unanswered.call_off();
+                    }
+                })?;
             unanswered.end(&refused, marked.into_iter().zip(reasons));
             next_due = u64::try_from(wait).ok().map(Duration::from_millis);
             has_more |= are_more == 1;
+            stopped = (limit > 0).then_some(paused);
             let read = self.read_claimed(&claimed, Timestamp::from_millis(at), &mut unanswered).await;
             unanswered.deliver(read?);
         }
-        Ok(Stepped { next_due, has_more, ..unanswered.answer(acks) })
+        let is_stopped = |name: &Option<Name>, names: &[String]| {
+            names.iter().any(|paused| *paused == called(name.as_ref()))
+        };
+        let paused = stopped.map(|names| claim.queues().filter(|name| is_stopped(name, &names)).collect());
+        Ok(Stepped { next_due, has_more, paused, ..unanswered.answer(acks) })
     }
 
     /// Asks what became of a step whose answer did not arrive.
@@ -102,9 +109,9 @@ impl RedisStore {
         number: u64,
         ends: &[End<'_>],
         limit: usize,
-        lease: Duration,
+        claim: &Claim,
     ) -> Result<Step> {
-        let step = self.step_by(&redis_script::STEP, number, ends, limit, lease).await;
+        let step = self.step_by(&redis_script::STEP, number, ends, limit, claim).await;
         if !step.as_ref().is_err_and(is_out_of_memory) {
             if step.is_ok() && self.deliveries.is_short.swap(false, Ordering::Relaxed) {
                 tracing::info!("Redis at {} has memory again", self.link.place);
@@ -117,7 +124,7 @@ impl RedisStore {
                 "Redis at {place} has no memory left: what ends is written down, and nothing is taken"
             );
         }
-        self.step_by(&redis_script::ACKNOWLEDGE, number, ends, 0, lease).await
+        self.step_by(&redis_script::ACKNOWLEDGE, number, ends, 0, claim).await
     }
 
     async fn step_by(
@@ -126,10 +133,14 @@ impl RedisStore {
         number: u64,
         ends: &[End<'_>],
         limit: usize,
-        lease: Duration,
+        claim: &Claim,
     ) -> Result<Step> {
         let mut call = self.link.call(script);
-        call.arg(millis(lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
+        call.arg(millis(claim.lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
+        call.arg(claim.from.len());
+        for share in &claim.from {
+            call.arg(called(share.queue.as_ref())).arg(share.count);
+        }
         let places = redis_wire::add_ends(&mut call, ends);
         let mut step: Step = self.link.send(script, &call).await?;
         let named = step.0.iter_mut().chain(step.5.iter_mut());

@@ -19,10 +19,12 @@ use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_step::Deliveries;
 use crate::redis_wake::Listener;
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Retention, Standing, Stepped,
+    Store,
 };
 use crate::{
-    redis_letters, redis_open, redis_page, redis_retention, redis_schedule, redis_script, redis_wire,
+    redis_letters, redis_open, redis_page, redis_queue, redis_retention, redis_schedule, redis_script,
+    redis_wire,
 };
 
 /// How many runs a script adds, acknowledges or claims, so that none takes long.
@@ -239,6 +241,14 @@ impl Store for RedisStore {
 
     async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()> {
         redis_schedule::pause(&self.link, task, pause).await
+    }
+
+    async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool> {
+        redis_queue::pause_queue(&self.link, queue, pause).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueState>> {
+        redis_queue::queues(&self.link).await
     }
 
     async fn standing(&self, task: &Name) -> Result<Option<Standing>> {

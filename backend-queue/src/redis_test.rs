@@ -16,7 +16,7 @@ use crate::store::{
 
 pub(crate) const NO_LEASE: Duration = Duration::ZERO;
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(3_600);
-pub(crate) const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+pub(crate) const NOTHING: Claim = Claim::new(0, LONG_LEASE);
 /// Longer than any machine takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,7 +53,7 @@ pub(crate) async fn push(store: &RedisStore, count: usize) -> Vec<RunId> {
 }
 
 pub(crate) async fn claim(store: &RedisStore, limit: u32, lease: Duration) -> Vec<Delivery> {
-    store.step(&[], &Claim { limit, lease }).await.unwrap().claimed
+    store.step(&[], &Claim::new(limit, lease)).await.unwrap().claimed
 }
 
 async fn reap(store: &RedisStore) -> Vec<Run> {
@@ -96,7 +96,7 @@ async fn runs_are_claimed_by_priority_then_by_due_time_then_as_they_came() {
     let ids: Vec<RunId> = runs.iter().map(|pushed| pushed.run.id).collect();
     store.push(runs).await.unwrap();
 
-    let stepped = store.step(&[], &Claim { limit: 5, lease: LONG_LEASE }).await.unwrap();
+    let stepped = store.step(&[], &Claim::new(5, LONG_LEASE)).await.unwrap();
 
     let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
     assert_eq!(claimed, [1, 2, 4, 5, 0].map(|index| ids[index]));

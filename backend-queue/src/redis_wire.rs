@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::Cmd;
-use scheduler_core::{Run, RunId, RunState, Timestamp};
+use scheduler_core::{Name, Run, RunId, RunState, Timestamp};
 
 use crate::envelope;
-use crate::redis_row::{CHANGING, FIXED, FLAGS, RETRYING, SNOOZED, head, lease_member, stored, tail};
+use crate::redis_row::{self, CHANGING, FIXED, FLAGS, RETRYING, SNOOZED, head, lease_member, stored, tail};
 use crate::redis_store::millis;
 use crate::store::{Ack, Next, Pushed};
 
@@ -21,11 +21,12 @@ const HAS_ENDED: u8 = 2;
 const IS_FOLLOWED: u8 = 1;
 const STAYS: u8 = 2;
 const IS_BIG: u8 = 4;
+const IS_QUEUE_NAMED: u8 = 8;
 const IS_WHOLE: u8 = 8;
 const TOOK_TURNS: u8 = 16;
 
-/// What the members of a group have in common: the task and the kind.
-type Common<'a> = (&'a str, u8);
+/// What the members of a group have in common: the task, the queue where that matters, and the kind.
+type Common<'a> = (&'a str, Option<&'a Name>, u8);
 
 /// Members of groups, each with its place in the call.
 struct Groups<'a, T> {
@@ -38,9 +39,9 @@ impl<'a, T> Groups<'a, T> {
         Self { indexes: HashMap::new(), groups: Vec::new() }
     }
 
-    fn add(&mut self, task: &'a str, kind: u8, place: usize, member: T) {
-        let group = *self.indexes.entry((task, kind)).or_insert_with(|| {
-            self.groups.push(((task, kind), Vec::new()));
+    fn add(&mut self, common: Common<'a>, place: usize, member: T) {
+        let group = *self.indexes.entry(common).or_insert_with(|| {
+            self.groups.push((common, Vec::new()));
             self.groups.len() - 1
         });
         self.groups[group].1.push((place, member));
@@ -49,8 +50,12 @@ impl<'a, T> Groups<'a, T> {
     /// Writes the groups; answers the places in the order in which they were written.
     fn write(self, call: &mut Cmd, mut write: impl FnMut(&mut Cmd, T)) -> Vec<usize> {
         let mut places = Vec::new();
-        for ((task, kind), members) in self.groups {
-            call.arg(task).arg(kind).arg(members.len());
+        for ((task, queue, kind), members) in self.groups {
+            match queue {
+                None => call.arg(task),
+                Some(queue) => call.arg(format!("{task}@{queue}")),
+            };
+            call.arg(kind).arg(members.len());
             for (place, member) in members {
                 places.push(place);
                 write(call, member);
@@ -68,7 +73,9 @@ pub(crate) fn add_runs(call: &mut Cmd, runs: &[&Pushed]) -> Vec<usize> {
         let mut kind = if pushed.alone { TAKES_TURNS } else { 0 };
         kind |= if pushed.run.state.is_end() { HAS_ENDED } else { 0 };
         kind |= if envelope.len() > INLINE { IS_BIG } else { 0 };
-        groups.add(pushed.run.task.as_str(), kind, place, (place, *pushed, envelope));
+        let queue = pushed.run.queue.as_ref();
+        kind |= if queue.is_some() { IS_QUEUE_NAMED } else { 0 };
+        groups.add((pushed.run.task.as_str(), queue, kind), place, (place, *pushed, envelope));
     }
     groups.write(call, |call, (place, pushed, envelope)| {
         let run = &pushed.run;
@@ -122,7 +129,7 @@ impl Middle {
     /// That of a run with a small envelope.
     pub(crate) fn of(packed: &[u8]) -> Option<Self> {
         let end = FIXED + usize::from(*packed.get(FIXED - 1)?);
-        let is_small = packed.get(FLAGS)? < &2;
+        let is_small = packed.get(FLAGS)? & redis_row::IS_BIG == 0;
         packed.get(CHANGING..end).filter(|_| is_small).map(|middle| Self(middle.into()))
     }
 
@@ -179,7 +186,7 @@ pub(crate) fn add_ends(call: &mut Cmd, ends: &[End<'_>]) -> Vec<usize> {
         if let Some((middle, _)) = end.whole(&envelope) {
             kind |= IS_WHOLE | if middle.takes_turns() { TOOK_TURNS } else { 0 };
         }
-        groups.add(end.run.task.as_str(), kind, place, (end, envelope));
+        groups.add((end.run.task.as_str(), None, kind), place, (end, envelope));
     }
     groups.write(call, |call, (end, envelope)| {
         let End { run, fence, state, wait, .. } = *end;

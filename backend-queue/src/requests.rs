@@ -11,10 +11,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::QueueConfig;
 use crate::drain::Drain;
 use crate::driver::{Driver, describe};
 use crate::envelope::{self, DEEPEST};
-use crate::store::{Cancel, Pushed, Store};
+use crate::store::{Cancel, Pushed, Store, kept_queue};
 
 /// The largest parameters and args that a run may carry, in bytes of JSON.
 const LARGEST_PARAMS: usize = 1024 * 1024;
@@ -28,8 +29,8 @@ pub(crate) enum Command {
     Remove(Name, Reply<bool>),
     Statuses(Reply<Result<Vec<ScheduleStatus>>>),
     Pause(Name, Option<Pause>, Reply<Result<()>>),
-    /// Answers what is wrong, if something is.
-    Health(Reply<Option<String>>),
+    /// Answers what is wrong.
+    Health(Reply<Vec<String>>),
     /// No grace at all means an abort.
     Stop(Option<Duration>, Reply<Drained>),
 }
@@ -52,18 +53,19 @@ impl Driver {
         for command in batch {
             match command {
                 Command::Enqueue(_, reply) if drain.is_some() => drop(reply.send(Err(self.stopped()))),
-                Command::Enqueue(requests, reply) => match requested(&self.ctx, &self.name, &requests) {
-                    Ok(runs) => pushed.push((runs, reply)),
-                    Err(error) => drop(reply.send(Err(error))),
-                },
+                Command::Enqueue(requests, reply) => {
+                    match requested(&self.ctx, &self.name, &self.config, &requests) {
+                        Ok(runs) => pushed.push((runs, reply)),
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
                 Command::Cancel(run, reply) => drop(reply.send(self.cancel(run).await)),
                 Command::Upsert(placed, reply) => drop(reply.send(self.upsert(placed).await)),
                 Command::Remove(task, reply) => drop(reply.send(self.remove(&task))),
                 Command::Statuses(reply) => drop(reply.send(self.statuses().await)),
                 Command::Pause(task, pause, reply) => drop(reply.send(self.pause(&task, pause).await)),
                 Command::Health(reply) => {
-                    let trouble = self.store.waiting().await.err().map(|error| describe(&error));
-                    let _ = reply.send(trouble.or_else(|| self.trouble.clone()));
+                    let _ = reply.send(self.health().await);
                 }
                 Command::Stop(grace, reply) => {
                     let over = drain.take();
@@ -80,6 +82,14 @@ impl Driver {
         if !pushed.is_empty() {
             self.push(pushed).await;
         }
+    }
+
+    async fn health(&self) -> Vec<String> {
+        let queues = self.store.queues().await;
+        let trouble = queues.as_ref().err().map(describe).or_else(|| self.trouble.clone());
+        let mut findings: Vec<String> = trouble.into_iter().collect();
+        findings.extend(self.findings(&queues.unwrap_or_default()));
+        findings
     }
 
     fn stopped(&self) -> Error {
@@ -153,17 +163,23 @@ fn enqueued(ids: Vec<RunId>, are_new: &mut impl Iterator<Item = bool>) -> Vec<En
 /// The runs that requests ask for.
 ///
 /// # Errors
-/// `queue/params_too_large`, and those of [`BackendContext::work_of`], for the first that is refused.
+/// `queue/params_too_large`, `queue/unknown_queue`, and those of [`BackendContext::work_of`], for the first that is refused.
 pub(crate) fn requested(
     ctx: &BackendContext,
     backend: &Name,
+    config: &QueueConfig,
     requests: &[RunRequest],
 ) -> Result<Vec<Pushed>> {
-    requests.iter().map(|request| requested_run(ctx, backend, request)).collect()
+    requests.iter().map(|request| requested_run(ctx, backend, config, request)).collect()
 }
 
-fn requested_run(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> Result<Pushed> {
-    if let Some(refusal) = refusal(request) {
+fn requested_run(
+    ctx: &BackendContext,
+    backend: &Name,
+    config: &QueueConfig,
+    request: &RunRequest,
+) -> Result<Pushed> {
+    if let Some(refusal) = refusal(backend, config, request) {
         return Err(refusal);
     }
     let mut run =
@@ -172,6 +188,8 @@ fn requested_run(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> 
     run.params = request.params.clone();
     run.adhoc = request.adhoc.clone();
     let placed = ctx.work_of(&run)?;
+    let queue = request.queue.as_ref().or(placed.task.queue.as_ref());
+    run.queue = queue.and_then(kept_queue);
     let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
     let alone = placed.task.overlap != Overlap::Allow;
     let priority = request.priority.unwrap_or(placed.task.priority).level();
@@ -179,7 +197,10 @@ fn requested_run(ctx: &BackendContext, backend: &Name, request: &RunRequest) -> 
 }
 
 /// Why no store takes a run, if that is so.
-pub(crate) fn refusal(request: &RunRequest) -> Option<Error> {
+pub(crate) fn refusal(backend: &Name, config: &QueueConfig, request: &RunRequest) -> Option<Error> {
+    if let Some(refusal) = request.queue.as_ref().and_then(|queue| unknown_queue(backend, config, queue)) {
+        return Some(refusal);
+    }
     let params = serde_json::to_string(&request.params).map_or(0, |text| text.len());
     let adhoc = serde_json::to_string(&request.adhoc).map_or(0, |text| text.len());
     let size = params + if request.adhoc.is_some() { adhoc } else { 0 };
@@ -197,4 +218,18 @@ pub(crate) fn refusal(request: &RunRequest) -> Option<Error> {
         );
         Error::invalid("queue/params_too_large", message)
     })
+}
+
+/// The error about a queue that is not configured, if it is not.
+pub(crate) fn unknown_queue(backend: &Name, config: &QueueConfig, queue: &Name) -> Option<Error> {
+    let known = config.queue_names();
+    if known.contains(queue) {
+        return None;
+    }
+    let known: Vec<&str> = known.iter().map(Name::as_str).collect();
+    let message = format!(
+        "backend `{backend}` has no queue `{queue}`, only {}; add [backends.{backend}.queues.{queue}]",
+        known.join(", ")
+    );
+    Some(Error::invalid("queue/unknown_queue", message))
 }

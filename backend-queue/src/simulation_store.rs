@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use crate::simulation_world::{Fate, World};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Decision, Effect, Held, Pushed, Renewed, Retention, Standing,
-    Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Decision, Effect, Held, Pushed, QueueState, Renewed, Retention,
+    Standing, Stepped, Store,
 };
 
 /// The life of one daemon.
@@ -162,6 +162,14 @@ impl Store for Faulty {
 
     async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()> {
         self.call(self.store.pause(task, pause)).await
+    }
+
+    async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool> {
+        self.call(self.store.pause_queue(queue, pause)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueState>> {
+        self.call(self.store.queues()).await
     }
 
     async fn standing(&self, task: &Name) -> Result<Option<Standing>> {

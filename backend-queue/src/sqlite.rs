@@ -20,9 +20,13 @@ use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
 use crate::sqlite_reading::Reader;
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, Renewed, Retention, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Retention, Standing, Stepped,
+    Store,
 };
-use crate::{sqlite_history, sqlite_letters, sqlite_load, sqlite_retention, sqlite_schedule, sqlite_schema};
+use crate::{
+    sqlite_history, sqlite_letters, sqlite_load, sqlite_queue, sqlite_retention, sqlite_schedule,
+    sqlite_schema,
+};
 
 /// How often the file is looked at for changes of other processes; one look is a read of shared memory.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -143,6 +147,18 @@ impl Store for SqliteStore {
         let mut change = self.change().await?;
         let paused = change.pause(task, pause).await;
         change.end(paused).await
+    }
+
+    async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool> {
+        let mut change = self.change().await?;
+        let paused = change.pause_queue(queue, pause).await;
+        change.end(paused).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueState>> {
+        let mut reading = self.reading().await?;
+        let queues = sqlite_queue::queues(self.namespace(), &mut reading.connection).await;
+        reading.end(queues)
     }
 
     async fn standing(&self, task: &Name) -> Result<Option<Standing>> {

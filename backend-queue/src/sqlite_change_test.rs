@@ -232,7 +232,7 @@ async fn work(count: u32) -> Vec<(&'static str, u64)> {
     };
     let letters = scheduler_core::DeadLetterFilter::all().limited(10);
     measure!("push", store.push((0..10).map(|_| Pushed { alone: true, ..pushed(3) }).collect()));
-    let claim = Claim { limit: 10, lease: LONG_LEASE };
+    let claim = Claim::new(10, LONG_LEASE);
     let taken = measure!("claim", store.step(&[], &claim)).claimed;
     assert_eq!(taken.len(), 10);
     let held: Vec<_> =

@@ -13,7 +13,8 @@ use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
 use crate::sqlite_push::{batches, ids, json};
-use crate::sqlite_row::{HELD, RETRYING, SNOOZED, columns, integer, lossy, read, stored, text};
+use crate::sqlite_queue::Ready;
+use crate::sqlite_row::{HELD, RETRYING, SNOOZED, integer, lossy, read, stored, text};
 use crate::store::{Ack, Claim, Delivery, Held, Next, Renewed, Stepped};
 
 /// How many runs become ready in one step, so that no step takes long.
@@ -138,18 +139,11 @@ impl Change<'_> {
     }
 
     async fn claim(&mut self, claim: &Claim, answer: &mut Stepped) -> sqlx::Result<()> {
-        let ready = sqlx::query(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM run WHERE namespace = ? AND state = 3 ORDER BY priority DESC, due, seq LIMIT ?"
-        ))
-        .bind(self.namespace())
-        .bind(i64::from(claim.limit) + 1)
-        .fetch_all(&mut self.connection)
-        .await?;
-        answer.has_more = ready.len() > claim.limit as usize;
+        let Ready { rows, has_more, paused } = self.ready(claim).await?;
+        answer.has_more = has_more;
+        answer.paused = Some(paused);
         let (mut taken, mut seqs) = (Vec::new(), Vec::new());
-        for row in ready.iter().take(claim.limit as usize) {
+        for row in &rows {
             let seq: i64 = row.try_get("seq")?;
             let run = read(row, &self.store.backend);
             let counted = run.as_ref().ok().and_then(|run| run.attempt.checked_add(1));

@@ -34,7 +34,7 @@ async fn a_full_disk_fails_a_change_as_a_whole_and_the_next_one_holds() {
     let mut ack = done(&taken);
     ack.run.output = "z".repeat(64 * 1024).into();
     let lost = bench.store.step(&[ack.clone()], &NOTHING).await.unwrap_err();
-    let acknowledged = bench.store.step(&[ack], &Claim { limit: 5, lease: LONG_LEASE }).await.unwrap();
+    let acknowledged = bench.store.step(&[ack], &Claim::new(5, LONG_LEASE)).await.unwrap();
 
     assert_eq!((refused.code(), refused.is_transient(), after_push), ("queue/full", true, 2));
     assert_eq!((lost.code(), &acknowledged.refused), ("queue/full", &vec![]));

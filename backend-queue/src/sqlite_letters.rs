@@ -78,6 +78,7 @@ impl Change<'_> {
         replay.origin = RunOrigin::Manual;
         replay.params = run.params;
         replay.adhoc = run.adhoc;
+        replay.queue = run.queue;
         replay.replay_of = Some(letter);
         let pushed = Pushed {
             run: replay,

@@ -251,26 +251,28 @@ async fn retention_lets_the_oldest_letters_go_and_none_that_is_held() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_is_taken_over_and_its_failed_runs_become_letters() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut first = crate::sqlite_test::raw(folder.path(), true).await;
-    sqlx::raw_sql(include_str!("../testdata/queue_v1.sql")).execute(&mut first).await.unwrap();
-    drop(first);
+async fn a_file_of_an_earlier_version_is_taken_over_and_its_failed_runs_are_letters() {
+    for earlier in [include_str!("../testdata/queue_v1.sql"), include_str!("../testdata/queue_v2.sql")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = crate::sqlite_test::raw(folder.path(), true).await;
+        sqlx::raw_sql(earlier).execute(&mut first).await.unwrap();
+        drop(first);
 
-    let store = open(folder.path()).await.unwrap();
+        let store = open(folder.path()).await.unwrap();
 
-    let runs = store.runs(&RunFilter::all()).await.unwrap().runs;
-    assert_eq!(runs.len(), 3);
-    let letters = store.letters(&DeadLetterFilter::all()).await.unwrap().letters;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].died_at, Timestamp::from_millis(1_774_695_600_500));
-    let again = RunId::manual(now());
-    let replayed = store.replay(&[(letters[0].run.id, again)]).await.unwrap();
-    assert_eq!(replayed, [Replayed::As(again)]);
-    let claimed = store.step(&[], &Claim { limit: 10, lease: LONG_LEASE }).await.unwrap().claimed;
-    assert_eq!(claimed.len(), 2);
-    drop(store);
-    open(folder.path()).await.unwrap();
+        let runs = store.runs(&RunFilter::all()).await.unwrap().runs;
+        assert_eq!(runs.len(), 3);
+        let letters = store.letters(&DeadLetterFilter::all()).await.unwrap().letters;
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].died_at, Timestamp::from_millis(1_774_695_600_500));
+        let again = RunId::manual(now());
+        let replayed = store.replay(&[(letters[0].run.id, again)]).await.unwrap();
+        assert_eq!(replayed, [Replayed::As(again)]);
+        let claimed = store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap().claimed;
+        assert_eq!(claimed.len(), 2);
+        drop(store);
+        open(folder.path()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ async fn no_stored_value_keeps_the_queue_from_going_on() {
         let mut has_run = false;
         for _ in 0..4 {
             bench.store.reap(100).await.expect(&place);
-            let claim = Claim { limit: 3, lease: LONG_LEASE };
+            let claim = Claim::new(3, LONG_LEASE);
             let stepped = bench.store.step(&[], &claim).await.expect(&place);
             has_run |= stepped.claimed.iter().any(|delivery| delivery.run.id == sound);
             assert!(stepped.claimed.iter().all(|delivery| delivery.run.attempt > 0), "{place}");
@@ -135,7 +135,7 @@ async fn a_run_that_cannot_be_read_ends_as_a_letter_that_says_why_and_can_be_dis
         let ids = bench.push(2, 3).await;
         write(&mut bench.raw().await, ids[0], column, value).await;
 
-        let stepped = bench.store.step(&[], &Claim { limit: 10, lease: LONG_LEASE }).await.unwrap();
+        let stepped = bench.store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap();
         let letter = bench.store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0);
         let shown = bench.store.runs(&RunFilter::of_run(letter.run.id)).await.unwrap().runs.remove(0);
         let replayed = bench.store.replay(&[(letter.run.id, RunId::manual(now()))]).await.unwrap();

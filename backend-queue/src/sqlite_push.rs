@@ -39,9 +39,9 @@ impl Change<'_> {
         for batch in batches(&rows, |row| (row.0, row.9.len())) {
             let inserted = sqlx::query(
                 "INSERT INTO run (id, namespace, task, state, died, priority, due, fire_time, attempt, \
-                 max_attempts, alone, finished, envelope) SELECT value ->> 0, ?2, value ->> 1, value ->> 2, \
+                 max_attempts, alone, finished, envelope, queue) SELECT value ->> 0, ?2, value ->> 1, value ->> 2, \
                  CASE value ->> 2 WHEN 11 THEN ?3 END, value ->> 3, value ->> 4, value ->> 5, 0, value ->> 6, \
-                 value ->> 7, value ->> 8, value ->> 9 FROM json_each(?1) WHERE true \
+                 value ->> 7, value ->> 8, value ->> 9, value ->> 10 FROM json_each(?1) WHERE true \
                  ON CONFLICT (id) DO NOTHING RETURNING id",
             )
             .bind(json(&batch)?)
@@ -88,7 +88,7 @@ impl Change<'_> {
     }
 }
 
-type Row<'a> = (RunId, &'a str, i64, u8, i64, i64, u32, bool, Option<i64>, String);
+type Row<'a> = (RunId, &'a str, i64, u8, i64, i64, u32, bool, Option<i64>, String, Option<&'a str>);
 
 fn row(pushed: &Pushed, at: Timestamp) -> Row<'_> {
     let Pushed { run, due, priority, max_attempts, alone } = pushed;
@@ -101,7 +101,8 @@ fn row(pushed: &Pushed, at: Timestamp) -> Row<'_> {
     let finished = run.finished_at.map(Timestamp::as_millis);
     let (due, fire_time) = (due.as_millis(), run.fire_time.as_millis());
     let (task, envelope) = (run.task.as_str(), envelope::seal(run));
-    (run.id, task, state, *priority, due, fire_time, *max_attempts, *alone, finished, envelope)
+    let queue = run.queue.as_ref().map(Name::as_str);
+    (run.id, task, state, *priority, due, fire_time, *max_attempts, *alone, finished, envelope, queue)
 }
 
 /// Rows as one argument, so that a statement has one text for any number of them.

@@ -28,7 +28,7 @@ pub(crate) const SKIPPED: i64 = 13;
 /// Everything that a run is read from.
 macro_rules! columns {
     () => {
-        "seq, id, task, state, attempt, max_attempts, due, fire_time, finished, envelope"
+        "seq, id, task, state, attempt, max_attempts, due, fire_time, finished, envelope, queue"
     };
 }
 pub(crate) use columns;
@@ -40,6 +40,9 @@ pub(crate) use columns;
 pub(crate) fn read(row: &SqliteRow, backend: &Name) -> Result<Run, Box<Run>> {
     let id = id(row);
     let task = text(row, "task").and_then(|task| Name::new(task).map_err(|error| error.to_string()));
+    let queue: Result<Option<&str>, String> =
+        row.try_get("queue").map_err(|_| unreadable("queue", "no text"));
+    let queue = queue.and_then(|queue| queue.map(Name::new).transpose().map_err(|error| error.to_string()));
     let state = integer(row, "state").and_then(|state| shown(state).ok_or(format!("its state is {state}")));
     let attempt = integer(row, "attempt");
     let fire_time = fire_time(row);
@@ -48,6 +51,7 @@ pub(crate) fn read(row: &SqliteRow, backend: &Name) -> Result<Run, Box<Run>> {
         id: *id.as_ref().unwrap_or(&made_up(row)),
         // It stands for a name that cannot be shown.
         task: task.clone().unwrap_or_else(|_| backend.clone()),
+        queue: queue.clone().unwrap_or_default(),
         state: *state.as_ref().unwrap_or(&RunState::Failed),
         attempt: *attempt.as_ref().unwrap_or(&0),
         fire_time: *fire_time.as_ref().unwrap_or(&Timestamp::MIN),
@@ -55,7 +59,8 @@ pub(crate) fn read(row: &SqliteRow, backend: &Name) -> Result<Run, Box<Run>> {
         finished: finished.map(Timestamp::from_millis),
     };
     let max_attempts = integer::<u32>(row, "max_attempts");
-    let faults = [id.err(), task.err(), state.err(), attempt.err(), fire_time.err(), max_attempts.err()];
+    let faults =
+        [id.err(), task.err(), queue.err(), state.err(), attempt.err(), fire_time.err(), max_attempts.err()];
     match (faults.into_iter().flatten().next(), text(row, "envelope")) {
         (None, Ok(envelope)) => envelope::open(indexed, envelope, backend),
         (Some(fault), _) | (None, Err(fault)) => Err(envelope::unreadable(indexed, &fault, backend)),

@@ -12,7 +12,7 @@ use crate::sqlite_clock;
 use crate::sqlite_error::failed;
 
 /// The version of these tables; a newer one is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
@@ -49,10 +49,10 @@ CREATE TABLE run (
     finished INTEGER,
     envelope TEXT NOT NULL,
     died INTEGER,
-    hold TEXT
+    hold TEXT,
+    queue TEXT
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
-CREATE INDEX run_ready ON run (namespace, priority DESC, due, seq) WHERE state = 3;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
 CREATE INDEX run_shown ON run (namespace, fire_time DESC, id DESC);
 CREATE INDEX run_shown_of_task ON run (namespace, task, fire_time DESC, id DESC);
@@ -73,6 +73,19 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
 INSERT INTO meta VALUES ('fence', 0), ('boot', '');
 ";
 
+/// A run in the queue called `default` has none. The row of a queue is there while it is paused.
+const QUEUES: &str = "
+CREATE INDEX run_ready ON run (namespace, queue, priority DESC, due, seq) WHERE state = 3;
+CREATE TABLE queue (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    paused TEXT,
+    until INTEGER,
+    PRIMARY KEY (namespace, name)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 3;
+";
+
 /// A dead letter is a run with `died`, the time at which it became one; it is held while `hold` says why.
 const INDEXES: &str = "
 CREATE INDEX run_live ON run (namespace, task, state, seq) WHERE state < 10;
@@ -80,7 +93,6 @@ CREATE INDEX run_ended ON run (namespace, finished) WHERE state >= 10 AND died I
 CREATE INDEX run_letter ON run (namespace, fire_time DESC, id DESC) WHERE died IS NOT NULL;
 CREATE INDEX run_letter_of_task ON run (namespace, task, fire_time DESC, id DESC) WHERE died IS NOT NULL;
 CREATE INDEX run_died ON run (namespace, died) WHERE died IS NOT NULL AND hold IS NULL;
-PRAGMA user_version = 2;
 ";
 
 /// What makes the tables of version 1 those of version 2: whatever had failed becomes a dead letter.
@@ -91,6 +103,12 @@ UPDATE run SET died = finished WHERE state = 11;
 DROP INDEX run_ended;
 DROP INDEX run_held;
 DROP INDEX run_live;
+";
+
+/// What makes the tables of version 2 those of version 3: there are several queues.
+const FROM_2: &str = "
+ALTER TABLE run ADD COLUMN queue TEXT;
+DROP INDEX run_ready;
 ";
 
 /// How a file is opened.
@@ -173,8 +191,9 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     run_all(connection, &["PRAGMA journal_mode = WAL"]).await.map_err(failed)?;
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     match version(&mut change, file).await? {
-        0 => run_all(&mut change, &[TABLES, INDEXES]).await.map_err(failed)?,
-        1 => run_all(&mut change, &[FROM_1, INDEXES]).await.map_err(failed)?,
+        0 => run_all(&mut change, &[TABLES, INDEXES, QUEUES]).await.map_err(failed)?,
+        1 => run_all(&mut change, &[FROM_1, INDEXES, FROM_2, QUEUES]).await.map_err(failed)?,
+        2 => run_all(&mut change, &[FROM_2, QUEUES]).await.map_err(failed)?,
         _ => {}
     }
     let boot = sqlite_clock::boot_id();

@@ -41,7 +41,7 @@ impl Bench {
     }
 
     pub(crate) async fn claim(&self, limit: u32, lease: Duration) -> Vec<Delivery> {
-        self.store.step(&[], &Claim { limit, lease }).await.unwrap().claimed
+        self.store.step(&[], &Claim::new(limit, lease)).await.unwrap().claimed
     }
 
     pub(crate) async fn state(&self, id: RunId) -> RunState {
@@ -82,7 +82,7 @@ pub(crate) fn failed(delivery: &Delivery) -> Ack {
     Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
 }
 
-pub(crate) const NOTHING: Claim = Claim { limit: 0, lease: LONG_LEASE };
+pub(crate) const NOTHING: Claim = Claim::new(0, LONG_LEASE);
 
 #[tokio::test]
 async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
@@ -181,7 +181,7 @@ async fn a_living_lease_is_not_taken_away_and_two_who_claim_share_nothing() {
     let bench = Bench::new().await;
     bench.push(10, 3).await;
     let other = open(bench.folder.path()).await.unwrap();
-    let claim = Claim { limit: 6, lease: LONG_LEASE };
+    let claim = Claim::new(6, LONG_LEASE);
 
     let (one, two) = tokio::join!(bench.store.step(&[], &claim), other.step(&[], &claim));
     let (one, two) = (one.unwrap(), two.unwrap());
@@ -222,7 +222,7 @@ async fn what_cannot_be_read_fails_and_the_queue_goes_on() {
     }
     let sound = bench.push(1, 3).await[0];
 
-    let stepped = bench.store.step(&[], &Claim { limit: 10, lease: LONG_LEASE }).await.unwrap();
+    let stepped = bench.store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap();
 
     let claimed: Vec<RunId> = stepped.claimed.iter().map(|delivery| delivery.run.id).collect();
     assert_eq!((claimed, stepped.undecodable.len()), (vec![sound], 3));

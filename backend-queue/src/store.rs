@@ -13,6 +13,19 @@ use scheduler_core::{
     Page, Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 
+/// The queue of what names none.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
+
+/// How a queue is called.
+pub(crate) fn called(queue: Option<&Name>) -> &str {
+    queue.map_or(DEFAULT_QUEUE, Name::as_str)
+}
+
+/// A queue as a store knows it.
+pub(crate) fn kept_queue(name: &Name) -> Option<Name> {
+    Some(name.clone()).filter(|name| name.as_str() != DEFAULT_QUEUE)
+}
+
 /// A place where runs are kept, for one namespace.
 #[async_trait]
 pub(crate) trait Store: Debug + Send + Sync {
@@ -56,6 +69,13 @@ pub(crate) trait Store: Debug + Send + Sync {
 
     /// Pauses a task, or resumes it.
     async fn pause(&self, task: &Name, pause: Option<&Pause>) -> Result<()>;
+
+    /// Keeps runs of a queue from being taken, or lets them be taken again; says whether it was paused before.
+    async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool>;
+
+    /// The queues in which there is a run that is due or under way, and those that are paused, in the order of their
+    /// names.
+    async fn queues(&self) -> Result<Vec<QueueState>>;
 
     /// Where a schedule stands and what lives of it.
     async fn standing(&self, task: &Name) -> Result<Option<Standing>>;
@@ -120,6 +140,51 @@ pub(crate) struct Claim {
     /// At most so many.
     pub(crate) limit: u32,
     pub(crate) lease: Duration,
+    /// From which queues; from the one called `default` alone when there are none.
+    pub(crate) from: Vec<Share>,
+}
+
+impl Claim {
+    /// From the queue called `default` alone.
+    #[cfg(test)]
+    pub(crate) const fn new(limit: u32, lease: Duration) -> Self {
+        Self { limit, lease, from: Vec::new() }
+    }
+
+    /// The queues that are taken from.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = Option<Name>> {
+        let default = self.from.is_empty().then_some(None);
+        default.into_iter().chain(self.from.iter().map(|share| share.queue.clone()))
+    }
+}
+
+/// How many runs are taken from a queue before others have had their share. What one leaves the others get, in their
+/// order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Nothing for the one called `default`.
+    pub(crate) queue: Option<Name>,
+    pub(crate) count: u32,
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueueState {
+    /// Nothing for the one called `default`.
+    pub(crate) queue: Option<Name>,
+    /// Its runs that are due and wait for a worker.
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+    /// Since when the run that has waited longest is due.
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) paused: Option<Pause>,
+}
+
+impl QueueState {
+    /// A queue in which there is nothing.
+    pub(crate) fn new(queue: Option<Name>) -> Self {
+        Self { queue, waiting: 0, running: 0, oldest: None, paused: None }
+    }
 }
 
 /// How an attempt ended.
@@ -173,6 +238,8 @@ pub(crate) struct Stepped {
     pub(crate) next_due: Option<Duration>,
     /// Whether more runs were due than were asked for.
     pub(crate) has_more: bool,
+    /// Which of the queues that were to be taken from are paused; not known where nothing was to be taken.
+    pub(crate) paused: Option<Vec<Option<Name>>>,
 }
 
 /// The answer to [`Store::renew`].

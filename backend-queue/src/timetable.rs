@@ -12,7 +12,7 @@ use scheduler_core::{
 use tokio::time::Instant;
 
 use crate::driver::{Driver, SAFETY_POLL};
-use crate::store::{Decided, Decision, Effect, Pushed, Standing};
+use crate::store::{Decided, Decision, Effect, Pushed, Standing, kept_queue};
 
 /// How soon a task is looked at again whose next step depends on a run that lives, maybe elsewhere.
 const LIVE_POLL: Duration = Duration::from_millis(100);
@@ -428,6 +428,7 @@ fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, now: Timestamp, backend
     let id = schedule.run_id(fire_time);
     let mut run = Run::queued(id, task.name.clone(), backend.clone(), Tier::Queue, fire_time);
     run.state = RunState::Queued;
+    run.queue = task.queue.as_ref().and_then(kept_queue);
     Pushed {
         run,
         // An interval may be ahead of a clock that was set back; its run begins now all the same.

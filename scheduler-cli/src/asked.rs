@@ -40,6 +40,9 @@ pub(crate) struct RequestFlags {
     /// From 0 to 9, the highest first; that of the task unless given.
     #[arg(long, value_name = "LEVEL", value_parser = priority)]
     priority: Option<Priority>,
+    /// The queue; that of the task unless given.
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<Name>,
 }
 
 /// Whether to wait for the run, and for how long.
@@ -127,6 +130,7 @@ impl RequestFlags {
         request.key.clone_from(&self.key);
         request.params = self.params.iter().cloned().collect();
         request.priority = self.priority;
+        request.queue.clone_from(&self.queue);
         request
     }
 }

@@ -20,7 +20,7 @@ use crate::verb_workflow;
 use crate::{
     verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
     verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_logs,
-    verb_next, verb_plan, verb_run, verb_show, verb_trigger, verb_version,
+    verb_next, verb_plan, verb_queues, verb_run, verb_show, verb_trigger, verb_version,
 };
 
 const EXIT_CODES: &str = "\
@@ -80,6 +80,12 @@ enum Verb {
     Metrics(verb_metrics::Flags),
     /// Ends a run that a durable tier keeps.
     Cancel(verb_cancel::Flags),
+    /// Lists the queues of the durable tier: what waits in them, what runs, and which are paused.
+    Queues(verb_queues::Flags),
+    /// Keeps runs of a queue from being taken, in every process.
+    Pause(verb_queues::PauseFlags),
+    /// Lets runs of a queue be taken again.
+    Resume(verb_queues::ResumeFlags),
     /// Looks after dead letters: runs that failed for good and are kept.
     Dlq(verb_dlq::Flags),
     /// Shows the configuration and where each value comes from, or the schema of one.
@@ -132,6 +138,9 @@ impl Verb {
             #[cfg(all(feature = "builtin-jobs", feature = "queue-sqlite"))]
             Self::Metrics(flags) => verb_metrics::execute(session, &flags),
             Self::Cancel(flags) => verb_cancel::execute(session, &flags),
+            Self::Queues(flags) => verb_queues::execute(session, &flags),
+            Self::Pause(flags) => verb_queues::pause(session, &flags),
+            Self::Resume(flags) => verb_queues::resume(session, &flags),
             Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),
             #[cfg(feature = "workflow-prefect")]

@@ -36,6 +36,7 @@ struct Line {
     at: Option<Timestamp>,
     key: Option<String>,
     priority: Option<u8>,
+    queue: Option<Name>,
 }
 
 /// What became of the lines.
@@ -122,6 +123,7 @@ fn order(outside: &Outside, line: &str) -> Result<Order, Failure> {
     request.at = line.at;
     request.key = line.key;
     request.params = line.params;
+    request.queue = line.queue;
     request.priority = match line.priority.map(|level| (level, Priority::new(level))) {
         Some((level, None)) => return Err(bad(format!("priority {level} is not between 0 and 9"))),
         priority => priority.and_then(|(_, priority)| priority),

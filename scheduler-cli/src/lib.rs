@@ -76,6 +76,7 @@ mod verb_logs;
 mod verb_metrics;
 mod verb_next;
 mod verb_plan;
+mod verb_queues;
 mod verb_run;
 mod verb_show;
 mod verb_trigger;

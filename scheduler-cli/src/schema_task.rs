@@ -37,6 +37,10 @@ pub(crate) fn task(jobs: &[&JobDescriptor]) -> Value {
                 "description": "Higher goes first.",
                 "type": "integer", "minimum": 0, "maximum": 9, "default": Priority::default().level(),
             },
+            "queue": {
+                "description": "The queue in which its runs wait on the queue tier; default unless set.",
+                "type": "string",
+            },
             "on_unavailable": {
                 "description": "What happens when its tier has no backend.",
                 "enum": words(OnUnavailable::ALL, OnUnavailable::as_str),

@@ -58,6 +58,7 @@ pub(crate) fn decode(
     task.misfire_stated = fields.has("misfire");
     task.misfire = misfire(&mut fields, faults);
     task.priority = priority(&mut fields, faults);
+    task.queue = queue(&mut fields, faults);
     task.on_unavailable = on_unavailable(&mut fields, faults);
     let fired_by = fields.word("fired_by", &words(FiredBy::ALL, FiredBy::as_str), faults);
     task.fired_by = fired_by.unwrap_or(task.fired_by);
@@ -144,6 +145,12 @@ fn priority(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Priority {
         faults.push(fields.fault("config/out_of_range", "priority", message).with_help(help));
         Priority::default()
     })
+}
+
+fn queue(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Option<Name> {
+    let text: String = fields.take("queue", faults)?;
+    let named = Name::new(&text);
+    named.map_err(|error| faults.push(fields.fault(error.code(), "queue", error.to_string()))).ok()
 }
 
 fn on_unavailable(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> OnUnavailable {

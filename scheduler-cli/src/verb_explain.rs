@@ -2,8 +2,8 @@
 
 use clap::Args;
 use scheduler_core::{
-    Classification, FiredBy, Misfire, MisfirePolicy, OnUnavailable, Overlap, Placement, Priority, Spelled,
-    Task, Tier, Timestamp,
+    Classification, FiredBy, Misfire, MisfirePolicy, Name, OnUnavailable, Overlap, Placement, Priority,
+    Spelled, Task, Tier, Timestamp,
 };
 use serde::Serialize;
 
@@ -168,6 +168,10 @@ fn policies(task: &Task, tier: Tier) -> Vec<Policy> {
             task.on_unavailable == OnUnavailable::Error,
         ),
     ];
+    if tier == Tier::Queue {
+        let queue = task.queue.as_ref().map_or("default", Name::as_str);
+        policies.push(policy("queue", queue.to_owned(), task.queue.is_none()));
+    }
     if tier == Tier::Workflow && task.trigger.is_some() {
         policies.push(policy("fired_by", task.fired_by.to_string(), task.fired_by == FiredBy::Engine));
     }

@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::characteristics::words;
 use crate::{
-    Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Registry, Result, Retention,
-    Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook, Tier,
-    Timestamp, Warning, WeakScheduler, Workload,
+    Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Queues, Registry, Result,
+    Retention, Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook,
+    Tier, Timestamp, Warning, WeakScheduler, Workload,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -124,6 +124,11 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// The ability to say how much there is to do.
     fn workload(&self) -> Option<&dyn Workload> {
+        None
+    }
+
+    /// The ability to keep several queues and to pause each of them.
+    fn queues(&self) -> Option<&dyn Queues> {
         None
     }
 
@@ -247,6 +252,8 @@ pub struct RunRequest {
     pub adhoc: Option<Adhoc>,
     /// Its own priority, in place of its task's.
     pub priority: Option<Priority>,
+    /// Its own queue, in place of its task's.
+    pub queue: Option<Name>,
 }
 
 impl RunRequest {
@@ -261,6 +268,7 @@ impl RunRequest {
             params: Map::new(),
             adhoc: None,
             priority: None,
+            queue: None,
         }
     }
 

@@ -110,6 +110,7 @@ impl Inner {
         RunRequest {
             params: request.params.clone(),
             priority: request.priority,
+            queue: request.queue.clone(),
             ..RunRequest::manual(run_id, task, request.at.unwrap_or(now))
         }
     }

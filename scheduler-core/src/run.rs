@@ -100,6 +100,9 @@ pub struct Run {
     /// The job and args of a run without a configured task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adhoc: Option<Adhoc>,
+    /// The queue in which it waits or waited, where that is not the one called `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Name>,
     /// The dead letter that this run is a replay of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<RunId>,
@@ -150,6 +153,7 @@ impl Run {
             failures: Vec::new(),
             params: Map::new(),
             adhoc: None,
+            queue: None,
             replay_of: None,
             url: None,
         }

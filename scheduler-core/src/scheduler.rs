@@ -70,6 +70,8 @@ pub struct TriggerRequest {
     pub params: Map<String, Value>,
     /// Its own priority, in place of its task's.
     pub priority: Option<Priority>,
+    /// Its own queue, in place of its task's.
+    pub queue: Option<Name>,
 }
 
 impl TriggerRequest {
@@ -101,6 +103,13 @@ impl TriggerRequest {
     #[must_use]
     pub fn with_priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// The same request with a queue of its own.
+    #[must_use]
+    pub fn in_queue(mut self, queue: Name) -> Self {
+        self.queue = Some(queue);
         self
     }
 }

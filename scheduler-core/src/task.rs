@@ -55,6 +55,8 @@ pub struct TaskSettings {
     pub misfire_stated: bool,
     /// Which of many due tasks goes first.
     pub priority: Priority,
+    /// The queue in which its runs wait, where its backend has several; the one called `default` when left out.
+    pub queue: Option<Name>,
     /// What happens when its tier has no backend or the backend is down.
     pub on_unavailable: OnUnavailable,
     /// Who fires it, where its backend could.
@@ -190,6 +192,7 @@ impl Task {
             misfire: Misfire::default(),
             misfire_stated: false,
             priority: Priority::default(),
+            queue: None,
             on_unavailable: OnUnavailable::Error,
             fired_by: FiredBy::Engine,
         };
@@ -251,6 +254,12 @@ impl Task {
             warnings.push(Warning::new(
                 "task/persistent_without_retries",
                 "a persistent task with a single attempt: the first failure ends the run; set retry = { max_attempts = 3 }",
+            ));
+        }
+        if let Some(queue) = self.queue.as_ref().filter(|_| tier != Tier::Queue) {
+            warnings.push(Warning::new(
+                "task/queue_ignored",
+                format!("queue = \"{queue}\" says nothing on tier {tier}; tier = \"queue\" has queues"),
             ));
         }
         let chosen = self.classify();
@@ -331,5 +340,9 @@ mod tests {
                 "task/tier_disagrees"
             ]
         );
+        let mut queued = Task::new(task.name.clone(), task.job.clone());
+        queued.queue = Some(task.name.clone());
+        assert_eq!(codes(&queued, Tier::Local), ["task/queue_ignored"]);
+        assert!(codes(&queued, Tier::Queue).is_empty());
     }
 }

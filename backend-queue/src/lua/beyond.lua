@@ -10,7 +10,7 @@ local function beyond()
     local run, head, size = runs[i], '', 0
     if run then
       head, size = sub(run, 1, 51 + byte(run, 51)), #run
-      if byte(run, 38) >= 2 then size = size + call('HSTRLEN', BIG, ids[i]) end
+      if byte(run, 38) % 4 >= 2 then size = size + call('HSTRLEN', BIG, ids[i]) end
     end
     told[i] = { ids[i], head, size }
   end

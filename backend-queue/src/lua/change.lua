@@ -48,15 +48,16 @@ end
 local function put(id, head, envelope, is_big)
   local flags = byte(head, 38)
   if is_big then later('HSET', BIG, id, envelope) end
-  if is_big ~= (flags >= 2) then
+  if is_big ~= (flags % 4 >= 2) then
     if not is_big then later('HDEL', BIG, id) end
-    head = sub(head, 1, 37) .. char(flags % 2 + (is_big and 2 or 0)) .. sub(head, 39)
+    head = sub(head, 1, 37) .. char(flags + (is_big and 2 or -2)) .. sub(head, 39)
   end
   later('HSET', RUN, id, is_big and head or head .. envelope)
 end
 
 local is_any_odd = call('HLEN', ODD) > 0
-local became_ready = false
+-- How many runs became ready, by where they are then.
+local became_ready = {}
 -- The tasks of which something has ended or waits for its turn.
 local turns = {}
 
@@ -64,8 +65,9 @@ local turns = {}
 local function make_ready(id, run)
   local due = math.max(-2 ^ 48, math.min(2 ^ 48 - 1, (parse('>i8', run, 29))))
   local rank = 15 - math.min(15, byte(run, 37))
-  later('ZADD', READY, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 22, 28) .. id)
-  became_ready = true
+  local ready = ready_of(run)
+  later('ZADD', ready, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 22, 28) .. id)
+  became_ready[ready] = (became_ready[ready] or 0) + 1
 end
 
 -- A run lives no longer.

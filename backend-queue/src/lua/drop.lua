@@ -6,7 +6,7 @@ local function drop(ids, runs)
     if run then
       later('ZREM', SHOWN .. ':' .. task_of(run), id)
       later('HDEL', RUN, id)
-      if byte(run, 38) >= 2 then later('HDEL', BIG, id) end
+      if byte(run, 38) % 4 >= 2 then later('HDEL', BIG, id) end
     end
   end
   if #ids > 0 then call('ZREMRANGEBYRANK', ENDED, 0, #ids - 1) end

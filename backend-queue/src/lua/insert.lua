@@ -1,9 +1,9 @@
 -- Adds runs that are not there yet; says 1 or 0 of each.
 --
--- They stand in the arguments from `first` to `last` in groups: a task, its kind, how many, and of each run its
+-- They stand in the arguments from `first` to `last` in groups: a task, with a queue behind an `@`, its kind, how many, and of each run its
 -- place in the call and its id in one, its fire time, its rank among what is ready, and what comes behind its
 -- state with the place in the call first. The kind is 1 for runs that take turns, 2 for runs that have ended, of
--- which the state comes in place of the rank, 4 for large envelopes, which come last, or a sum.
+-- which the state comes in place of the rank, 4 for large envelopes, which come last, 8 where a queue is named, or a sum.
 local NEW = { [S_SCHEDULED] = '\0', [S_READY] = '\3', [S_HELD] = '\5' }
 for state, start in pairs(NEW) do NEW[state] = start .. string.rep('\0', 12) .. NEVER end
 
@@ -14,8 +14,15 @@ local function insert(first, last)
   local next = first
   while next <= last do
     local task, kind, members = ARGV[next], tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2])
-    local takes_turns, has_ended, is_big = kind % 2 == 1, kind % 4 >= 2, kind >= 4
+    local takes_turns, has_ended, is_big = kind % 2 == 1, kind % 4 >= 2, kind % 8 >= 4
     local stride = is_big and 5 or 4
+    local open = READY
+    if kind >= 8 then
+      local queue
+      task, queue = string.match(task, '^([^@]*)@(.*)$')
+      open = ready_in(queue)
+      call('SADD', QUEUES, queue)
+    end
     next = next + 3
     local ids = {}
     for i = 1, members do ids[i] = sub(ARGV[next + (i - 1) * stride], 3) end
@@ -60,9 +67,9 @@ local function insert(first, last)
     send('ZADD', SHOWN, shown, added)
     send('ZADD', SHOWN .. ':' .. task, shown, added)
     if made_ready > 0 then
-      send('ZADD', READY, ready, made_ready * 2)
+      send('ZADD', open, ready, made_ready * 2)
       count(task, made_ready)
-      became_ready = true
+      became_ready[open] = (became_ready[open] or 0) + made_ready
     end
     -- Last, because a run that is there counts as added.
     flush()

@@ -2,7 +2,8 @@
 --
 -- A run is one string: state (1), attempt (2-5), fence (6-13), when it finished (14-21), its place in the order of
 -- insertion (22-28), due (29-36), priority (37), flags (38), most attempts (39-42), fire time (43-50), the length
--- of its task's name (51), that name, and the envelope. Where two runs are due alike the order of insertion
+-- of its task's name (51), that name, and the envelope. The flags are 1 for a run that takes turns, 2 for a large
+-- envelope, and 4 for a queue other than `default`, whose name follows that of the task behind an `@`. Where two runs are due alike the order of insertion
 -- decides, so the members of most sorted sets are that place and the id.
 local call, pack, parse = redis.call, struct.pack, struct.unpack
 local sub, byte, char = string.sub, string.byte, string.char
@@ -16,6 +17,7 @@ local LIVE, COUNT, HELD = base .. 'live:', base .. 'count', base .. 'held:'
 -- tasks of which something ended so that another run may have its turn (`t` and the task).
 local ODD = base .. 'odd'
 local LETTERS, DIED, HOLD, TASK = base .. 'letters', base .. 'died', base .. 'hold', base .. 'task:'
+local QUEUES, PAUSED = base .. 'queues', base .. 'paused'
 local SEQ, FENCE, BEAT, TOLD = base .. 'seq', base .. 'fence', base .. 'beat', base .. 'told:'
 -- States, numbered so that what waits for its time is below `S_READY` and what has ended is from 10 on.
 local S_SCHEDULED, S_READY, S_RUNNING, S_HELD, S_FAILED = 0, 3, 4, 5, 11
@@ -26,7 +28,28 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function task_of(run)
-  return sub(run, 52, 51 + byte(run, 51))
+  local name = sub(run, 52, 51 + byte(run, 51))
+  if byte(run, 38) < 4 then return name end
+  return string.match(name, '^[^@]*')
+end
+
+-- Where the runs of a queue are that are ready: by default of the one called `default`.
+local function ready_in(queue)
+  return queue ~= 'default' and READY .. ':' .. queue or READY
+end
+
+local function ready_of(run)
+  if byte(run, 38) < 4 then return READY end
+  return ready_in(string.match(sub(run, 52, 51 + byte(run, 51)), '@(.*)$') or 'default')
+end
+
+-- Whether a queue is paused now, and the pause, as it is kept: until when, a colon, and what else there is to say.
+local function pause_of(queue)
+  local kept = call('HGET', PAUSED, queue)
+  if not kept then return false end
+  local until_when, pause = string.match(kept, '^(%-?%d*):(.*)$')
+  local is_over = until_when and until_when ~= '' and now >= tonumber(until_when)
+  return not is_over, pause or ''
 end
 
 -- The values of a hash, `false` where there is none.
@@ -61,6 +84,6 @@ end
 -- The run with its envelope, which lies in a hash of its own where it is large, so that whoever looks at states
 -- does not carry it along.
 local function whole(id, run)
-  if byte(run, 38) >= 2 then return run .. (call('HGET', BIG, id) or '') end
+  if byte(run, 38) % 4 >= 2 then return run .. (call('HGET', BIG, id) or '') end
   return run
 end

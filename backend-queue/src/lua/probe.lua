@@ -20,6 +20,7 @@ call('SADD', set, 'a')
 call('SCARD', set)
 call('SREM', set, 'a')
 call('SRANDMEMBER', set, 1)
+call('SMEMBERS', set)
 call('SPOP', set, 1)
 call('INCRBY', text, 1)
 call('INCR', text)
@@ -27,5 +28,9 @@ call('GETRANGE', text, 0, 0)
 call('EXISTS', text)
 call('SET', text, '1', 'PX', 1)
 call('PUBLISH', WAKE, '')
-call('SET', base .. 'version', ARGV[1], 'NX')
-return call('GET', base .. 'version')
+local stored = call('GET', base .. 'version')
+if not stored or (tonumber(stored) or math.huge) < tonumber(ARGV[1]) then
+  call('SET', base .. 'version', ARGV[1])
+  return ARGV[1]
+end
+return stored

@@ -1,6 +1,11 @@
-local is_idle = call('ZCARD', READY) == 0
-
 -- Tells those who wait for work, when there was none before.
 local function wake()
-  if is_idle and became_ready and call('ZCARD', READY) > 0 then call('PUBLISH', WAKE, '') end
+  for ready, count in pairs(became_ready) do
+    local there = call('ZCARD', ready)
+    if there > 0 and there <= count then
+      call('PUBLISH', WAKE, '')
+      return
+    end
+  end
 end
+

@@ -16,11 +16,11 @@ local function withdraw(id, run, head, envelope, is_big)
   if state == S_HELD then
     later('ZREM', HELD .. task, member)
   else
-    later('ZREM', state == S_READY and READY or DELAYED, member)
+    later('ZREM', state == S_READY and ready_of(run) or DELAYED, member)
     if state ~= S_SCHEDULED then unlive(id, run, task) end
   end
   turns[task] = true
-  run = head .. sub(run, 22, 51 + #task)
+  run = head .. sub(run, 22, 51 + byte(run, 51))
   put(id, run, envelope, is_big == '1')
   archive(id, run)
   note_finish(task, parse('>i8', run, 14))

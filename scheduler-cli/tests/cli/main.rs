@@ -45,6 +45,9 @@ mod outside;
 mod placement;
 #[cfg(test)]
 mod plan;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod queues;
 #[cfg(test)]
 mod quickstart;
 #[cfg(test)]

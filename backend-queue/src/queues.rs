@@ -1,0 +1,54 @@
+//! The ability of the backend to keep several queues, each of which can be paused.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use scheduler_core::{Error, Name, Pause, QueueStatus, Queues, Result};
+
+use crate::QueueBackend;
+use crate::config::default_queue;
+use crate::requests::unknown_queue;
+use crate::store::kept_queue;
+
+/// They are the store's, whether anything runs or not.
+#[async_trait]
+impl Queues for QueueBackend {
+    async fn queues(&self) -> Result<Vec<QueueStatus>> {
+        let there = match self.found().await? {
+            Some(store) => store.queues().await?,
+            None => Vec::new(),
+        };
+        let weights = self.config.weights();
+        let mut all: BTreeMap<Name, QueueStatus> = weights
+            .into_iter()
+            .map(|(name, weight)| (name.clone(), QueueStatus::new(name, Some(weight))))
+            .collect();
+        for state in there {
+            let name = state.queue.unwrap_or_else(default_queue);
+            let status = all.entry(name.clone()).or_insert_with(|| QueueStatus::new(name, None));
+            (status.waiting, status.running) = (state.waiting, state.running);
+            (status.oldest, status.paused) = (state.oldest, state.paused);
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// # Errors
+    /// `queue/unknown_queue`, when it is not configured and there is nothing in it.
+    async fn pause_queue(&self, queue: &Name, pause: Pause) -> Result<()> {
+        let store = self.made().await?;
+        let kept = kept_queue(queue);
+        if let Some(unknown) = unknown_queue(&self.name, &self.config, queue)
+            && !store.queues().await?.iter().any(|state| state.queue == kept)
+        {
+            return Err(Error::not_found(unknown.code(), unknown.to_string()));
+        }
+        store.pause_queue(kept.as_ref(), Some(&pause)).await.map(drop)
+    }
+
+    async fn resume_queue(&self, queue: &Name) -> Result<bool> {
+        match self.found().await? {
+            Some(store) => store.pause_queue(kept_queue(queue).as_ref(), None).await,
+            None => Ok(false),
+        }
+    }
+}

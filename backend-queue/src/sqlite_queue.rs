@@ -1,0 +1,194 @@
+//! The queues of the SQLite store: what is taken from each, which are paused, and how they stand.
+
+use std::collections::BTreeMap;
+
+use scheduler_core::{Name, Pause, Timestamp};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use crate::sqlite_change::Change;
+use crate::sqlite_clock::now;
+use crate::sqlite_row::{columns, lossy};
+use crate::store::{Claim, DEFAULT_QUEUE, QueueState, Share, called};
+
+/// How far runs that wait are counted.
+const COUNTED: i64 = 100_000;
+
+/// Whether the pause in a row of `queue` holds, at the time in the second argument.
+macro_rules! holds {
+    () => {
+        "namespace = ?1 AND paused IS NOT NULL AND (until IS NULL OR until > ?2)"
+    };
+}
+
+/// What a claim found.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    pub(crate) rows: Vec<SqliteRow>,
+    pub(crate) has_more: bool,
+    pub(crate) paused: Vec<Option<Name>>,
+}
+
+impl Change<'_> {
+    /// The runs that are to be taken: of each queue its share, and then what the others leave of theirs.
+    pub(crate) async fn ready(&mut self, claim: &Claim) -> sqlx::Result<Ready> {
+        let limit = claim.limit as usize;
+        let whole = [Share { queue: None, count: claim.limit }];
+        let shares = if claim.from.is_empty() { &whole } else { claim.from.as_slice() };
+        let (mut ready, mut rich, mut is_any_empty) = (Ready::default(), Vec::new(), false);
+        for share in shares {
+            let count = (share.count as usize).min(limit - ready.rows.len());
+            let mut found = self.ready_in(share.queue.as_ref(), count + 1, 0).await?;
+            is_any_empty |= found.is_empty();
+            if found.len() > count {
+                found.truncate(count);
+                rich.push((&share.queue, count));
+            }
+            ready.rows.extend(found);
+        }
+        for (queue, taken) in rich {
+            let left = limit - ready.rows.len();
+            if left > 0 {
+                let mut found = self.ready_in(queue.as_ref(), left + 1, taken).await?;
+                ready.has_more |= found.len() > left;
+                found.truncate(left);
+                ready.rows.extend(found);
+            } else {
+                ready.has_more = true;
+            }
+        }
+        // A queue from which something was taken is not paused.
+        if is_any_empty {
+            let paused = self.paused_queues().await?;
+            let is_paused = |share: &&Share| paused.iter().any(|name| name == called(share.queue.as_ref()));
+            ready.paused = shares.iter().filter(is_paused).map(|share| share.queue.clone()).collect();
+        }
+        Ok(ready)
+    }
+
+    async fn ready_in(
+        &mut self,
+        queue: Option<&Name>,
+        count: usize,
+        behind: usize,
+    ) -> sqlx::Result<Vec<SqliteRow>> {
+        sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM run WHERE namespace = ?1 AND queue IS ?4 AND state = 3 AND NOT EXISTS \
+             (SELECT 1 FROM queue WHERE name = ?3 AND ",
+            holds!(),
+            ") ORDER BY priority DESC, due, seq LIMIT ?5 OFFSET ?6"
+        ))
+        .bind(self.namespace())
+        .bind(now().as_millis())
+        .bind(called(queue))
+        .bind(queue.map(Name::as_str))
+        .bind(i64::try_from(count).unwrap_or(i64::MAX))
+        .bind(i64::try_from(behind).unwrap_or(i64::MAX))
+        .fetch_all(&mut self.connection)
+        .await
+    }
+
+    async fn paused_queues(&mut self) -> sqlx::Result<Vec<String>> {
+        sqlx::query_scalar(concat!("SELECT name FROM queue WHERE ", holds!()))
+            .bind(self.namespace())
+            .bind(now().as_millis())
+            .fetch_all(&mut self.connection)
+            .await
+    }
+
+    /// As [`Store::pause_queue`](crate::store::Store::pause_queue).
+    pub(crate) async fn pause_queue(
+        &mut self,
+        queue: Option<&Name>,
+        pause: Option<&Pause>,
+    ) -> sqlx::Result<bool> {
+        let before: i64 =
+            sqlx::query_scalar(concat!("SELECT count(*) FROM queue WHERE name = ?3 AND ", holds!()))
+                .bind(self.namespace())
+                .bind(now().as_millis())
+                .bind(called(queue))
+                .fetch_one(&mut self.connection)
+                .await?;
+        let written = match pause {
+            None => sqlx::query("DELETE FROM queue WHERE namespace = ?1 AND name = ?2"),
+            Some(_) => sqlx::query(
+                "INSERT INTO queue (namespace, name, paused, until) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (namespace, name) DO UPDATE SET paused = excluded.paused, until = excluded.until",
+            ),
+        };
+        let mut written = written.bind(self.namespace()).bind(called(queue));
+        if let Some(pause) = pause {
+            written = written.bind(serde_json::to_string(pause).unwrap_or_default());
+            written = written.bind(pause.until.map(Timestamp::as_millis));
+        }
+        written.execute(&mut self.connection).await?;
+        Ok(before > 0)
+    }
+}
+
+/// As [`Store::queues`](crate::store::Store::queues).
+pub(crate) async fn queues(
+    namespace: &str,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Vec<QueueState>> {
+    let mut queues: BTreeMap<Option<Name>, QueueState> = BTreeMap::new();
+    // Each step of the recursion finds the next name in the index, however many runs have it.
+    let waiting = sqlx::query(
+        "WITH RECURSIVE named (queue) AS (VALUES (NULL) UNION ALL SELECT (SELECT min(queue) FROM run \
+         WHERE namespace = ?1 AND state = 3 AND queue > coalesce(named.queue, '')) AS next FROM named \
+         WHERE next IS NOT NULL) \
+         SELECT queue, (SELECT count(*) FROM (SELECT 1 FROM run WHERE namespace = ?1 AND state = 3 \
+         AND run.queue IS named.queue LIMIT ?2)) AS count, \
+         (SELECT min(due) FROM (SELECT (SELECT due FROM run WHERE namespace = ?1 AND state = 3 \
+         AND run.queue IS named.queue AND priority = json_each.value ORDER BY due LIMIT 1) AS due \
+         FROM json_each('[0,1,2,3,4,5,6,7,8,9]'))) AS due FROM named",
+    )
+    .bind(namespace)
+    .bind(COUNTED)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in waiting {
+        if let Some(queue) = entry(&mut queues, &row) {
+            queue.waiting = usize::try_from(row.try_get::<i64, _>("count")?).unwrap_or(0);
+            queue.oldest = row.try_get::<Option<i64>, _>("due")?.map(Timestamp::from_millis);
+        }
+    }
+    let running = sqlx::query(
+        "SELECT queue, count(*) AS count FROM run WHERE namespace = ? AND state = 4 GROUP BY queue",
+    )
+    .bind(namespace)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in running {
+        if let Some(queue) = entry(&mut queues, &row) {
+            queue.running = usize::try_from(row.try_get::<i64, _>("count")?).unwrap_or(0);
+        }
+    }
+    let paused = sqlx::query(concat!("SELECT name AS queue, paused FROM queue WHERE ", holds!()))
+        .bind(namespace)
+        .bind(now().as_millis())
+        .fetch_all(connection)
+        .await?;
+    for row in paused {
+        if let Some(queue) = entry(&mut queues, &row) {
+            // A pause that cannot be read is still one.
+            queue.paused = lossy(&row, "paused").map(|text| serde_json::from_str(&text).unwrap_or_default());
+        }
+    }
+    Ok(queues
+        .into_values()
+        .filter(|queue| queue.waiting + queue.running > 0 || queue.paused.is_some())
+        .collect())
+}
+
+/// The queue of a row; nothing where its name is none.
+fn entry<'a>(
+    queues: &'a mut BTreeMap<Option<Name>, QueueState>,
+    row: &SqliteRow,
+) -> Option<&'a mut QueueState> {
+    let name: Option<&str> = row.try_get("queue").ok()?;
+    let name = name.filter(|name| *name != DEFAULT_QUEUE).map(Name::new).transpose().ok()?;
+    Some(queues.entry(name.clone()).or_insert_with(|| QueueState::new(name)))
+}

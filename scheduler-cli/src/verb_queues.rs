@@ -1,0 +1,137 @@
+//! `scheduler queues`, `pause` and `resume`: how the queues of the durable tier stand, and which of them rest. It acts on
+//! the store, whether a daemon runs or not.
+
+use std::time::Duration;
+
+use clap::Args;
+use scheduler_core::{BackendQueue, Name, Pause, Timestamp, parse_duration};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, OutputFlag};
+use crate::outside;
+use crate::relative::relative;
+use crate::session::Session;
+use crate::table::table;
+
+/// How to show them.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+/// Which queue, why, and until when.
+#[derive(Debug, Args)]
+pub(crate) struct PauseFlags {
+    #[command(flatten)]
+    which: Which,
+    /// Why; it is shown to everybody who looks.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Who wants it; the user of this shell unless given.
+    #[arg(long, value_name = "NAME", env = "USER")]
+    by: Option<String>,
+    /// When it ends by itself, in RFC 3339; only `resume` ends it unless given.
+    #[arg(long = "until", value_name = "TIME")]
+    until_when: Option<Timestamp>,
+    /// How long it lasts, such as 1h.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "until_when")]
+    length: Option<Duration>,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+/// Which queue.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeFlags {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The queue.
+    #[arg(long, value_name = "QUEUE")]
+    queue: Name,
+    /// Only that of this backend; of every backend that has one unless given.
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<Name>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    queue: &'a Name,
+    /// Where it is paused, or was until now.
+    backends: Vec<Name>,
+    paused: Option<&'a Pause>,
+}
+
+pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
+    outside::open(session, async |outside| {
+        let queues = outside.scheduler.queues().await?;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        output::many(flags.output.format, "queues", &queues, || {
+            let header = ["QUEUE", "BACKEND", "WEIGHT", "WAITING", "OLDEST", "RUNNING", "PAUSED"];
+            table(&header, 6, queues.iter().map(|queue| cells(queue, now)))
+        })?;
+        Ok(Exit::Done)
+    })
+}
+
+fn cells(BackendQueue { backend, status, .. }: &BackendQueue, now: Timestamp) -> Vec<String> {
+    let dash = || "-".to_owned();
+    vec![
+        status.queue.to_string(),
+        backend.to_string(),
+        status.weight.map_or_else(|| "not here".to_owned(), |weight| weight.to_string()),
+        status.waiting.to_string(),
+        status.oldest.map_or_else(dash, |oldest| relative(oldest, now)),
+        status.running.to_string(),
+        status.paused.as_ref().map_or_else(dash, |pause| said(pause, now)),
+    ]
+}
+
+/// Who paused it, until when and why.
+fn said(pause: &Pause, now: Timestamp) -> String {
+    let by = pause.by.as_ref().map_or("paused".to_owned(), |by| format!("by {by}"));
+    let over = pause.until.map(|until| format!(", over {}", relative(until, now))).unwrap_or_default();
+    let reason = pause.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{by}{over}{reason}")
+}
+
+pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failure> {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let until = flags.until_when.or_else(|| flags.length.map(|length| now + length));
+    if let Some(until) = until.filter(|until| *until <= now) {
+        let message = format!("a pause until {until} is over already");
+        return Err(Failure::new(Exit::Usage, "usage", message).with_help("name a time to come"));
+    }
+    let mut pause = Pause::default();
+    (pause.by, pause.reason, pause.until) = (flags.by.clone(), flags.reason.clone(), until);
+    let Which { queue, backend } = &flags.which;
+    outside::open(session, async |outside| {
+        outside.prepare()?;
+        let backends = outside.scheduler.pause_queue(backend.as_ref(), queue, &pause).await?;
+        output::one(flags.output.format, &Report { queue, backends, paused: Some(&pause) }, || {
+            format!("queue {queue} is paused {}; runs under way go on\n", said(&pause, now))
+        })?;
+        Ok(Exit::Done)
+    })
+}
+
+pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Failure> {
+    let Which { queue, backend } = &flags.which;
+    outside::open(session, async |outside| {
+        let backends = outside.scheduler.resume_queue(backend.as_ref(), queue).await?;
+        let was_paused = !backends.is_empty();
+        output::one(flags.output.format, &Report { queue, backends, paused: None }, || match was_paused {
+            true => format!("queue {queue} is paused no more\n"),
+            false => format!("queue {queue} was not paused\n"),
+        })?;
+        Ok(Exit::Done)
+    })
+}

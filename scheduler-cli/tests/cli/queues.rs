@@ -1,0 +1,145 @@
+//! Queues of the durable tier, held from a third shell beside two daemons that share them.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Daemon};
+
+/// Two tasks that note their runs, one of them in a queue of its own, and one that runs until it is ended.
+fn bench() -> Bench {
+    let bench = Bench::new("");
+    let url = format!("sqlite:{}", bench.path("shared.db").display());
+    let task = |name: &str, more: &str, script: &str| {
+        format!(
+            "[tasks.{name}]\njob = \"exec\"\ntimeout = \"60s\"\ntier = \"queue\"\noverlap = \"allow\"\n{more}\n\
+             args = {{ shell = true, program = '{script}' }}\n"
+        )
+    };
+    let config = format!(
+        "[backends.queue]\nurl = \"{url}\"\nlease = \"1s\"\n[backends.queue.queues]\nmail = {{ weight = 3 }}\n{}{}{}",
+        task("letter", "queue = \"mail\"", "echo letter >> letters"),
+        task("note", "", "echo note >> notes"),
+        task("long", "", "echo $$ > long.pid; exec sleep 600"),
+    );
+    bench.write("scheduler.toml", &config);
+    bench
+}
+
+fn daemon(bench: &Bench, data_dir: &str) -> Daemon {
+    let mut command = bench.command(&["run", "--log", "text"]);
+    command.env("SCHEDULER_SCHEDULER__DATA_DIR", data_dir);
+    Daemon::of(command)
+}
+
+fn told(bench: &Bench, arguments: &[&str]) -> Value {
+    let answer = bench.run(&[arguments, &["-o", "json"]].concat());
+    assert_eq!(answer.code, 0, "{arguments:?}: {answer:?}");
+    answer.json()
+}
+
+/// How a queue stands.
+fn standing(bench: &Bench, queue: &str) -> Value {
+    let queues = told(bench, &["queues"]);
+    queues["queues"].as_array().unwrap().iter().find(|other| other["queue"] == queue).unwrap().clone()
+}
+
+#[test]
+fn a_queue_that_is_paused_from_a_third_shell_is_left_alone_by_every_daemon() {
+    let bench = bench();
+    let (mut one, mut two) = (daemon(&bench, "one"), daemon(&bench, "two"));
+    one.line(&["3 tasks"]);
+    two.line(&["3 tasks"]);
+
+    let paused = ["pause", "--queue", "mail", "--by", "ana", "--reason", "provider is down", "--for", "1h"];
+    assert_eq!(told(&bench, &paused)["backends"], json!(["queue"]));
+    for daemon in [&mut one, &mut two] {
+        daemon.line(&["queue `mail` is paused by ana until", "provider is down"]);
+    }
+    let letter = told(&bench, &["trigger", "letter"])["run_id"].as_str().unwrap().to_owned();
+    let others = (0..20).map(|_| told(&bench, &["trigger", "note", "--wait"]));
+    assert!(others.into_iter().all(|note| note["run"]["state"] == "succeeded"));
+
+    let mail = standing(&bench, "mail");
+    assert_eq!((&mail["waiting"], &mail["running"], &mail["weight"]), (&json!(1), &json!(0), &json!(3)));
+    assert_eq!(
+        (&mail["paused"]["by"], &mail["paused"]["reason"]),
+        (&json!("ana"), &json!("provider is down"))
+    );
+    let waiting = told(&bench, &["show", &letter]);
+    assert_eq!((&waiting["run"]["state"], &waiting["run"]["queue"]), (&json!("queued"), &json!("mail")));
+    assert!(!bench.path("letters").exists());
+
+    told(&bench, &["resume", "--queue", "mail"]);
+    one.line(&["queue `mail` is no longer paused"]);
+    two.line(&["queue `mail` is no longer paused"]);
+    assert_eq!(told(&bench, &["trigger", "letter", "--wait"])["run"]["state"], "succeeded");
+    assert_eq!(standing(&bench, "mail")["paused"], Value::Null);
+}
+
+#[test]
+fn a_daemon_that_starts_during_a_pause_keeps_to_it_until_it_ends_by_itself() {
+    let bench = bench();
+    told(&bench, &["pause", "--queue", "mail", "--for", "3s"]);
+    let until: scheduler_core::Timestamp =
+        serde_json::from_value(standing(&bench, "mail")["paused"]["until"].clone()).unwrap();
+    told(&bench, &["trigger", "letter"]);
+
+    let mut daemon = daemon(&bench, "one");
+    let letter = told(&bench, &["trigger", "letter", "--wait"]);
+    daemon.line(&["queue `mail` is no longer paused"]);
+
+    let started: scheduler_core::Timestamp =
+        serde_json::from_value(letter["run"]["started_at"].clone()).unwrap();
+    assert!(started >= until, "{letter}: paused until {until}");
+}
+
+#[test]
+fn a_run_under_way_on_one_of_two_daemons_is_cancelled_from_a_third_shell() {
+    let bench = bench();
+    let (_one, _two) = (daemon(&bench, "one"), daemon(&bench, "two"));
+    let run = told(&bench, &["trigger", "long"])["run_id"].as_str().unwrap().to_owned();
+    let pid = crate::daemon::appears(&bench.path("long.pid"));
+
+    assert_eq!(told(&bench, &["cancel", &run])["cancelled"], "requested");
+
+    crate::daemon::vanishes(&pid);
+}
+
+#[test]
+fn a_queue_that_is_not_listed_is_refused_with_those_that_are() {
+    let bench = bench();
+    let config = std::fs::read_to_string(bench.path("scheduler.toml")).unwrap();
+    let is_refused = |arguments: &[&str], code: i32| {
+        let answer = bench.run(arguments);
+        assert_eq!(answer.code, code, "{arguments:?}: {answer:?}");
+        for text in ["queue/unknown_queue", "no queue `post`, only default, mail"] {
+            assert!(answer.stderr.contains(text), "{arguments:?}: {answer:?}");
+        }
+    };
+
+    is_refused(&["trigger", "note", "--queue", "post"], 2);
+    is_refused(&["pause", "--queue", "post"], 4);
+    bench.write("lines", "{\"task\": \"note\", \"queue\": \"post\"}\n");
+    is_refused(&["enqueue", "--file", "lines"], 2);
+    bench.write("lines", "{\"task\": \"note\", \"queue\": \"mail\"}\n");
+    told(&bench, &["enqueue", "--file", "lines"]);
+    assert_eq!(standing(&bench, "mail")["waiting"], 1);
+    bench.write("scheduler.toml", &config.replace("queue = \"mail\"", "queue = \"post\""));
+    is_refused(&["check"], 2);
+    let unnamed = config.replace("queue = \"mail\"", "queue = \"E-Mail\"");
+    bench.write("scheduler.toml", &unnamed);
+    assert!(bench.run(&["check"]).stderr.contains("name/invalid"));
+}
+
+#[test]
+fn runs_in_a_queue_that_no_configuration_lists_any_more_wait_and_are_shown() {
+    let bench = bench();
+    told(&bench, &["trigger", "letter"]);
+    let config = std::fs::read_to_string(bench.path("scheduler.toml")).unwrap();
+    bench.write("scheduler.toml", &config.replace("queue = \"mail\"", "").replace("mail =", "post ="));
+
+    let mail = standing(&bench, "mail");
+    let table = bench.run(&["queues"]).stdout;
+
+    assert_eq!((&mail["waiting"], &mail["weight"]), (&json!(1), &Value::Null));
+    assert!(table.contains("not here"), "{table}");
+}
