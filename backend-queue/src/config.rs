@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::limits::{self, PerKey, Rate};
 use crate::store::{DEFAULT_QUEUE, Retention};
 
 /// The shortest lease: it is renewed three times in its length, and a store takes a moment to answer.
@@ -63,11 +64,17 @@ pub struct QueueSettings {
     /// Its share beside the other queues in what is run: of two with weights 3 and 1 the first gets three runs for each
     /// one of the second while both have some. 1 by default, at most 1000.
     pub weight: NonZeroU32,
+    /// How many of its runs are under way at once, in all processes together; no limit unless set.
+    pub concurrency: Option<NonZeroU32>,
+    /// How many of its runs begin in a time, in all processes together; no limit unless set.
+    pub rate: Option<Rate>,
+    /// Limits for each value of a parameter besides.
+    pub per_key: Option<PerKey>,
 }
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { weight: NonZeroU32::MIN }
+        Self { weight: NonZeroU32::MIN, concurrency: None, rate: None, per_key: None }
     }
 }
 
@@ -161,6 +168,7 @@ impl QueueConfig {
             let place = format!("/queues/{name}/weight");
             faults.push(ArgsError::new(place, format!("{} is more than {HEAVIEST}", queue.weight)));
         }
+        faults.extend(limits::faults(&self.queues));
         for (place, days) in
             [("/history_days", self.history_days), ("/dead_letter_days", self.dead_letter_days)]
         {
@@ -257,22 +265,22 @@ impl fmt::Debug for QueueConfig {
     }
 }
 
-mod duration {
+pub(crate) mod duration {
     use scheduler_core::{DURATION_FORMS, Spelled};
 
     use super::*;
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_duration(&text).map_err(|error| D::Error::custom(format!("{error}: {DURATION_FORMS}")))
     }
 
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&Spelled(*duration))
     }
 }
 
-fn duration_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn duration_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "pattern": r"^(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$",

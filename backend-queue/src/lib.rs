@@ -34,12 +34,15 @@ mod flight;
 mod leases;
 #[cfg(test)]
 mod leases_test;
+mod limits;
 #[cfg(test)]
 mod load_test;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_call;
+#[cfg(test)]
+mod model_queue;
 #[cfg(test)]
 mod model_run;
 #[cfg(test)]
@@ -126,6 +129,8 @@ mod sqlite_letters;
 #[cfg(feature = "sqlite")]
 mod sqlite_letters_test;
 #[cfg(feature = "sqlite")]
+mod sqlite_limits;
+#[cfg(feature = "sqlite")]
 mod sqlite_load;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
@@ -160,3 +165,4 @@ mod work;
 
 pub use backend::{QueueBackend, kind};
 pub use config::{QueueConfig, QueueSettings, Synchronous};
+pub use limits::{PerKey, Rate};

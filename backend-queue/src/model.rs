@@ -61,7 +61,8 @@ impl Store for Model {
         let mut stepped = if claim.limit > 0 { state.claim(claim) } else { Stepped::default() };
         (stepped.refused, stepped.marked) = (refused, marked);
         let delayed = state.runs.iter().filter(|kept| matches!(kept.place, Place::Delayed(_)));
-        stepped.next_due = delayed.map(|kept| kept.due).min().map(|due| due.since(now()));
+        let due = delayed.map(|kept| kept.due).min().map(|due| due.since(now()));
+        stepped.next_due = [stepped.next_due, due].into_iter().flatten().min();
         Ok(stepped)
     }
 

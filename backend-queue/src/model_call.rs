@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use scheduler_core::{Entry, Name, Pause, Run, RunId, Tier, Timestamp};
 
+use crate::limits::{Limits, Pace};
 use crate::model_run::name;
 use crate::store::{Decision, Effect, Pushed, Standing};
 
@@ -23,7 +24,7 @@ pub(crate) const RUNS: u8 = 24;
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Push(Vec<New>),
-    Step { acks: Vec<(usize, End)>, limit: u32, from: Vec<(usize, u32)>, is_leased: bool },
+    Step { acks: Vec<(usize, End)>, limit: u32, from: Vec<(usize, u32, Option<usize>)>, is_leased: bool },
     Renew { held: Vec<usize>, is_leased: bool },
     Reap,
     Cancel(u8),
@@ -88,10 +89,27 @@ pub(crate) fn new() -> impl Strategy<Value = New> {
 }
 
 /// Which queues are taken from, each once.
-fn from() -> impl Strategy<Value = Vec<(usize, u32)>> {
+fn from() -> impl Strategy<Value = Vec<(usize, u32, Option<usize>)>> {
     let all = Just((0..QUEUES.len()).collect::<Vec<_>>()).prop_shuffle();
-    (all, prop::collection::vec(0..3_u32, 0..=QUEUES.len()))
-        .prop_map(|(queues, counts)| queues.into_iter().zip(counts).collect())
+    let share = (0..3_u32, prop::option::weighted(0.6, 0..limits().len()));
+    (all, prop::collection::vec(share, 0..=QUEUES.len())).prop_map(|(queues, shares)| {
+        queues.into_iter().zip(shares).map(|(queue, (count, limits))| (queue, count, limits)).collect()
+    })
+}
+
+/// Limits that a queue may have. What is not let begin at once waits for minutes, so that no answer depends on how
+/// fast a machine is.
+pub(crate) fn limits() -> Vec<Limits> {
+    let none = Limits { concurrency: None, pace: None, per_key: None };
+    let pace = |burst: i64| Pace { interval: 600_000_000, tolerance: (burst - 1) * 600_000_000 };
+    let by = |burst| Some(("who".to_owned(), pace(burst)));
+    vec![
+        Limits { concurrency: Some(1), ..none.clone() },
+        Limits { concurrency: Some(3), ..none.clone() },
+        Limits { pace: Some(pace(2)), ..none.clone() },
+        Limits { per_key: by(1), ..none.clone() },
+        Limits { concurrency: Some(2), pace: Some(pace(3)), per_key: by(2) },
+    ]
 }
 
 /// The queue at this place of [`QUEUES`].
@@ -158,6 +176,9 @@ pub(crate) fn pushed(new: &New) -> Pushed {
     let mut run = Run::queued(id(new.run), name(TASKS[new.task]), name("queue"), Tier::Queue, fire_time);
     run.params.insert("of".into(), new.run.into());
     run.queue = queue(new.queue);
+    if !new.run.is_multiple_of(3) {
+        run.params.insert("who".into(), if new.run.is_multiple_of(2) { "ana" } else { "bo" }.into());
+    }
     let due =
         Timestamp::from_millis(if new.is_ahead { FAR_AHEAD } else { LONG_AGO } + i64::from(new.run % 3));
     let New { priority, max_attempts, alone, .. } = *new;

@@ -1,7 +1,6 @@
 //! What the model of a store keeps, and what becomes of one run or schedule of it.
 
 use std::cell::Cell;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -12,7 +11,7 @@ use scheduler_core::{
 
 use tokio::time::Instant;
 
-use crate::store::{Ack, Cancel, Claim, Delivery, Next, Pushed, QueueState, Share, Standing, Stepped};
+use crate::store::{Ack, Cancel, Next, Pushed, Standing};
 
 /// A check that a model can be made without, to show what it is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +29,8 @@ pub(crate) struct State {
     pub(crate) schedules: BTreeMap<Name, Schedule>,
     /// The pauses of queues; nothing stands for the one called `default`.
     pub(crate) paused: BTreeMap<Option<Name>, Pause>,
+    /// From when on the next slot is, by the queue, and by the value of a parameter.
+    pub(crate) paces: BTreeMap<(Option<Name>, Option<String>), i64>,
     pub(crate) deliveries: u64,
     pub(crate) lacks: Option<Lack>,
 }
@@ -66,6 +67,8 @@ pub(crate) struct Kept {
     pub(crate) cancel: Option<String>,
     pub(crate) died: Option<Timestamp>,
     pub(crate) hold: Option<String>,
+    /// Whether it has a slot at the time at which it is due.
+    pub(crate) has_slot: bool,
 }
 
 #[derive(Debug)]
@@ -189,6 +192,7 @@ impl State {
             cancel,
             died,
             hold,
+            has_slot: false,
         });
         true
     }
@@ -256,66 +260,6 @@ impl State {
             }
         }
         self.release();
-    }
-
-    pub(crate) fn claim(&mut self, claim: &Claim) -> Stepped {
-        let whole = [Share { queue: None, count: claim.limit }];
-        let shares = if claim.from.is_empty() { &whole } else { claim.from.as_slice() };
-        let (paused, open): (Vec<&Share>, Vec<&Share>) =
-            shares.iter().partition(|share| self.pause_of(share.queue.as_ref()).is_some());
-        let mut stepped = Stepped::default();
-        let own = open.iter().map(|share| (&share.queue, share.count));
-        // What is left goes to whoever comes first.
-        for (queue, count) in own.chain(open.iter().map(|share| (&share.queue, claim.limit))) {
-            for _ in 0..count {
-                if stepped.claimed.len() < claim.limit as usize
-                    && let Some(delivery) = self.deliver(queue, claim)
-                {
-                    stepped.claimed.push(delivery);
-                }
-            }
-        }
-        stepped.has_more = open.iter().any(|share| self.next_of(&share.queue).is_some());
-        stepped.paused = Some(paused.into_iter().map(|share| share.queue.clone()).collect());
-        stepped
-    }
-
-    /// Which of the runs of a queue that are ready comes first.
-    fn next_of(&self, queue: &Option<Name>) -> Option<usize> {
-        let ready = self.runs.iter().enumerate().filter(|(_, kept)| kept.place == Place::Ready);
-        let of_queue = ready.filter(|(_, kept)| kept.run.queue == *queue);
-        // Of those that are alike the first is found, which came first.
-        of_queue.min_by_key(|(_, kept)| (Reverse(kept.priority), kept.due)).map(|(index, _)| index)
-    }
-
-    fn deliver(&mut self, queue: &Option<Name>, claim: &Claim) -> Option<Delivery> {
-        let index = self.next_of(queue)?;
-        self.deliveries += 1;
-        let kept = &mut self.runs[index];
-        kept.run.attempt += 1;
-        kept.place = Place::Running;
-        kept.fence = self.deliveries;
-        kept.leased_until = now() + claim.lease;
-        Some(Delivery { run: kept.shown(), fence: kept.fence, max_attempts: kept.max_attempts })
-    }
-
-    /// The pause of a queue that holds now.
-    pub(crate) fn pause_of(&self, queue: Option<&Name>) -> Option<&Pause> {
-        let pause = self.paused.get(&queue.cloned());
-        pause.filter(|pause| pause.until.is_none_or(|until| now() < until))
-    }
-
-    /// How a queue stands.
-    pub(crate) fn queue(&self, queue: Option<&Name>) -> QueueState {
-        let of_queue = || self.runs.iter().filter(|kept| kept.run.queue.as_ref() == queue);
-        let ready = || of_queue().filter(|kept| kept.place == Place::Ready);
-        QueueState {
-            queue: queue.cloned(),
-            waiting: ready().count(),
-            running: of_queue().filter(|kept| kept.place == Place::Running).count(),
-            oldest: ready().map(|kept| kept.due).min(),
-            paused: self.pause_of(queue).cloned(),
-        }
     }
 
     pub(crate) fn withdraw(&mut self, id: RunId, reason: &str) -> Cancel {

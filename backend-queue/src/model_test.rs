@@ -4,6 +4,7 @@
 //! its own clock is just now. Leases last an hour or not at all, runs are long due or in a hundred years, so that
 //! no answer depends on how fast a machine is.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -14,7 +15,7 @@ use scheduler_core::{
 
 use crate::model::Model;
 use crate::model_call::{
-    Call, End, FAR_AHEAD, HOUR, LONG_AGO, TASKS, call, decision, id, lease, pushed, queue,
+    Call, End, FAR_AHEAD, HOUR, LONG_AGO, TASKS, call, decision, id, lease, limits, pushed, queue,
 };
 use crate::model_run::name;
 use crate::store::{
@@ -45,7 +46,10 @@ impl<S: Store> Side<S> {
             }
             Call::Step { acks, limit, from, is_leased } => {
                 let acks: Vec<Ack> = acks.iter().filter_map(|(index, end)| self.ack(*index, *end)).collect();
-                let from = from.iter().map(|(place, count)| Share { queue: queue(*place), count: *count });
+                let from = from.iter().map(|(place, count, limited)| {
+                    let limits = limited.map(|limited| Arc::new(limits()[limited].clone()));
+                    Share { queue: queue(*place), count: *count, limits }
+                });
                 let claim = Claim { from: from.collect(), ..Claim::new(*limit, lease(*is_leased)) };
                 let stepped = self.store.step(&acks, &claim).await.unwrap();
                 let seen = seen_step(&stepped);

@@ -7,6 +7,7 @@ use scheduler_core::{Error, Name, Pause, QueueStatus, Queues, Result};
 
 use crate::QueueBackend;
 use crate::config::default_queue;
+use crate::limits;
 use crate::requests::unknown_queue;
 use crate::store::kept_queue;
 
@@ -21,7 +22,11 @@ impl Queues for QueueBackend {
         let weights = self.config.weights();
         let mut all: BTreeMap<Name, QueueStatus> = weights
             .into_iter()
-            .map(|(name, weight)| (name.clone(), QueueStatus::new(name, Some(weight))))
+            .map(|(name, weight)| {
+                let mut status = QueueStatus::new(name.clone(), Some(weight));
+                status.limits = self.config.queues.get(&name).map(limits::words).unwrap_or_default();
+                (name, status)
+            })
             .collect();
         for state in there {
             let name = state.queue.unwrap_or_else(default_queue);

@@ -24,18 +24,18 @@ script!(WAITING, " flags=no-writes", "waiting");
 script!(LOAD, " flags=no-writes", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
-script!(QUEUES, " flags=no-writes", "queues");
+script!(QUEUES, " flags=no-writes", "running", "queues");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
 script!(PUSH, "", "change", "wake", "insert", "push");
-script!(STEP, "", "change", "remember", "acknowledge", "step");
+script!(STEP, "", "change", "remember", "acknowledge", "running", "admit", "step");
 script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.
-script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "acknowledge", "step");
+script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "acknowledge", "running", "admit", "step");
 script!(PROBE, " flags=allow-oom", "probe");
 script!(RECALL, " flags=allow-oom", "remember", "recall");
 script!(EXPIRED, " flags=allow-oom", "expired");

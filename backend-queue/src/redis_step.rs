@@ -7,6 +7,7 @@ use redis::Script;
 use scheduler_core::{Name, Result, Run, RunId, RunState, Timestamp};
 use tokio::sync::Mutex;
 
+use crate::limits::{Limits, Pace};
 use crate::redis_error::{is_out_of_memory, is_unanswered};
 use crate::redis_recall::Unanswered;
 use crate::redis_row::{self, Row};
@@ -33,6 +34,18 @@ impl Deliveries {
         let who = RunId::manual(Timestamp::from(SystemTime::now())).to_string();
         Self { who, is_short: AtomicBool::default(), lease, unanswered: Mutex::default() }
     }
+}
+
+/// Limits as a step is told of them: nothing stands for none.
+fn told(limits: &Limits) -> String {
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let pace = |pace: Option<&Pace>| {
+        format!("{}:{}", number(pace.map(|pace| pace.interval)), number(pace.map(|pace| pace.tolerance)))
+    };
+    let Limits { concurrency, pace: whole, per_key } = limits;
+    let (param, by) = per_key.as_ref().map(|(param, pace)| (param.as_str(), pace)).unzip();
+    let most = number(concurrency.map(i64::from));
+    format!("{most}:{}:{}:{}", pace(whole.as_ref()), pace(by), param.unwrap_or_default())
 }
 
 /// The longest time for which leases are spared after Redis was away.
@@ -140,6 +153,7 @@ impl RedisStore {
         call.arg(claim.from.len());
         for share in &claim.from {
             call.arg(called(share.queue.as_ref())).arg(share.count);
+            call.arg(share.limits.as_ref().map(|limits| told(limits)).unwrap_or_default());
         }
         let places = redis_wire::add_ends(&mut call, ends);
         let mut step: Step = self.link.send(script, &call).await?;

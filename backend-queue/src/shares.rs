@@ -3,9 +3,12 @@
 //! What a queue leaves of its share the others get, so a weight holds nothing back; and what cannot be divided is owed,
 //! so that also the least weight has its turn when runs are taken one by one.
 
+use std::sync::Arc;
+
 use scheduler_core::Name;
 
 use crate::QueueConfig;
+use crate::limits::Limits;
 use crate::store::{Share, kept_queue};
 
 /// The queues that this daemon takes from.
@@ -19,16 +22,16 @@ pub(crate) struct Shares {
 struct Weighed {
     queue: Option<Name>,
     weight: i64,
+    limits: Option<Arc<Limits>>,
     /// What it has to get, in parts of a run of which the sum of all weights makes a whole one.
     owed: i64,
 }
 
 impl Shares {
     pub(crate) fn new(config: &QueueConfig) -> Self {
-        let weigh = |(name, weight): (Name, u32)| Weighed {
-            queue: kept_queue(&name),
-            weight: i64::from(weight),
-            owed: 0,
+        let weigh = |(name, weight): (Name, u32)| {
+            let limits = config.queues.get(&name).and_then(Limits::of);
+            Weighed { queue: kept_queue(&name), weight: i64::from(weight), limits, owed: 0 }
         };
         let queues: Vec<Weighed> = config.weights().into_iter().map(weigh).collect();
         Self { whole: queues.iter().map(|queue| queue.weight).sum(), queues }
@@ -36,7 +39,7 @@ impl Shares {
 
     /// Divides so many runs. Whoever is owed most comes first, also in taking what others leave.
     pub(crate) fn divide(&mut self, limit: u32) -> Vec<Share> {
-        if self.queues.len() == 1 {
+        if let [Weighed { limits: None, .. }] = self.queues.as_slice() {
             // The store does nothing for a queue beside which there is no other.
             return Vec::new();
         }
@@ -51,7 +54,7 @@ impl Shares {
             let count = whole.min(left);
             left -= count;
             queue.owed -= i64::from(count) * self.whole;
-            shares.push(Share { queue: queue.queue.clone(), count });
+            shares.push(Share { queue: queue.queue.clone(), count, limits: queue.limits.clone() });
         }
         // Less than one run for each queue is left, and those that are owed most have the largest parts of one.
         let mut by_part: Vec<usize> = (0..self.queues.len()).collect();

@@ -40,9 +40,12 @@ impl Change<'_> {
         self.release(&turns).await?;
         if claim.limit > 0 {
             self.claim(claim, &mut answer).await?;
+            if claim.from.iter().any(|share| share.limits.is_some()) {
+                next = self.first_due().await?;
+            }
         }
-        answer.next_due =
-            next.map(|next| Duration::from_millis(next.saturating_sub(at).max(0).unsigned_abs()));
+        let due = next.map(|next| Duration::from_millis(next.saturating_sub(at).max(0).unsigned_abs()));
+        answer.next_due = [answer.next_due, due].into_iter().flatten().min();
         Ok(answer)
     }
 
@@ -139,9 +142,10 @@ impl Change<'_> {
     }
 
     async fn claim(&mut self, claim: &Claim, answer: &mut Stepped) -> sqlx::Result<()> {
-        let Ready { rows, has_more, paused } = self.ready(claim).await?;
+        let Ready { rows, has_more, paused, opens_at } = self.ready(claim).await?;
         answer.has_more = has_more;
         answer.paused = Some(paused);
+        answer.next_due = opens_at.map(|at| at.since(now()));
         let (mut taken, mut seqs) = (Vec::new(), Vec::new());
         for row in &rows {
             let seq: i64 = row.try_get("seq")?;
@@ -169,7 +173,7 @@ impl Change<'_> {
         let last: i64 = sqlx::query_scalar(DRAW).bind(count).fetch_one(&mut self.connection).await?;
         let first = last - count + 1;
         sqlx::query(
-            "UPDATE run SET state = 4, attempt = attempt + 1, fence = ?1 + taken.key, lease_until = ?2 FROM json_each(?3) AS taken WHERE run.seq = taken.value",
+            "UPDATE run SET state = 4, attempt = attempt + 1, slot = NULL, fence = ?1 + taken.key, lease_until = ?2 FROM json_each(?3) AS taken WHERE run.seq = taken.value",
         )
         .bind(first)
         .bind(since_boot().saturating_add(millis(claim.lease)))

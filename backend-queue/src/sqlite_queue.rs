@@ -27,35 +27,42 @@ pub(crate) struct Ready {
     pub(crate) rows: Vec<SqliteRow>,
     pub(crate) has_more: bool,
     pub(crate) paused: Vec<Option<Name>>,
+    /// When a queue is to be looked at again that lets nothing begin before that.
+    pub(crate) opens_at: Option<Timestamp>,
+}
+
+/// What was taken from one queue.
+struct Found {
+    taken: usize,
+    has_more: bool,
+}
+
+impl Found {
+    /// Whether nothing was found there, as far as was looked.
+    fn is_empty(&self) -> bool {
+        self.taken == 0 && !self.has_more
+    }
 }
 
 impl Change<'_> {
     /// The runs that are to be taken: of each queue its share, and then what the others leave of theirs.
     pub(crate) async fn ready(&mut self, claim: &Claim) -> sqlx::Result<Ready> {
         let limit = claim.limit as usize;
-        let whole = [Share { queue: None, count: claim.limit }];
+        let whole = [Share { queue: None, count: claim.limit, limits: None }];
         let shares = if claim.from.is_empty() { &whole } else { claim.from.as_slice() };
         let (mut ready, mut rich, mut is_any_empty) = (Ready::default(), Vec::new(), false);
         for share in shares {
             let count = (share.count as usize).min(limit - ready.rows.len());
-            let mut found = self.ready_in(share.queue.as_ref(), count + 1, 0).await?;
+            let found = self.begin_in(share, count, 0, &mut ready).await?;
             is_any_empty |= found.is_empty();
-            if found.len() > count {
-                found.truncate(count);
-                rich.push((&share.queue, count));
+            if found.has_more {
+                rich.push((share, found.taken));
             }
-            ready.rows.extend(found);
         }
-        for (queue, taken) in rich {
+        for (share, taken) in rich {
             let left = limit - ready.rows.len();
-            if left > 0 {
-                let mut found = self.ready_in(queue.as_ref(), left + 1, taken).await?;
-                ready.has_more |= found.len() > left;
-                found.truncate(left);
-                ready.rows.extend(found);
-            } else {
-                ready.has_more = true;
-            }
+            let has_more = left == 0 || self.begin_in(share, left, taken, &mut ready).await?.has_more;
+            ready.has_more |= has_more;
         }
         // A queue from which something was taken is not paused.
         if is_any_empty {
@@ -66,14 +73,37 @@ impl Change<'_> {
         Ok(ready)
     }
 
-    async fn ready_in(
+    /// Takes so many runs of a queue, behind those that were taken already.
+    async fn begin_in(
+        &mut self,
+        share: &Share,
+        count: usize,
+        behind: usize,
+        ready: &mut Ready,
+    ) -> sqlx::Result<Found> {
+        let (mut rows, has_more);
+        if let Some(limits) = &share.limits {
+            let admitted = self.admit(share, limits, count, behind).await?;
+            (rows, has_more) = (admitted.rows, admitted.has_more);
+            ready.opens_at = [ready.opens_at, admitted.opens_at].into_iter().flatten().min();
+        } else {
+            rows = self.ready_in(share.queue.as_ref(), count + 1, behind).await?;
+            has_more = rows.len() > count;
+            rows.truncate(count);
+        }
+        let taken = rows.len();
+        ready.rows.extend(rows);
+        Ok(Found { taken, has_more })
+    }
+
+    pub(crate) async fn ready_in(
         &mut self,
         queue: Option<&Name>,
         count: usize,
         behind: usize,
     ) -> sqlx::Result<Vec<SqliteRow>> {
         sqlx::query(concat!(
-            "SELECT ",
+            "SELECT slot, ",
             columns!(),
             " FROM run WHERE namespace = ?1 AND queue IS ?4 AND state = 3 AND NOT EXISTS \
              (SELECT 1 FROM queue WHERE name = ?3 AND ",

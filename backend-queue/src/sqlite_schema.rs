@@ -12,7 +12,7 @@ use crate::sqlite_clock;
 use crate::sqlite_error::failed;
 
 /// The version of these tables; a newer one is refused.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
@@ -50,7 +50,8 @@ CREATE TABLE run (
     envelope TEXT NOT NULL,
     died INTEGER,
     hold TEXT,
-    queue TEXT
+    queue TEXT,
+    slot INTEGER
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
@@ -83,7 +84,20 @@ CREATE TABLE queue (
     until INTEGER,
     PRIMARY KEY (namespace, name)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 3;
+";
+
+/// A run with `slot` may begin at that time, whatever the rate of its queue. The next slot of a queue as a whole is kept
+/// under no key, and that of a value of a parameter behind a `=`.
+const PACES: &str = "
+CREATE TABLE pace (
+    namespace TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    key TEXT NOT NULL,
+    next INTEGER NOT NULL,
+    PRIMARY KEY (namespace, queue, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pace_next ON pace (namespace, queue, next);
+PRAGMA user_version = 4;
 ";
 
 /// A dead letter is a run with `died`, the time at which it became one; it is held while `hold` says why.
@@ -110,6 +124,9 @@ const FROM_2: &str = "
 ALTER TABLE run ADD COLUMN queue TEXT;
 DROP INDEX run_ready;
 ";
+
+/// What makes the tables of version 3 those of version 4: queues have limits.
+const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER;";
 
 /// How a file is opened.
 fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
@@ -191,10 +208,14 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     run_all(connection, &["PRAGMA journal_mode = WAL"]).await.map_err(failed)?;
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     match version(&mut change, file).await? {
-        0 => run_all(&mut change, &[TABLES, INDEXES, QUEUES]).await.map_err(failed)?,
-        1 => run_all(&mut change, &[FROM_1, INDEXES, FROM_2, QUEUES]).await.map_err(failed)?,
-        2 => run_all(&mut change, &[FROM_2, QUEUES]).await.map_err(failed)?,
-        _ => {}
+        0 => run_all(&mut change, &[TABLES, INDEXES, QUEUES, PACES]).await.map_err(failed)?,
+        earlier => {
+            let steps: [&[&'static str]; 3] = [&[FROM_1, INDEXES], &[FROM_2, QUEUES], &[FROM_3, PACES]];
+            let done = usize::try_from(earlier - 1).unwrap_or(steps.len());
+            for step in steps.iter().skip(done) {
+                run_all(&mut change, step).await.map_err(failed)?;
+            }
+        }
     }
     let boot = sqlite_clock::boot_id();
     let before = sqlx::query("UPDATE meta SET value = ?1 WHERE key = 'boot' AND value <> ?1")

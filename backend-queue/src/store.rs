@@ -5,6 +5,7 @@
 //! its own clock, so that no daemon's clock can start a run early or take a living one away.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,8 @@ use scheduler_core::{
     Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters, HistoryBounds, Live, Load, Name,
     Page, Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
+
+use crate::limits::Limits;
 
 /// The queue of what names none.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
@@ -165,6 +168,7 @@ pub(crate) struct Share {
     /// Nothing for the one called `default`.
     pub(crate) queue: Option<Name>,
     pub(crate) count: u32,
+    pub(crate) limits: Option<Arc<Limits>>,
 }
 
 /// How a queue stands.

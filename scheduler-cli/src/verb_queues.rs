@@ -75,8 +75,8 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
         let queues = outside.scheduler.queues().await?;
         let now = Timestamp::from(std::time::SystemTime::now());
         output::many(flags.output.format, "queues", &queues, || {
-            let header = ["QUEUE", "BACKEND", "WEIGHT", "WAITING", "OLDEST", "RUNNING", "PAUSED"];
-            table(&header, 6, queues.iter().map(|queue| cells(queue, now)))
+            let header = ["QUEUE", "BACKEND", "WEIGHT", "WAITING", "OLDEST", "RUNNING", "LIMITS", "PAUSED"];
+            table(&header, 7, queues.iter().map(|queue| cells(queue, now)))
         })?;
         Ok(Exit::Done)
     })
@@ -91,6 +91,7 @@ fn cells(BackendQueue { backend, status, .. }: &BackendQueue, now: Timestamp) ->
         status.waiting.to_string(),
         status.oldest.map_or_else(dash, |oldest| relative(oldest, now)),
         status.running.to_string(),
+        if status.limits.is_empty() { dash() } else { status.limits.join("; ") },
         status.paused.as_ref().map_or_else(dash, |pause| said(pause, now)),
     ]
 }

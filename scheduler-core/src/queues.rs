@@ -40,12 +40,14 @@ pub struct QueueStatus {
     pub paused: Option<Pause>,
     /// Its share beside the other queues; nothing where it is not configured here, so that nobody here takes from it.
     pub weight: Option<u32>,
+    /// Its limits in words.
+    pub limits: Vec<String>,
 }
 
 impl QueueStatus {
     /// A queue in which there is nothing.
     pub fn new(queue: Name, weight: Option<u32>) -> Self {
-        Self { queue, waiting: 0, running: 0, oldest: None, paused: None, weight }
+        Self { queue, waiting: 0, running: 0, oldest: None, paused: None, weight, limits: Vec::new() }
     }
 }
 

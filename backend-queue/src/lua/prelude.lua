@@ -3,7 +3,8 @@
 -- A run is one string: state (1), attempt (2-5), fence (6-13), when it finished (14-21), its place in the order of
 -- insertion (22-28), due (29-36), priority (37), flags (38), most attempts (39-42), fire time (43-50), the length
 -- of its task's name (51), that name, and the envelope. The flags are 1 for a run that takes turns, 2 for a large
--- envelope, and 4 for a queue other than `default`, whose name follows that of the task behind an `@`. Where two runs are due alike the order of insertion
+-- envelope, and 4 for a queue other than `default`, whose name follows that of the task behind an `@`;
+-- 8 is added where it may begin at the time at which it is due, whatever the rate of its queue. Where two runs are due alike the order of insertion
 -- decides, so the members of most sorted sets are that place and the id.
 local call, pack, parse = redis.call, struct.pack, struct.unpack
 local sub, byte, char = string.sub, string.byte, string.char
@@ -20,7 +21,7 @@ local LETTERS, DIED, HOLD, TASK = base .. 'letters', base .. 'died', base .. 'ho
 local QUEUES, PAUSED = base .. 'queues', base .. 'paused'
 local SEQ, FENCE, BEAT, TOLD = base .. 'seq', base .. 'fence', base .. 'beat', base .. 'told:'
 -- States, numbered so that what waits for its time is below `S_READY` and what has ended is from 10 on.
-local S_SCHEDULED, S_READY, S_RUNNING, S_HELD, S_FAILED = 0, 3, 4, 5, 11
+local S_SCHEDULED, S_SNOOZED, S_READY, S_RUNNING, S_HELD, S_FAILED = 0, 2, 3, 4, 5, 11
 -- The most bytes of one answer, and the most values of one command.
 local LARGEST, CHUNK = 8 * 1024 * 1024, 1000
 local NEVER = pack('>i8', -9223372036854775808)

@@ -1,19 +1,8 @@
 -- How the queues stand, those without anything left out: of each its name, how many runs are ready and under way,
 -- since when the oldest is due or nothing, whether it is paused, and the pause.
-local RUNNING = 10000
-local names, running = { default = true }, {}
+local names, running = { default = true }, count_running()
 for _, name in ipairs(call('SMEMBERS', QUEUES)) do names[name] = true end
 for _, name in ipairs(call('HKEYS', PAUSED)) do names[name] = true end
-local members = call('ZRANGE', LEASE, 0, RUNNING - 1)
-for from = 1, #members, CHUNK do
-  local ids = {}
-  for i = from, math.min(from + CHUNK - 1, #members) do ids[#ids + 1] = sub(members[i], 9) end
-  local runs = runs_of(ids)
-  for i = 1, #ids do
-    local at = runs[i] and ready_of(runs[i])
-    if at then running[at] = (running[at] or 0) + 1 end
-  end
-end
 local found = {}
 for name in pairs(names) do
   local at = ready_in(name)

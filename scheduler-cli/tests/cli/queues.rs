@@ -143,3 +143,63 @@ fn runs_in_a_queue_that_no_configuration_lists_any_more_wait_and_are_shown() {
     assert_eq!((&mail["waiting"], &mail["weight"]), (&json!(1), &Value::Null));
     assert!(table.contains("not here"), "{table}");
 }
+
+/// A configuration with one task in the queue `mail`, which has these settings.
+fn limited(settings: &str, script: &str) -> Bench {
+    let bench = Bench::new("");
+    let url = format!("sqlite:{}", bench.path("shared.db").display());
+    let config = format!(
+        "[backends.queue]\nurl = \"{url}\"\nlease = \"2s\"\nsynchronous = \"normal\"\n\
+         [backends.queue.queues.mail]\n{settings}\n\
+         [tasks.letter]\njob = \"exec\"\ntimeout = \"60s\"\ntier = \"queue\"\noverlap = \"allow\"\nqueue = \"mail\"\n\
+         args = {{ shell = true, program = '{script}' }}\n"
+    );
+    bench.write("scheduler.toml", &config);
+    bench
+}
+
+/// Enqueues so many letters of each customer, and lets two daemons write them for some seconds.
+fn written(bench: &Bench, each: usize, seconds: u32) -> Vec<Value> {
+    let line =
+        |customer: &str| format!("{{\"task\": \"letter\", \"params\": {{\"customer\": \"{customer}\"}}}}\n");
+    bench.write("lines", &format!("{}{}", line("ana").repeat(each), line("bo").repeat(each)));
+    told(bench, &["enqueue", "--file", "lines"]);
+    let length = format!("{seconds}s");
+    let start = |data_dir: &str| {
+        let mut command = bench.command(&["run", "--for", &length, "--log", "text"]);
+        command.env("SCHEDULER_SCHEDULER__DATA_DIR", data_dir);
+        Daemon::of(command)
+    };
+    let (one, two) = (start("one"), start("two"));
+    let ends = (one.end(), two.end());
+    assert_eq!((ends.0.0, ends.1.0), (0, 0), "{}\n{}", ends.0.1, ends.1.1);
+    told(bench, &["history", "-n", "1000"])["runs"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_rate_by_key_is_kept_over_two_daemons_to_within_five_percent() {
+    let bench = limited("per_key = { param = \"customer\", rate = { runs = 10, per = \"1s\" } }", "true");
+
+    let runs = written(&bench, 130, 12);
+
+    for customer in ["ana", "bo"] {
+        let of_customer = runs.iter().filter(|run| run["params"]["customer"] == customer);
+        let mut starts: Vec<scheduler_core::Timestamp> =
+            of_customer.filter_map(|run| serde_json::from_value(run["started_at"].clone()).ok()).collect();
+        starts.sort();
+        let end = starts[0] + std::time::Duration::from_secs(10);
+        let count = starts.iter().filter(|start| **start < end).count();
+        assert!((95..=105).contains(&count), "{count} letters to {customer} in 10 s");
+    }
+}
+
+#[test]
+fn no_more_runs_of_a_queue_are_under_way_than_its_limit_in_all_processes() {
+    let script = "mkdir lock || echo clash >> clashes; sleep 0.05; rmdir lock";
+    let bench = limited("concurrency = 1", script);
+
+    let runs = written(&bench, 10, 6);
+
+    let ended = runs.iter().filter(|run| run["state"] == "succeeded").count();
+    assert_eq!((ended, bench.path("clashes").exists()), (20, false), "{runs:?}");
+}

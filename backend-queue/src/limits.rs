@@ -1,0 +1,163 @@
+//! The limits of a queue: how many of its runs are under way at once, and how many begin in a time, as a whole and for
+//! each value of a parameter. They are kept by the store, at the claim, over all processes.
+//!
+//! A rate is kept by slots: a run whose slot has not come gets the next one that is free, and waits for it like for any
+//! other time. So it is looked at once, stands in nobody's way, and how late it begins moves no other.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler_core::{ArgsError, Name, Run, Spelled};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::QueueSettings;
+
+/// How far ahead slots of a queue as a whole are given: a run beyond that keeps its place in the queue.
+pub(crate) const HORIZON: Duration = Duration::from_secs(1);
+/// For how long a slot that has come is good. Later, because nobody took runs, the run needs another one.
+pub(crate) const GOOD: Duration = Duration::from_secs(1);
+/// The longest value by which runs are told apart, in characters.
+pub(crate) const LONGEST_KEY: usize = 200;
+
+/// How many runs begin in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Rate {
+    /// So many.
+    pub runs: NonZeroU32,
+    /// In this time. 1 second by default.
+    #[serde(with = "crate::config::duration", default = "second")]
+    #[schemars(schema_with = "crate::config::duration_schema")]
+    pub per: Duration,
+    /// How many may begin together after a time of rest. 1 by default, which spaces them evenly.
+    #[serde(default = "one")]
+    pub burst: NonZeroU32,
+}
+
+/// Limits that hold for each value of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PerKey {
+    /// The parameter by which runs are told apart. Those without it are told apart from the others only.
+    pub param: String,
+    /// How many runs of one value begin in a time.
+    pub rate: Rate,
+}
+
+fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// A rate as a store keeps it, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// From one slot to the next.
+    pub(crate) interval: i64,
+    /// How much earlier than its slot a run may begin.
+    pub(crate) tolerance: i64,
+}
+
+impl Pace {
+    fn of(rate: &Rate) -> Self {
+        let interval = (rate.per.as_micros() / u128::from(rate.runs.get())).max(1);
+        let interval = i64::try_from(interval).unwrap_or(i64::MAX >> 16);
+        Self { interval, tolerance: interval.saturating_mul(i64::from(rate.burst.get() - 1)) }
+    }
+}
+
+/// The limits of one queue, as a store keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) per_key: Option<(String, Pace)>,
+}
+
+impl Limits {
+    /// Those of a queue, if it has any.
+    pub(crate) fn of(settings: &QueueSettings) -> Option<Arc<Self>> {
+        let limits = Self {
+            concurrency: settings.concurrency.map(NonZeroU32::get),
+            pace: settings.rate.as_ref().map(Pace::of),
+            per_key: settings.per_key.as_ref().map(|by| (by.param.clone(), Pace::of(&by.rate))),
+        };
+        let is_limited = limits.concurrency.is_some() || limits.pace.is_some() || limits.per_key.is_some();
+        is_limited.then(|| Arc::new(limits))
+    }
+}
+
+/// The value by which a run is told apart.
+pub(crate) fn key_of(run: &Run, param: &str) -> String {
+    let text = match run.params.get(param) {
+        None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    text.chars().take(LONGEST_KEY).collect()
+}
+
+/// What is wrong with the settings of a queue.
+pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
+    let mut faults = Vec::new();
+    for (name, queue) in queues {
+        let per_key = queue.per_key.as_ref();
+        let rates = [("rate", queue.rate.as_ref()), ("per_key/rate", per_key.map(|by| &by.rate))];
+        for (key, rate) in rates.into_iter().filter_map(|(key, rate)| Some((key, rate?))) {
+            let day = Duration::from_secs(86_400);
+            if rate.per.is_zero() || rate.per > day * 31 {
+                let message = format!("{} is not between 1ms and 31d", Spelled(rate.per));
+                faults.push(ArgsError::new(format!("/queues/{name}/{key}/per"), message));
+            }
+            if rate.burst.get() > 1_000_000 {
+                let message = format!("{} is more than 1000000", rate.burst);
+                faults.push(ArgsError::new(format!("/queues/{name}/{key}/burst"), message));
+            }
+        }
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+        if let Some(by) = per_key.filter(|by| by.param.is_empty() || !by.param.chars().all(is_plain)) {
+            let message =
+                format!("`{}` is not of letters, digits, `_`, `-` and `.`", by.param.escape_debug());
+            faults.push(ArgsError::new(format!("/queues/{name}/per_key/param"), message));
+        }
+    }
+    faults
+}
+
+/// The limits of a queue in words, for people.
+pub(crate) fn words(settings: &QueueSettings) -> Vec<String> {
+    let rate = |rate: &Rate| {
+        let burst = if rate.burst.get() > 1 { format!(", {} at once", rate.burst) } else { String::new() };
+        format!("{} in {}{burst}", rate.runs, Spelled(rate.per))
+    };
+    let concurrency = settings.concurrency.map(|most| format!("{most} under way"));
+    let per_key = settings.per_key.as_ref().map(|by| format!("{} by {}", rate(&by.rate), by.param));
+    concurrency.into_iter().chain(settings.rate.as_ref().map(rate)).chain(per_key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_spread_evenly_over_its_time() {
+        let rate = |runs, per, burst| Rate {
+            runs: NonZeroU32::new(runs).unwrap(),
+            per,
+            burst: NonZeroU32::new(burst).unwrap(),
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(Pace::of(&rate(10, second, 1)), Pace { interval: 100_000, tolerance: 0 });
+        assert_eq!(Pace::of(&rate(3, second, 4)), Pace { interval: 333_333, tolerance: 999_999 });
+        assert_eq!(Pace::of(&rate(u32::MAX, Duration::from_millis(1), 1)).interval, 1);
+    }
+}
