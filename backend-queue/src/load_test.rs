@@ -29,16 +29,18 @@ async fn says_what_there_is_to_do(store: &dyn Store) {
 
     let due = [(50, 5), (40, 9), (30, 5), (20, 0)].map(|(seconds, priority)| pushed(ago(seconds), priority));
     let ahead = [3_600, 7_200].map(|seconds| pushed(begun + Duration::from_secs(seconds), 5));
-    store.push(due.into_iter().chain(ahead).collect()).await.unwrap();
+    let mut mail = pushed(ago(35), 5);
+    mail.run.queue = Name::new("mail").ok();
+    store.push(due.into_iter().chain(ahead).chain([mail]).collect()).await.unwrap();
     let load = store.load().await.unwrap();
-    assert_eq!((load.waiting, load.ahead, load.under_way), (4, 2, 0));
+    assert_eq!((load.waiting, load.ahead, load.under_way), (5, 2, 0));
     assert_eq!(load.oldest_due, Some(ago(50)), "whatever its priority");
 
     // That of the highest priority, and the oldest of the next one.
-    let claimed = store.step(&[], &Claim { limit: 2, lease: LEASE }).await.unwrap().claimed;
+    let claimed = store.step(&[], &Claim::new(2, LEASE)).await.unwrap().claimed;
     let load = store.load().await.unwrap();
-    assert_eq!((load.waiting, load.ahead, load.under_way), (2, 2, 2));
-    assert_eq!(load.oldest_due, Some(ago(30)));
+    assert_eq!((load.waiting, load.ahead, load.under_way), (3, 2, 2));
+    assert_eq!(load.oldest_due, Some(ago(35)), "whatever its queue");
 
     let ack = |place: usize, state: RunState, next| {
         let mut run = claimed[place].run.clone();
@@ -47,9 +49,9 @@ async fn says_what_there_is_to_do(store: &dyn Store) {
         Ack { run, fence: claimed[place].fence, next, is_followed: false }
     };
     let acks = [ack(0, RunState::Failed, Next::End), ack(1, RunState::Retrying, Next::Again(LEASE))];
-    store.step(&acks, &Claim { limit: 0, lease: LEASE }).await.unwrap();
+    store.step(&acks, &Claim::new(0, LEASE)).await.unwrap();
     let load = store.load().await.unwrap();
-    assert_eq!((load.waiting, load.ahead, load.under_way, load.dead_letters), (2, 3, 0, Some(1)));
+    assert_eq!((load.waiting, load.ahead, load.under_way, load.dead_letters), (3, 3, 0, Some(1)));
 }
 
 #[tokio::test]

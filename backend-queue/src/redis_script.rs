@@ -21,10 +21,10 @@ macro_rules! script {
 script!(PEEK, " flags=no-writes", "letter", "peek");
 script!(PAGE, " flags=no-writes", "letter", "page");
 script!(WAITING, " flags=no-writes", "waiting");
-script!(LOAD, " flags=no-writes", "load");
+script!(LOAD, " flags=no-writes", "ready", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
-script!(QUEUES, " flags=no-writes", "running", "queues");
+script!(QUEUES, " flags=no-writes", "running", "ready", "queues");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.

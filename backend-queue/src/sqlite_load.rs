@@ -6,10 +6,14 @@ use sqlx::SqliteConnection;
 use crate::sqlite_clock::now;
 
 /// What lives is counted in an index alone, however much it is. What is due and has not been made ready is little, and
-/// retention bounds the dead letters. What is ready lies in the order of priorities, so the oldest is looked for in each.
+/// retention bounds the dead letters. What is ready lies by queue in the order of priorities, so the oldest is looked for in
+/// each priority of each queue.
 const LOAD: &str = "SELECT live, under_way, delayed, overdue, letters, first_overdue, \
-    (SELECT min((SELECT due FROM run WHERE namespace = ?1 AND state = 3 AND priority = level.value \
-     ORDER BY due LIMIT 1)) FROM json_each('[0,1,2,3,4,5,6,7,8,9]') AS level) \
+    (WITH RECURSIVE named (queue) AS (VALUES (NULL) UNION ALL SELECT (SELECT min(queue) FROM run \
+     WHERE namespace = ?1 AND state = 3 AND queue > coalesce(named.queue, '')) AS next FROM named \
+     WHERE next IS NOT NULL) SELECT min((SELECT due FROM run WHERE namespace = ?1 AND state = 3 \
+     AND run.queue IS named.queue AND priority = level.value ORDER BY due LIMIT 1)) \
+     FROM named, json_each('[0,1,2,3,4,5,6,7,8,9]') AS level) \
     FROM (SELECT count(*) AS live, coalesce(sum(state = 4), 0) AS under_way, coalesce(sum(state < 3), 0) AS delayed \
      FROM run INDEXED BY run_live WHERE namespace = ?1 AND state < 10), \
     (SELECT count(*) AS overdue, min(due) AS first_overdue FROM run \
@@ -51,8 +55,8 @@ mod tests {
             steps.iter().filter_map(|step| Some(step.split_once("SEARCH run USING ")?.1)).collect();
         let has = |index: &str| looks.iter().filter(|look| look.starts_with(index)).count() == 1;
         assert!(has("COVERING INDEX run_live (namespace=?"), "{steps:#?}");
-        assert!(has("COVERING INDEX run_ready (namespace=? AND priority=?)"), "{steps:#?}");
+        assert!(has("COVERING INDEX run_ready (namespace=? AND queue=? AND priority=?)"), "{steps:#?}");
         assert!(has("INDEX run_delayed (namespace=? AND due<?)"), "{steps:#?}");
-        assert!(looks.len() == 4 && !steps.iter().any(|step| step.contains("SCAN run")), "{steps:#?}");
+        assert!(looks.len() == 5 && !steps.iter().any(|step| step.contains("SCAN run")), "{steps:#?}");
     }
 }

@@ -10,11 +10,7 @@ local function note(due)
 end
 local first = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 if first and tonumber(first) <= now then note(tonumber(first)) end
--- What is ready lies in the order of priorities, and of each the oldest comes first.
-for level = 0, 15 do
-  local low = level * 2 ^ 49
-  local from, to = string.format('%.0f', low), string.format('(%.0f', low + 2 ^ 49)
-  local ready = call('ZRANGE', READY, from, to, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
-  if ready then note(tonumber(ready) - low - 2 ^ 48) end
-end
-return { math.max(0, waiting), oldest or false, ahead, under_way, letters }
+local names = call('SMEMBERS', QUEUES)
+names[#names + 1] = 'default'
+for _, name in ipairs(names) do note(oldest_in(ready_in(name))) end
+return { math.max(0, waiting), oldest and string.format('%.0f', oldest) or false, ahead, under_way, letters }
