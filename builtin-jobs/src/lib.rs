@@ -91,6 +91,7 @@ mod marks;
 mod marks;
 mod metrics_args;
 pub mod metrics_collection;
+mod metrics_disks;
 mod metrics_export;
 mod metrics_sample;
 mod metrics_scheduler;
@@ -101,6 +102,7 @@ mod metrics_series_read;
 #[cfg(feature = "sqlite")]
 mod metrics_series_write;
 mod metrics_source;
+mod metrics_source_args;
 mod metrics_system;
 mod metrics_text;
 mod network;

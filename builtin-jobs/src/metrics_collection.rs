@@ -47,6 +47,7 @@ pub fn file_of(args: &Value, data_dir: &Path) -> PathBuf {
 /// Sources that can be asked.
 #[derive(Debug)]
 struct MetricsCollection {
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "it says how numbers are kept"))]
     args: MetricsArgs,
     sources: Vec<Named>,
 }

@@ -1,8 +1,6 @@
 //! A number with a name and labels, and what of them is kept: what a source sends is bounded, and what looks like
 //! a secret becomes no label.
 
-use std::fmt::Write;
-
 /// The longest name of a metric or label, in bytes.
 const LONGEST_NAME: usize = 200;
 
@@ -90,24 +88,13 @@ impl Sample {
     }
 
     /// The labels as the text format writes them, `{}` around them; nothing for none.
+    #[cfg(any(feature = "sqlite", test))]
     pub(crate) fn label_text(&self) -> String {
-        label_text(&self.labels)
+        let escaped = |value: &str| value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+        let labels: Vec<String> =
+            self.labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) }
     }
-}
-
-/// As [`Sample::label_text`].
-pub(crate) fn label_text(labels: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (index, (name, value)) in labels.iter().enumerate() {
-        text.push_str(if index == 0 { "{" } else { "," });
-        let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-        // A text takes whatever is written to it.
-        let _ = write!(text, "{name}=\"{value}\"");
-    }
-    if !text.is_empty() {
-        text.push('}');
-    }
-    text
 }
 
 /// Whether a metric can be called this.

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use crate::exec::Exec;
 use crate::http::Http;
 use crate::http_secrets::Secrets;
-use crate::metrics_args::LARGEST;
 use crate::metrics_sample::Sample;
 use crate::metrics_scheduler::Counted;
+use crate::metrics_source_args::LARGEST;
 use crate::metrics_system::System;
 use crate::text_or_secret::TextOrSecret;
 use crate::{metrics_scheduler, metrics_text, wildcard};
@@ -131,7 +131,8 @@ impl Source {
                 let system = Arc::clone(system);
                 // What hangs on a disk that does not answer outlives the limit, on a thread of its own.
                 match tokio::task::spawn_blocking(move || system.look()).await {
-                    Ok((samples, missing)) => Look { samples, missing, ..Look::default() },
+                    Ok(Some((samples, missing))) => Look { samples, missing, ..Look::default() },
+                    Ok(None) => Look::at_fault("an earlier look at it has not ended".to_owned(), true),
                     Err(error) => Look::at_fault(format!("it could not be looked at: {error}"), false),
                 }
             }

@@ -1,16 +1,15 @@
 //! What this machine and this process use: read from `/proc`, and of disks from their file systems.
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::metrics_disks;
 use crate::metrics_sample::Sample;
 
 /// The kernel tells times in hundredths of a second, whatever it counts in itself.
 const TICKS: f64 = 100.0;
 
-/// The most disks and the most interfaces that are told.
+/// The most interfaces that are told.
 const MOST: usize = 32;
 
 /// Between the two looks from which the use of the processors follows, when there was none before.
@@ -20,6 +19,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(crate) struct System {
     before: Mutex<Option<Processors>>,
+    /// Held during a look: one that hangs on a disk outlives its limit.
+    looking: Mutex<()>,
 }
 
 /// Ticks of all processors since the machine was started.
@@ -31,14 +32,15 @@ struct Processors {
 }
 
 impl System {
-    /// Looks once, and says what could not be looked at. It may block.
-    pub(crate) fn look(&self) -> (Vec<Sample>, Vec<String>) {
+    /// Looks once, and says what could not be looked at; nothing while an earlier look has not ended. It may block.
+    pub(crate) fn look(&self) -> Option<(Vec<Sample>, Vec<String>)> {
+        let _looking = self.looking.try_lock().ok()?;
         let mut samples = Vec::new();
         let mut missing = Vec::new();
         let parts: [(&str, Option<Vec<Sample>>); 8] = [
             ("/proc/stat", self.processors()),
             ("/proc/meminfo", read("/proc/meminfo").and_then(|text| memory(&text))),
-            ("/proc/self/mountinfo", disks()),
+            ("/proc/self/mountinfo", metrics_disks::look()),
             ("/proc/net/dev", read("/proc/net/dev").map(|text| network(&text))),
             ("/proc/sys/fs/file-nr", read("/proc/sys/fs/file-nr").and_then(|text| files(&text))),
             ("/proc/loadavg", read("/proc/loadavg").and_then(|text| load(&text))),
@@ -51,7 +53,7 @@ impl System {
                 None => missing.push(format!("{place} does not say it in the known way")),
             }
         }
-        (samples, missing)
+        Some((samples, missing))
     }
 
     fn processors(&self) -> Option<Vec<Sample>> {
@@ -107,73 +109,6 @@ fn memory(text: &str) -> Option<Vec<Sample>> {
         Sample::gauge("system_swap_total_bytes", &[], swap),
         Sample::gauge("system_swap_used_bytes", &[], swap - bytes("SwapFree")?),
     ])
-}
-
-/// The mount points of real file systems, each device once.
-fn mount_points(mounts: &str, kinds: &str) -> Vec<String> {
-    // Those without a device of their own hold nothing, or hang when their server does.
-    let is_real = |kind: &str| {
-        kind == "zfs" || kinds.lines().any(|line| line.strip_prefix('\t').is_some_and(|known| known == kind))
-    };
-    let mut found: Vec<(&str, String)> = Vec::new();
-    for line in mounts.lines() {
-        let Some((mount, source)) = line.split_once(" - ") else { continue };
-        let mount: Vec<&str> = mount.split(' ').collect();
-        let (Some(device), Some(point)) = (mount.get(2), mount.get(4)) else { continue };
-        let kind = source.split(' ').next().unwrap_or_default();
-        // A container's root lies over others.
-        if is_real(kind) || (kind == "overlay" && *point == "/") {
-            found.push((device, unescaped(point)));
-        }
-    }
-    found.sort_by(|a, b| (a.1.len(), &a.1).cmp(&(b.1.len(), &b.1)));
-    let mut seen = BTreeSet::new();
-    found.retain(|(device, _)| seen.insert(*device));
-    found.into_iter().map(|(_, point)| point).collect()
-}
-
-/// A path in which some letters stand as `\040`.
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(&part.as_bytes()[3..]);
-            }
-            None => {
-                bytes.push(b'\\');
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn disks() -> Option<Vec<Sample>> {
-    let points = mount_points(&read("/proc/self/mountinfo")?, &read("/proc/filesystems")?);
-    let mut samples = Vec::new();
-    let mut told = 0;
-    for point in points {
-        // One that is gone meanwhile, or hidden from this user, is none that could be told.
-        let Ok(disk) = rustix::fs::statvfs(Path::new(&point)) else { continue };
-        if disk.f_blocks == 0 || told == MOST {
-            continue;
-        }
-        told += 1;
-        let bytes = |blocks: u64| float(blocks.saturating_mul(disk.f_frsize));
-        let labels = [("mount", point.as_str())];
-        let numbers = [
-            ("system_disk_total_bytes", bytes(disk.f_blocks)),
-            ("system_disk_used_bytes", bytes(disk.f_blocks.saturating_sub(disk.f_bfree))),
-            ("system_disk_free_bytes", bytes(disk.f_bavail)),
-            ("system_disk_inodes", float(disk.f_files)),
-            ("system_disk_inodes_free", float(disk.f_favail)),
-        ];
-        samples.extend(numbers.map(|(name, value)| Sample::gauge(name, &labels, value)));
-    }
-    Some(samples)
 }
 
 fn network(text: &str) -> Vec<Sample> {
@@ -244,12 +179,12 @@ fn process() -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-fn read(file: &str) -> Option<String> {
+pub(crate) fn read(file: &str) -> Option<String> {
     std::fs::read_to_string(file).ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "of petabytes a byte may be missing")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 
@@ -268,24 +203,6 @@ mod tests {
     }
 
     #[test]
-    fn each_real_disk_is_told_once() {
-        let mounts = "\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-23 22 0:5 / /proc rw - proc proc rw
-24 22 8:2 / /srv/my\\040data rw - xfs /dev/sdb rw
-25 22 8:1 /var /mnt/bind rw - ext4 /dev/sda1 rw
-26 22 0:40 / /net rw - nfs4 host:/x rw
-27 22 0:41 / /tank rw - zfs tank rw
-28 22 0:42 / /var/lib/docker/x rw - overlay overlay rw
-garbage
-";
-        let kinds = "nodev\tproc\nnodev\tnfs4\nnodev\toverlay\n\text4\n\txfs\n";
-        assert_eq!(mount_points(mounts, kinds), ["/", "/tank", "/srv/my data"]);
-        assert_eq!(mount_points("1 0 0:30 / / rw - overlay overlay rw\n", kinds), ["/"]);
-        assert_eq!(unescaped("a\\134b\\x\\04"), "a\\b\\x\\04");
-    }
-
-    #[test]
     fn the_loop_is_no_network() {
         let text = "Inter-|   Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  \
                     eth0:5 6 7 0 0 0 0 0 8 9 10 0 0 0 0 0\n";
@@ -296,7 +213,8 @@ garbage
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_tells_all_of_it() {
-        let (samples, missing) = System::default().look();
+        let system = System::default();
+        let (samples, missing) = system.look().unwrap();
         assert_eq!(missing, Vec::<String>::new());
         for name in [
             "system_cpu_used_ratio",
@@ -312,5 +230,8 @@ garbage
         }
         let share = samples.iter().find(|sample| sample.name == "system_cpu_used_ratio").unwrap().value;
         assert!((0.0..=1.0).contains(&share), "{share}");
+
+        let _hanging = system.looking.lock().unwrap();
+        assert!(system.look().is_none(), "looks that hang do not pile up");
     }
 }
