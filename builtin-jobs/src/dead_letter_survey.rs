@@ -176,8 +176,7 @@ impl Survey {
         };
         let is_given_up = policy != Policy::Never && count >= rule.replays;
         let lies_long = rule.archive_after.is_some_and(|after| letter.died_at + after <= judge.now);
-        let is_own = letter.run.task == *judge.own;
-        if is_given_up || (policy == Policy::Never && lies_long && !is_own) {
+        if is_given_up || (policy == Policy::Never && lies_long && !judge.leaves_alone(letter)) {
             group.given_up += usize::from(is_given_up);
             if judge.has_archive {
                 // Pages come newest first; the oldest are to go first.
@@ -217,8 +216,12 @@ impl Survey {
 impl Judge<'_> {
     /// When it runs again: never, where it cannot, and where it is this job's own.
     fn policy(&self, letter: &DeadLetter, rule: &Rule) -> Policy {
-        let is_left = letter.unreadable.is_some() || letter.run.task == *self.own;
-        if is_left { Policy::Never } else { rule.policy }
+        if self.leaves_alone(letter) { Policy::Never } else { rule.policy }
+    }
+
+    /// Whether nothing is done with a letter that nobody holds.
+    fn leaves_alone(&self, letter: &DeadLetter) -> bool {
+        letter.unreadable.is_some() || letter.run.task == *self.own
     }
 
     /// How often a letter was replayed: by the book, else by its origins, as far as history knows them.

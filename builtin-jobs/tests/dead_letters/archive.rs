@@ -153,6 +153,39 @@ async fn a_file_that_cannot_be_written_keeps_the_letters_and_fails_the_run_with_
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_or_is_its_own_is_not_archived() {
+    let stage = Stage::new();
+    let file = stage.path("archive.jsonl");
+    let (own, unreadable) = (stage.fail("dead_letters", "denied"), stage.fail("import", "denied"));
+    stage.keeper.make_unreadable(unreadable);
+    stage.fail("import", "denied");
+
+    let output = stage.run(&args(&file)).await;
+
+    let left: std::collections::BTreeSet<_> = stage.keeper.letters().into_iter().collect();
+    assert_eq!((archived(&file).len(), left), (1, [own, unreadable].into()), "{output:#}");
+    assert_eq!(output["totals"]["left"], 2);
+}
+
+#[tokio::test]
+async fn a_run_archives_no_more_than_its_limit_and_the_oldest_first() {
+    let stage = Stage::new();
+    let file = stage.path("archive.jsonl");
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(json!(stage.fail("import", "denied")));
+        stage.pass(std::time::Duration::from_secs(1)).await;
+    }
+    let mut limited = args(&file);
+    limited["limit"] = json!(2);
+
+    stage.run(&limited).await;
+
+    let lines: Vec<Value> = archived(&file).iter().map(|line| line["run_id"].clone()).collect();
+    assert_eq!((lines, stage.keeper.letters().len()), (runs[..2].to_vec(), 3));
+}
+
+#[tokio::test]
 async fn what_is_held_meanwhile_is_not_archived() {
     let stage = Stage::new();
     let file = stage.path("archive.jsonl");

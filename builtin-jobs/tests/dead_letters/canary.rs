@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scheduler_core::{AttemptEnd, CancelReason, attempt};
+use scheduler_core::{AttemptEnd, CancelReason, RunId, attempt};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, actions, at_once, job};
@@ -54,6 +54,22 @@ async fn a_group_whose_canary_fails_stops_for_longer_each_time_and_no_other_does
     stage.pass(MINUTE).await;
     assert_eq!(waits, [2, 4, 8]);
     assert_eq!(stage.keeper.letters().len(), 4, "nothing was lost");
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_gives_way_to_one_that_was_tried_less() {
+    let stage = Stage::new();
+    let older = stage.fail("import", "lost");
+    stage.pass(MINUTE).await;
+    let newer = stage.fail("import", "lost");
+    let args = json!({"rules": [{"class": "all", "policy": "immediate", "replays": 9}]});
+
+    let first = stage.run(&args).await;
+    stage.keeper.work(Some("lost"), stage.now());
+    let second = stage.run(&args).await;
+
+    let canary = |run: RunId| vec![("canary".to_owned(), run.to_string())];
+    assert_eq!((actions(&first), actions(&second)), (canary(older), canary(newer)));
 }
 
 #[tokio::test]

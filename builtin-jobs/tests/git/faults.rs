@@ -124,6 +124,25 @@ async fn what_fails_is_left_alone_for_longer_and_longer_and_comes_back() {
 }
 
 #[tokio::test]
+async fn of_many_that_fail_some_are_named_and_all_are_counted() {
+    let stage = Stage::new().await;
+    let git = stage.git_that("echo gone >&2; exit 128");
+    let one = |number| json!({"url": format!("file:///{number}"), "name": format!("r{number}")});
+    let repositories: Vec<Value> = (0..101).map(one).collect();
+    let args = json!({"repositories": repositories, "task": "deploy", "spread": "0s", "git": git});
+
+    let told = stage.run(&args).await;
+
+    let error = told.error.unwrap();
+    assert!(
+        error.contains("101 repositories cannot be asked: ") && error.contains(" and 98 more"),
+        "{error}"
+    );
+    let failing = told.output["failing"].as_array().unwrap().len();
+    assert_eq!((failing, &told.output["failing_count"]), (100, &json!(101)));
+}
+
+#[tokio::test]
 async fn garbage_and_half_a_list_change_nothing() {
     let stage = Stage::new().await;
     let repository = stage.repository("a");

@@ -100,6 +100,25 @@ async fn memory_and_role_are_judged_when_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_replica_that_follows_its_master_is_well() {
+    let master = Redis::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = master.address.port().to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let stage = Stage::new();
+
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (found, message) =
+            stage.look(check(&stage, replica.address, "", json!({"role": "replica"}))).await;
+        if found == "healthy" {
+            assert!(message.ends_with("is a replica"), "{message}");
+            return;
+        }
+        assert!(Instant::now() < until, "{message}");
+    }
+}
+
+#[tokio::test]
 async fn what_hangs_ends_half_way_or_answers_anything_else_has_failed() {
     let stage = Stage::new();
     let answers: &[&[u8]] = &[
@@ -108,6 +127,7 @@ async fn what_hangs_ends_half_way_or_answers_anything_else_has_failed() {
         b"+OK\r\n+OK\r\n+OK\r\n+GONP\r\n",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"-ERR unknown command `AUTH canary`\r\n",
+        b"+OK\r\n-ERR not canary\r\n-ERR not canary\r\n-ERR not canary\r\n",
         b"$2000000000\r\ncanary",
         b"*2000000000\r\n",
         b"\xff\xfe\x00\x01\x02\r\n",

@@ -47,6 +47,22 @@ async fn a_file_that_can_be_read_is_well_and_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn what_a_program_left_that_was_killed_is_read_and_stays() {
+    let stage = Stage::new();
+    let file = stage.path("well.db");
+    let _writer = database(&file, "wal").await;
+    let (left, journal) = (stage.path("left.db"), stage.path("left.db-wal"));
+    std::fs::copy(&file, &left).unwrap();
+    std::fs::copy(stage.path("well.db-wal"), &journal).unwrap();
+    let before = (std::fs::read(&left).unwrap(), std::fs::read(&journal).unwrap());
+
+    let (status, message) = stage.look(check(&left, true)).await;
+
+    assert_eq!(status, "healthy", "{message}");
+    assert!(before == (std::fs::read(&left).unwrap(), std::fs::read(&journal).unwrap_or_default()));
+}
+
+#[tokio::test]
 async fn what_is_no_database_has_failed_and_none_is_made() {
     let stage = Stage::new();
     let (gone, text, pipe) = (stage.path("gone.db"), stage.path("text.db"), stage.path("pipe"));

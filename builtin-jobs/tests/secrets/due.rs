@@ -95,6 +95,21 @@ async fn every_file_of_a_folder_is_looked_at_and_the_worst_comes_first() {
 }
 
 #[tokio::test]
+async fn of_a_folder_with_many_files_a_hundred_are_told_the_worst_first() {
+    let stage = Stage::new();
+    (0..120).for_each(|number| drop(stage.file(&format!("many/{number}"), "canary", 0o600, 1)));
+    stage.file("many/old", "canary", 0o600, 100);
+
+    let told = stage
+        .run(&json!({"secrets": [{"name": "a", "kind": "directory", "path": stage.path("many")}]}))
+        .await;
+
+    let (first, items) = (told.first(), told.first()["items"].as_array().unwrap());
+    assert_eq!((items.len(), &first["items_not_shown"]), (100, &json!(21)));
+    assert_eq!(items[0]["status"], "due", "{}", items[0]);
+}
+
+#[tokio::test]
 async fn names_of_an_environment_file_are_looked_at_one_by_one() {
     let stage = Stage::new();
     let file = stage.file(".env", &format!("# keys\nexport A={OLD}\nB=\nC='{OLD}'\n"), 0o600, 1);

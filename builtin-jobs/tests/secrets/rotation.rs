@@ -151,6 +151,37 @@ async fn a_run_that_is_killed_behind_the_swap_is_finished_or_taken_back_by_the_n
 }
 
 #[tokio::test]
+async fn a_run_that_is_killed_while_it_goes_back_is_taken_back_by_the_next_and_nothing_else_is_tried() {
+    let stage = Stage::new();
+    due(&stage);
+    let hangs = stage.path("hangs");
+    std::fs::write(&hangs, "").unwrap();
+    let wait = format!("while [ -e '{}' ]; do sleep 0.05; done", hangs.display());
+    let args =
+        stage.rotation(json!({"verify_live": sh(&format!("[ \"$(cat)\" = {OLD} ] || exit 1; {wait}"))}));
+    let goes_back = || {
+        let notes = std::fs::read_dir(stage.path("state")).into_iter().flatten().flatten();
+        let mut notes = notes.map(|note| std::fs::read_to_string(note.path()).unwrap_or_default());
+        stage.read("live/key") == OLD && notes.any(|note| note.contains("rolling_back"))
+    };
+    stage.kill_when(&args, goes_back).await;
+    std::fs::remove_file(&hangs).unwrap();
+
+    let next = stage.run(&args).await;
+
+    assert_eq!(next.first()["rotation"]["result"], "rolled_back", "{next:?}");
+    assert_eq!((stage.read("live/key").as_str(), stage.names("live")), (OLD, vec!["key".to_owned()]));
+}
+
+#[tokio::test]
+async fn going_back_is_given_its_time_when_a_run_ends() {
+    let stage = Stage::new();
+    due(&stage);
+    let job = crate::stage::job(&stage.rotation(json!({"timeout": "40s"})));
+    assert!(job.wind_down() > Duration::from_secs(80), "two commands, each within its limit");
+}
+
+#[tokio::test]
 async fn a_run_that_is_killed_before_the_swap_leaves_the_old_value_and_the_next_begins_anew() {
     let stage = Stage::new();
     due(&stage);
