@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::dead_letter_archive::Archive;
 use crate::dead_letter_processing::DeadLetterProcessing;
-use crate::dead_letter_rule::{RuleArgs, Rules};
+use crate::dead_letter_rule::Rules;
+use crate::dead_letter_rule_args::RuleArgs;
 use crate::http::Http;
 use crate::http_args::HttpArgs;
 use crate::text_or_secret::TextOrSecret;

@@ -46,6 +46,14 @@ pub(crate) struct DeadLetterProcessing {
     pub(crate) is_dry: bool,
 }
 
+/// One run: what it works on and what it tells.
+#[derive(Clone, Copy, Debug)]
+struct Round<'a> {
+    ctx: &'a RunContext,
+    scheduler: &'a Scheduler,
+    report: &'a Mutex<Report>,
+}
+
 #[async_trait]
 impl Job for DeadLetterProcessing {
     async fn run(&self, ctx: &RunContext) -> Result<Output, JobError> {
@@ -114,8 +122,9 @@ impl DeadLetterProcessing {
             return Ok(());
         }
         self.change(ctx, |book| survey.tidy(book)).await?;
-        let archived = self.archive(ctx, &scheduler, &archives, report).await;
-        self.replay(ctx, &scheduler, &replays, report).await?;
+        let round = Round { ctx, scheduler: &scheduler, report };
+        let archived = self.archive(round, &archives).await;
+        self.replay(round, &replays).await?;
         Ok(archived?)
     }
 
@@ -136,13 +145,8 @@ impl DeadLetterProcessing {
         self.change(ctx, |book| book.settle(&fates, &self.rules, now)).await
     }
 
-    async fn archive(
-        &self,
-        ctx: &RunContext,
-        scheduler: &Scheduler,
-        chosen: &[Chosen],
-        report: &Mutex<Report>,
-    ) -> Result<()> {
+    async fn archive(&self, round: Round<'_>, chosen: &[Chosen]) -> Result<()> {
+        let Round { ctx, scheduler, report } = round;
         let Some(archive) = &self.archive else { return Ok(()) };
         // Also without a letter, as an earlier run may have been killed half-way.
         archive
@@ -156,13 +160,8 @@ impl DeadLetterProcessing {
             .await
     }
 
-    async fn replay(
-        &self,
-        ctx: &RunContext,
-        scheduler: &Scheduler,
-        chosen: &[Chosen],
-        report: &Mutex<Report>,
-    ) -> Result<()> {
+    async fn replay(&self, round: Round<'_>, chosen: &[Chosen]) -> Result<()> {
+        let ctx = round.ctx;
         let (step, pause) = self.pace();
         for (index, some) in chosen.chunks(step).enumerate() {
             if index > 0 {
@@ -172,7 +171,7 @@ impl DeadLetterProcessing {
             #[expect(clippy::cast_precision_loss, reason = "a share needs no more precision")]
             let share = done as f64 / chosen.len() as f64;
             ctx.set_progress(share, format!("replayed {done} of {}", chosen.len()));
-            self.replay_some(ctx, scheduler, some, report).await?;
+            self.replay_some(round, some).await?;
         }
         Ok(())
     }
@@ -186,13 +185,8 @@ impl DeadLetterProcessing {
         (step, pause)
     }
 
-    async fn replay_some(
-        &self,
-        ctx: &RunContext,
-        scheduler: &Scheduler,
-        chosen: &[Chosen],
-        report: &Mutex<Report>,
-    ) -> Result<()> {
+    async fn replay_some(&self, round: Round<'_>, chosen: &[Chosen]) -> Result<()> {
+        let Round { ctx, scheduler, report } = round;
         let (by, at) = (ctx.run_id(), ctx.clock().now());
         let reserve = |book: &mut Book| {
             chosen.iter().for_each(|chosen| book.reserve(chosen.run, chosen.replay(by, at)));

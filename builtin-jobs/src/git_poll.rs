@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::git_poll_args::{GitPollArgs, Plan, Repository};
-use crate::git_poll_book::{Book, Change, Polled};
+use crate::git_poll_book::{Book, Polled};
+use crate::git_poll_change::Change;
 use crate::git_poll_remote::{Failure, Question, Ready};
 use crate::git_poll_tally::{Tally, Triggered};
 use crate::git_poll_url;

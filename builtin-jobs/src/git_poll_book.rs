@@ -10,6 +10,7 @@ use scheduler_core::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::git_poll_change::Change;
 use crate::git_poll_refs::{Refs, Watched};
 
 /// The version of what is stored.
@@ -43,18 +44,6 @@ pub(crate) struct Seen {
     /// What may not have been triggered yet, at most one a ref.
     pub(crate) pending: Vec<Change>,
     pub(crate) failing: Option<Failing>,
-}
-
-/// A ref that was not what it had been.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Change {
-    pub(crate) number: u64,
-    #[serde(rename = "ref")]
-    pub(crate) name: String,
-    /// Nothing for a ref that is new.
-    pub(crate) old: Option<String>,
-    /// Nothing for a ref that is gone.
-    pub(crate) new: Option<String>,
 }
 
 /// Since when a repository cannot be asked.
@@ -157,24 +146,6 @@ impl Seen {
     fn change(&mut self, name: String, old: Option<String>, new: Option<String>) {
         self.changes += 1;
         self.pending.push(Change { number: self.changes, name, old, new });
-    }
-}
-
-impl Change {
-    /// What happened.
-    pub(crate) fn kind(&self) -> &'static str {
-        match (&self.old, &self.new) {
-            (None, _) => "created",
-            (Some(_), Some(_)) => "updated",
-            (Some(_), None) => "deleted",
-        }
-    }
-
-    /// The key of its run: another for each change, and the same however often it is triggered.
-    pub(crate) fn key(&self, task: &str, repository: &str) -> String {
-        let commit = |commit: &Option<String>| commit.clone().unwrap_or_default();
-        let (old, new) = (commit(&self.old), commit(&self.new));
-        format!("git_poll {task} {repository} {} {} {old} {new}", self.name, self.number)
     }
 }
 

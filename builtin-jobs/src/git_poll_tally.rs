@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use scheduler_core::{Enqueued, Error, JobError, Output};
 use serde_json::{Value, json};
 
-use crate::git_poll_book::{Book, Change, Polled, Seen};
+use crate::git_poll_book::{Book, Polled, Seen};
+use crate::git_poll_change::Change;
 
 /// The version of the output's shape.
 const SCHEMA_VERSION: u32 = 1;

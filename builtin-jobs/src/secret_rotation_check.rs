@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use scheduler_core::{
     ArgsError, Error, Job, JobDescriptor, JobError, Output, RunContext, Timestamp, async_trait,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::secret_args::SecretsArgs;
 use crate::secret_beside::Files;
@@ -20,15 +20,13 @@ use crate::secret_due::{Limits, Status};
 use crate::secret_kind::Kind;
 use crate::secret_ledger::Ledger;
 use crate::secret_rotation::{Outcome, Rotation, Turn};
+use crate::secret_row::{Row, Told};
 use crate::secret_source::{Item, Source};
-use crate::secret_trail::{Event, Trail};
+use crate::secret_trail::Trail;
 use crate::{dry_run, environment, program, tls};
 
 /// The version of the output's shape.
 const SCHEMA_VERSION: u32 = 1;
-
-/// The most secrets of one place that are shown, the worst first.
-const MOST_ITEMS: usize = 100;
 
 /// What ending takes besides the commands of a rotation.
 const ENDING: Duration = Duration::from_secs(5);
@@ -65,25 +63,7 @@ pub(crate) struct SecretCheck {
 #[derive(Debug)]
 pub(crate) struct Seen {
     limits: Limits,
-    items: Vec<Item>,
-}
-
-/// What is told of one place.
-#[derive(Debug)]
-struct Row<'a> {
-    check: &'a SecretCheck,
-    seen: Seen,
-    /// Whether an earlier rotation was cut off.
-    is_between: bool,
-    rotation: Option<Told>,
-}
-
-/// How a rotation went.
-#[derive(Debug)]
-struct Told {
-    outcome: Outcome,
-    fault: Option<String>,
-    events: Vec<Event>,
+    pub(crate) items: Vec<Item>,
 }
 
 impl SecretCheck {
@@ -105,12 +85,12 @@ impl Seen {
         matches!(self.status(now), Status::Due | Status::Expired)
     }
 
-    fn status(&self, now: Timestamp) -> Status {
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
         let all = self.items.iter().map(|item| self.judged(item, now).0);
         all.max().unwrap_or(Status::Unknown)
     }
 
-    fn judged(&self, item: &Item, now: Timestamp) -> (Status, String) {
+    pub(crate) fn judged(&self, item: &Item, now: Timestamp) -> (Status, String) {
         match &item.dates {
             Ok(dates) => self.limits.judge(*dates, now),
             Err(why) => (Status::Unknown, why.clone()),
@@ -213,86 +193,6 @@ impl SecretRotationCheck {
         let told = Told { outcome, fault, events: turn.trail.events };
         let seen = check.look(ctx, self.timeout).await;
         Row { check, seen, is_between: files.are_between(), rotation: Some(told) }
-    }
-}
-
-impl Row<'_> {
-    /// What was done with it, or would be, if that is the case.
-    fn rotated(&self) -> Option<String> {
-        let does = match self.rotation.as_ref()?.outcome {
-            Outcome::Planned => "would rotate",
-            Outcome::Rotated => "rotated",
-            Outcome::Finished => "finished the rotation of",
-            Outcome::RolledBack => "took back the rotation of",
-            Outcome::NotDue | Outcome::Failed => return None,
-        };
-        Some(format!("{does} {}", self.check.name))
-    }
-
-    /// What somebody must look at, in one line.
-    fn trouble(&self, now: Timestamp) -> Option<String> {
-        let name = &self.check.name;
-        let mut told = Vec::new();
-        if let Some(Told { outcome, fault: Some(fault), .. }) = &self.rotation {
-            let ended = match outcome {
-                Outcome::RolledBack => "rolled back",
-                Outcome::Rotated | Outcome::Finished => "rotated, but",
-                Outcome::Planned | Outcome::NotDue | Outcome::Failed => "not rotated",
-            };
-            told.push(format!("{ended}: {fault}"));
-        } else if self.is_between {
-            told.push(
-                "a rotation was cut off; a run with `rotate = true` finishes it or takes it back".to_owned(),
-            );
-        }
-        let worst = self.seen.items.iter().map(|item| (item, self.seen.judged(item, now)));
-        let worst = worst.filter(|(_, (status, _))| *status != Status::Current);
-        if let Some((item, (status, why))) = worst.max_by_key(|(_, (status, _))| *status) {
-            let which = if item.name == *name { String::new() } else { format!("{}: ", item.name) };
-            told.push(format!("{} ({which}{why})", status.as_str()));
-        }
-        let open = self.seen.items.iter().find_map(|item| Some((item, item.findings.first()?)));
-        told.extend(open.map(|(_, finding)| finding.clone()));
-        (!told.is_empty()).then(|| format!("{name} {}", told.join(", ")))
-    }
-
-    fn shown(&self, now: Timestamp) -> Value {
-        let mut items: Vec<(Status, Value)> = self
-            .seen
-            .items
-            .iter()
-            .map(|item| {
-                let (status, message) = self.seen.judged(item, now);
-                let dates = item.dates.clone().unwrap_or_default();
-                let shown = json!({
-                    "name": item.name,
-                    "status": status,
-                    "message": message,
-                    "created_at": dates.created,
-                    "expires_at": dates.expires,
-                    "findings": item.findings,
-                });
-                (status, shown)
-            })
-            .collect();
-        items.sort_by_key(|(status, _)| std::cmp::Reverse(*status));
-        let count = items.len();
-        let findings = self.seen.items.iter().map(|item| item.findings.len()).sum::<usize>();
-        let items: Vec<Value> = items.into_iter().take(MOST_ITEMS).map(|(_, shown)| shown).collect();
-        let rotation = self
-            .rotation
-            .as_ref()
-            .map(|told| json!({"result": told.outcome, "reason": told.fault, "events": told.events}));
-        json!({
-            "name": self.check.name,
-            "kind": self.check.kind,
-            "status": self.seen.status(now),
-            "findings": findings,
-            "is_cut_off": self.is_between,
-            "items": items,
-            "items_not_shown": count.saturating_sub(MOST_ITEMS),
-            "rotation": rotation,
-        })
     }
 }
 
