@@ -2,6 +2,9 @@
 #![cfg(target_os = "linux")]
 
 #[cfg(test)]
+#[path = "../shared/answering.rs"]
+mod answering;
+#[cfg(test)]
 mod args;
 #[cfg(test)]
 mod directory;

@@ -1,37 +1,17 @@
 //! Git never asks anybody, and no credentials of a URL are told, whatever goes wrong.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
 
+use crate::answering::answering;
 use crate::stage::{Stage, args};
 
-/// A server that wants a password for everything; returns its address and what it was sent.
-fn locked() -> (String, Arc<Mutex<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let seen = Arc::new(Mutex::new(String::new()));
-    let heard = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for wire in listener.incoming() {
-            let Ok(mut wire) = wire else { return };
-            let mut request = [0; 4096];
-            let count = wire.read(&mut request).unwrap_or(0);
-            heard.lock().unwrap().push_str(&String::from_utf8_lossy(&request[..count]));
-            let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"canary\"\r\n\
-                          Content-Length: 0\r\nConnection: close\r\n\r\n";
-            let _ = wire.write_all(answer.as_bytes());
-        }
-    });
-    (address, seen)
-}
+/// What a server says that wants a password for everything.
+const LOCKED: &str = "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"canary\"";
 
 #[tokio::test]
 async fn a_repository_that_needs_a_password_fails_at_once_and_asks_nobody() {
     let stage = Stage::new().await;
-    let (address, _) = locked();
+    let (address, _) = answering(LOCKED);
     let home = stage.path("home");
     std::fs::create_dir(&home).unwrap();
     let asked = stage.path("asked");
@@ -49,7 +29,7 @@ async fn a_repository_that_needs_a_password_fails_at_once_and_asks_nobody() {
 #[tokio::test]
 async fn credentials_reach_the_server_and_are_told_nowhere() {
     let stage = Stage::new().await;
-    let (address, seen) = locked();
+    let (address, seen) = answering(LOCKED);
     let file = stage.path("url");
     std::fs::write(&file, format!("http://canary-user:canary%2Dword@{address}/canary.git?key=canary-query"))
         .unwrap();
@@ -72,7 +52,7 @@ async fn credentials_reach_the_server_and_are_told_nowhere() {
     let all = format!("{told:?} {stored}");
     assert!(!all.contains("canary"), "{all}");
     // Basic credentials of both URLs, as base64.
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().concat();
     let sent = |text: &str| seen.contains(text);
     assert!(sent("Y2FuYXJ5LXVzZXI6Y2FuYXJ5LXdvcmQ=") && sent("Y2FuYXJ5LWE6Y2FuYXJ5LWI="), "{seen}");
 }
