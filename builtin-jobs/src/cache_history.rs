@@ -42,6 +42,11 @@ impl History {
 impl CacheTarget for History {
     async fn clean(&self, ctx: &RunContext, sweep: &Sweep) -> Result<()> {
         let scheduler = ctx.scheduler()?;
+        let looked = scheduler.history_beyond(&self.backend, &self.bounds, 0, 1).await;
+        // Outside of a daemon nobody has opened what the backends keep.
+        if looked.is_err_and(|error| error.code() == "backend/stopped") {
+            scheduler.connect().await?;
+        }
         let mut count = 0;
         while !sweep.is_stopped() {
             let ended = if sweep.is_dry() {

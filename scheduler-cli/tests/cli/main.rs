@@ -26,6 +26,9 @@ mod first_minutes;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod git_polled;
+#[cfg(all(feature = "queue-redis", feature = "queue-sqlite"))]
+#[cfg(test)]
+mod history_cleaned;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod housekeeping;
