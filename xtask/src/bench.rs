@@ -14,6 +14,7 @@ use crate::scratch::Scratch;
 const QUEUE: &str = "backend-queue/bench/Cargo.toml";
 const LOCAL: &str = "backend-local/bench/Cargo.toml";
 const CRON: &str = "scheduler-core/bench/Cargo.toml";
+const JOBS: &str = "builtin-jobs/bench/Cargo.toml";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +27,8 @@ pub(crate) enum Subject {
     Local,
     /// The cron engine beside croner, cron and cronexpr, with the wrong answers of each
     Cron,
+    /// The jobs that look after a machine: a million files beside `find -delete`, and targets and repositories that hang
+    Jobs,
 }
 
 /// Where the durable tier keeps its runs.
@@ -69,9 +72,11 @@ pub(crate) fn run(subject: Subject, options: Options) -> Result<ExitCode> {
         (Subject::Workflow, None) => workflow(options, &scratch)?,
         (Subject::Local, None) => local(options)?,
         (Subject::Cron, None) => cron(options)?,
+        (Subject::Jobs, None) => jobs(options, &scratch)?,
         (Subject::Workflow, Some(_)) => bail!("--store belongs to `queue`: Prefect keeps the runs"),
         (Subject::Local, Some(_)) => bail!("--store belongs to `queue`: the local tier keeps runs in memory"),
         (Subject::Cron, Some(_)) => bail!("--store belongs to `queue`: a cron engine keeps nothing"),
+        (Subject::Jobs, Some(_)) => bail!("--store belongs to `queue`: these jobs are measured without one"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,6 +120,14 @@ fn cron(options: Options) -> Result<()> {
     program("release/scheduler-core-bench").and(words(options)).run()
 }
 
+fn jobs(options: Options, scratch: &Scratch) -> Result<()> {
+    build(JOBS)?;
+    program("release/builtin-jobs-bench")
+        .and(words(options))
+        .and(["--folder".to_owned(), scratch.path().display().to_string()])
+        .run()
+}
+
 fn build(manifest: &str) -> Result<()> {
     CommandLine::cargo("build --release --locked --manifest-path")
         .and([manifest, "--target-dir", &build_folder()])
@@ -142,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_built_is_a_workspace_of_its_own() {
-        for path in [QUEUE, LOCAL, CRON] {
+        for path in [QUEUE, LOCAL, CRON, JOBS] {
             let manifest = std::fs::read_to_string(workspace_root().join(path)).unwrap();
             assert!(manifest.lines().any(|line| line == "[workspace]"), "{path}");
         }

@@ -79,6 +79,10 @@ impl Part {
                     "format, bench of cron",
                     CommandLine::cargo("fmt --manifest-path scheduler-core/bench/Cargo.toml --check"),
                 ),
+                Step::command(
+                    "format, bench of the jobs",
+                    CommandLine::cargo("fmt --manifest-path builtin-jobs/bench/Cargo.toml --check"),
+                ),
             ],
             Self::Clippy => vec![Step::command(
                 "clippy",

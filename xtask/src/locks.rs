@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::command_line::CommandLine;
 
 /// The folders of the other workspaces.
-const OTHERS: [&str; 5] = ["examples", "scheduler-cli/fuzz", WITH_PEERS[0], WITH_PEERS[1], WITH_PEERS[2]];
+const OTHERS: [&str; 6] =
+    ["examples", "scheduler-cli/fuzz", "builtin-jobs/bench", WITH_PEERS[0], WITH_PEERS[1], WITH_PEERS[2]];
 
 /// Those in which peers of ours bring versions of their own.
 const WITH_PEERS: [&str; 3] = ["backend-queue/bench", "backend-local/bench", "scheduler-core/bench"];
