@@ -36,6 +36,8 @@ mod leases;
 mod leases_test;
 mod limits;
 #[cfg(test)]
+mod limits_test;
+#[cfg(test)]
 mod load_test;
 #[cfg(test)]
 mod model;

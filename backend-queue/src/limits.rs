@@ -23,6 +23,10 @@ pub(crate) const GOOD: Duration = Duration::from_secs(1);
 /// The longest value by which runs are told apart, in characters.
 pub(crate) const LONGEST_KEY: usize = 200;
 
+/// The longest time that a rate is of, and the most that may begin together.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
+const LARGEST_BURST: u32 = 1_000_000;
+
 /// How many runs begin in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -111,16 +115,16 @@ pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
     let mut faults = Vec::new();
     for (name, queue) in queues {
         let per_key = queue.per_key.as_ref();
-        let rates = [("rate", queue.rate.as_ref()), ("per_key/rate", per_key.map(|by| &by.rate))];
-        for (key, rate) in rates.into_iter().filter_map(|(key, rate)| Some((key, rate?))) {
-            let day = Duration::from_secs(86_400);
-            if rate.per.is_zero() || rate.per > day * 31 {
+        let rates = [("", queue.rate.as_ref()), ("/per_key", per_key.map(|by| &by.rate))];
+        for (within, rate) in rates.into_iter().filter_map(|(within, rate)| Some((within, rate?))) {
+            let place = format!("/queues/{name}{within}/rate");
+            if rate.per.is_zero() || rate.per > LONGEST {
                 let message = format!("{} is not between 1ms and 31d", Spelled(rate.per));
-                faults.push(ArgsError::new(format!("/queues/{name}/{key}/per"), message));
+                faults.push(ArgsError::new(format!("{place}/per"), message));
             }
-            if rate.burst.get() > 1_000_000 {
-                let message = format!("{} is more than 1000000", rate.burst);
-                faults.push(ArgsError::new(format!("/queues/{name}/{key}/burst"), message));
+            if rate.burst.get() > LARGEST_BURST {
+                let message = format!("{} is more than {LARGEST_BURST}", rate.burst);
+                faults.push(ArgsError::new(format!("{place}/burst"), message));
             }
         }
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
@@ -159,5 +163,18 @@ mod tests {
         assert_eq!(Pace::of(&rate(10, second, 1)), Pace { interval: 100_000, tolerance: 0 });
         assert_eq!(Pace::of(&rate(3, second, 4)), Pace { interval: 333_333, tolerance: 999_999 });
         assert_eq!(Pace::of(&rate(u32::MAX, Duration::from_millis(1), 1)).interval, 1);
+        assert_eq!(Pace::of(&rate(1, LONGEST, LARGEST_BURST)).tolerance, 2_678_400_000_000 * 999_999);
+    }
+
+    #[test]
+    fn a_rate_that_cannot_be_kept_is_told_with_its_place() {
+        let section = serde_json::json!({"queues": {
+            "a": {"rate": {"runs": 1, "per": "32d"}},
+            "b": {"per_key": {"param": "a b", "rate": {"runs": 1, "per": "0s", "burst": 1_000_001}}},
+        }});
+        let faults = crate::QueueConfig::from_value(&section).unwrap_err();
+        let places: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        let of_b = ["/queues/b/per_key/rate/per", "/queues/b/per_key/rate/burst", "/queues/b/per_key/param"];
+        assert_eq!(places, [&["/queues/a/rate/per"][..], &of_b].concat());
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
         let queues = outside.scheduler.queues().await?;
         let now = Timestamp::from(std::time::SystemTime::now());
         output::many(flags.output.format, "queues", &queues, || {
-            let header = ["QUEUE", "BACKEND", "WEIGHT", "WAITING", "OLDEST", "RUNNING", "LIMITS", "PAUSED"];
+            let header = ["QUEUE", "BACKEND", "WEIGHT", "WAITING", "OLDEST", "RUNNING", "LIMITS", "STATE"];
             table(&header, 7, queues.iter().map(|queue| cells(queue, now)))
         })?;
         Ok(Exit::Done)
@@ -96,12 +96,12 @@ fn cells(BackendQueue { backend, status, .. }: &BackendQueue, now: Timestamp) ->
     ]
 }
 
-/// Who paused it, until when and why.
+/// That it is paused, by whom, until when and why.
 fn said(pause: &Pause, now: Timestamp) -> String {
-    let by = pause.by.as_ref().map_or("paused".to_owned(), |by| format!("by {by}"));
+    let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     let over = pause.until.map(|until| format!(", over {}", relative(until, now))).unwrap_or_default();
     let reason = pause.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{by}{over}{reason}")
+    format!("paused{by}{over}{reason}")
 }
 
 pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failure> {
@@ -118,7 +118,7 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
         outside.prepare()?;
         let backends = outside.scheduler.pause_queue(backend.as_ref(), queue, &pause).await?;
         output::one(flags.output.format, &Report { queue, backends, paused: Some(&pause) }, || {
-            format!("queue {queue} is paused {}; runs under way go on\n", said(&pause, now))
+            format!("queue {queue} is {}; runs under way go on\n", said(&pause, now))
         })?;
         Ok(Exit::Done)
     })
