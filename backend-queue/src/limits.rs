@@ -20,6 +20,8 @@ use crate::config::QueueSettings;
 pub(crate) const HORIZON: Duration = Duration::from_secs(1);
 /// For how long a slot that has come is good. Later, because nobody took runs, the run needs another one.
 pub(crate) const GOOD: Duration = Duration::from_secs(1);
+/// How long a run waits in line at most before it is looked at again, should nobody let it go on.
+pub(crate) const IN_LINE: Duration = Duration::from_secs(90);
 /// The longest value by which runs are told apart, in characters.
 pub(crate) const LONGEST_KEY: usize = 200;
 
@@ -50,8 +52,12 @@ pub struct Rate {
 pub struct PerKey {
     /// The parameter by which runs are told apart. Those without it are told apart from the others only.
     pub param: String,
-    /// How many runs of one value begin in a time.
-    pub rate: Rate,
+    /// How many runs of one value are under way at once; no limit unless set.
+    #[serde(default)]
+    pub concurrency: Option<NonZeroU32>,
+    /// How many runs of one value begin in a time; no limit unless set.
+    #[serde(default)]
+    pub rate: Option<Rate>,
 }
 
 fn second() -> Duration {
@@ -84,7 +90,15 @@ impl Pace {
 pub(crate) struct Limits {
     pub(crate) concurrency: Option<u32>,
     pub(crate) pace: Option<Pace>,
-    pub(crate) per_key: Option<(String, Pace)>,
+    pub(crate) per_key: Option<ByKey>,
+}
+
+/// Those that hold for each value of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ByKey {
+    pub(crate) param: String,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Limits {
@@ -93,7 +107,11 @@ impl Limits {
         let limits = Self {
             concurrency: settings.concurrency.map(NonZeroU32::get),
             pace: settings.rate.as_ref().map(Pace::of),
-            per_key: settings.per_key.as_ref().map(|by| (by.param.clone(), Pace::of(&by.rate))),
+            per_key: settings.per_key.as_ref().map(|by| ByKey {
+                param: by.param.clone(),
+                concurrency: by.concurrency.map(NonZeroU32::get),
+                pace: by.rate.as_ref().map(Pace::of),
+            }),
         };
         let is_limited = limits.concurrency.is_some() || limits.pace.is_some() || limits.per_key.is_some();
         is_limited.then(|| Arc::new(limits))
@@ -115,7 +133,7 @@ pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
     let mut faults = Vec::new();
     for (name, queue) in queues {
         let per_key = queue.per_key.as_ref();
-        let rates = [("", queue.rate.as_ref()), ("/per_key", per_key.map(|by| &by.rate))];
+        let rates = [("", queue.rate.as_ref()), ("/per_key", per_key.and_then(|by| by.rate.as_ref()))];
         for (within, rate) in rates.into_iter().filter_map(|(within, rate)| Some((within, rate?))) {
             let place = format!("/queues/{name}{within}/rate");
             if rate.per.is_zero() || rate.per > LONGEST {
@@ -126,6 +144,10 @@ pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
                 let message = format!("{} is more than {LARGEST_BURST}", rate.burst);
                 faults.push(ArgsError::new(format!("{place}/burst"), message));
             }
+        }
+        if per_key.is_some_and(|by| by.concurrency.is_none() && by.rate.is_none()) {
+            let fault = ArgsError::new(format!("/queues/{name}/per_key"), "it limits nothing");
+            faults.push(fault.with_help("write a rate, or concurrency"));
         }
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
         if let Some(by) = per_key.filter(|by| by.param.is_empty() || !by.param.chars().all(is_plain)) {
@@ -144,8 +166,12 @@ pub(crate) fn words(settings: &QueueSettings) -> Vec<String> {
         format!("{} in {}{burst}", rate.runs, Spelled(rate.per))
     };
     let concurrency = settings.concurrency.map(|most| format!("{most} under way"));
-    let per_key = settings.per_key.as_ref().map(|by| format!("{} by {}", rate(&by.rate), by.param));
-    concurrency.into_iter().chain(settings.rate.as_ref().map(rate)).chain(per_key).collect()
+    let whole = concurrency.into_iter().chain(settings.rate.as_ref().map(rate));
+    let by_key = settings.per_key.iter().flat_map(|by| {
+        let most = by.concurrency.map(|most| format!("{most} under way"));
+        most.into_iter().chain(by.rate.as_ref().map(rate)).map(|word| format!("{word} by {}", by.param))
+    });
+    whole.chain(by_key).collect()
 }
 
 #[cfg(test)]

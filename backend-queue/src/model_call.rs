@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use scheduler_core::{Entry, Name, Pause, Run, RunId, Tier, Timestamp};
 
-use crate::limits::{Limits, Pace};
+use crate::limits::{ByKey, Limits, Pace};
 use crate::model_run::name;
 use crate::store::{Decision, Effect, Pushed, Standing};
 
@@ -102,13 +102,16 @@ fn from() -> impl Strategy<Value = Vec<(usize, u32, Option<usize>)>> {
 pub(crate) fn limits() -> Vec<Limits> {
     let none = Limits { concurrency: None, pace: None, per_key: None };
     let pace = |burst: i64| Pace { interval: 600_000_000, tolerance: (burst - 1) * 600_000_000 };
-    let by = |burst| Some(("who".to_owned(), pace(burst)));
+    let by = |burst| Some(ByKey { param: "who".to_owned(), concurrency: None, pace: Some(pace(burst)) });
+    let one_by = |pace| Some(ByKey { param: "who".to_owned(), concurrency: Some(1), pace });
     vec![
         Limits { concurrency: Some(1), ..none.clone() },
         Limits { concurrency: Some(3), ..none.clone() },
         Limits { pace: Some(pace(2)), ..none.clone() },
         Limits { per_key: by(1), ..none.clone() },
         Limits { concurrency: Some(2), pace: Some(pace(3)), per_key: by(2) },
+        Limits { per_key: one_by(None), ..none.clone() },
+        Limits { concurrency: Some(3), per_key: one_by(Some(pace(2))), ..none.clone() },
     ]
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use scheduler_core::{Name, Pause, RunState, Timestamp};
 
-use crate::limits::{GOOD, HORIZON, Pace, key_of};
+use crate::limits::{ByKey, GOOD, HORIZON, IN_LINE, Pace, key_of};
 use crate::model_run::{Kept, Place, State, now};
 use crate::store::{Claim, Delivery, QueueState, Share, Stepped};
 
@@ -14,6 +14,8 @@ enum Admitted {
     Now,
     /// It waits for its slot.
     At(Timestamp),
+    /// It waits until another of the same value of a parameter has ended.
+    InLine,
     /// Nothing more is taken from its queue, at most until then.
     Closed(Option<Timestamp>),
 }
@@ -27,6 +29,7 @@ impl State {
         let (mut stepped, mut closed) = (Stepped::default(), BTreeSet::new());
         let own = open.iter().map(|share| (share, share.count));
         // What is left goes to whoever comes first.
+        open.iter().for_each(|share| self.release_lines(share));
         for (share, count) in own.chain(open.iter().map(|share| (share, claim.limit))) {
             let mut taken = 0;
             while taken < count
@@ -42,6 +45,11 @@ impl State {
                     Some((index, Admitted::At(slot))) => {
                         let kept = &mut self.runs[index];
                         (kept.due, kept.has_slot) = (slot, true);
+                        kept.place = Place::Delayed(RunState::Queued);
+                    }
+                    Some((index, Admitted::InLine)) => {
+                        let kept = &mut self.runs[index];
+                        (kept.due, kept.has_slot, kept.is_in_line) = (now() + IN_LINE, false, true);
                         kept.place = Place::Delayed(RunState::Queued);
                     }
                     Some((_, Admitted::Closed(until))) => {
@@ -67,10 +75,15 @@ impl State {
             return Admitted::Closed(None);
         }
         let (kept, at) = (&self.runs[index], now());
+        if let Some(ByKey { param, concurrency: Some(most), .. }) = &limits.per_key
+            && self.running_by(share, param, &key_of(&kept.run, param)) >= *most as usize
+        {
+            return Admitted::InLine;
+        }
         if kept.has_slot && at <= kept.due + GOOD {
             return Admitted::Now;
         }
-        let by = limits.per_key.as_ref().map(|(param, pace)| (Some(key_of(&kept.run, param)), *pace));
+        let by = limits.per_key.as_ref().and_then(|by| Some((Some(key_of(&kept.run, &by.param)), by.pace?)));
         let paces: Vec<(Option<String>, Pace)> =
             limits.pace.map(|pace| (None, pace)).into_iter().chain(by).collect();
         let now = at.as_millis() * 1_000;
@@ -93,6 +106,37 @@ impl State {
         if slot > now { Admitted::At(Timestamp::from_millis((slot + 999) / 1_000)) } else { Admitted::Now }
     }
 
+    fn running_by(&self, share: &Share, param: &str, key: &str) -> usize {
+        let of_queue = self.runs.iter().filter(|kept| kept.run.queue == share.queue);
+        of_queue.filter(|kept| kept.place == Place::Running && key_of(&kept.run, param) == key).count()
+    }
+
+    /// Lets as many runs of each value of a parameter go on that wait in line as there are places.
+    fn release_lines(&mut self, share: &Share) {
+        let Some(ByKey { param, concurrency: Some(most), .. }) =
+            share.limits.as_ref().and_then(|limits| limits.per_key.as_ref())
+        else {
+            return;
+        };
+        let is_in_line = |kept: &Kept| {
+            kept.is_in_line && kept.run.queue == share.queue && matches!(kept.place, Place::Delayed(_))
+        };
+        let waiting = self.runs.iter().filter(|kept| is_in_line(kept));
+        let keys: BTreeSet<String> = waiting.map(|kept| key_of(&kept.run, param)).collect();
+        for key in keys {
+            let free = (*most as usize).saturating_sub(self.running_by(share, param, &key));
+            let mut line: Vec<&mut Kept> = self
+                .runs
+                .iter_mut()
+                .filter(|kept| is_in_line(kept) && key_of(&kept.run, param) == key)
+                .collect();
+            line.sort_by_key(|kept| Reverse(kept.priority));
+            for kept in line.into_iter().take(free) {
+                (kept.place, kept.due, kept.is_in_line) = (Place::Ready, now(), false);
+            }
+        }
+    }
+
     /// Which of the runs of a queue that are ready comes first.
     fn next_of(&self, queue: &Option<Name>) -> Option<usize> {
         let ready = self.runs.iter().enumerate().filter(|(_, kept)| kept.place == Place::Ready);
@@ -107,7 +151,7 @@ impl State {
         kept.run.attempt += 1;
         kept.place = Place::Running;
         kept.fence = self.deliveries;
-        kept.has_slot = false;
+        (kept.has_slot, kept.is_in_line) = (false, false);
         kept.leased_until = now() + claim.lease;
         Delivery { run: kept.shown(), fence: kept.fence, max_attempts: kept.max_attempts }
     }

@@ -69,6 +69,8 @@ pub(crate) struct Kept {
     pub(crate) hold: Option<String>,
     /// Whether it has a slot at the time at which it is due.
     pub(crate) has_slot: bool,
+    /// Whether it waits until another of the same value of a parameter has ended.
+    pub(crate) is_in_line: bool,
 }
 
 #[derive(Debug)]
@@ -193,6 +195,7 @@ impl State {
             died,
             hold,
             has_slot: false,
+            is_in_line: false,
         });
         true
     }

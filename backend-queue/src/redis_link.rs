@@ -187,9 +187,8 @@ impl Link {
 fn expected_type(key: &str) -> Option<&'static str> {
     match key.split(':').next()? {
         "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" | "paused" => Some("hash"),
-        "ready" | "delayed" | "lease" | "shown" | "ended" | "letters" | "died" | "held" | "pace" => {
-            Some("zset")
-        }
+        "ready" | "delayed" | "lease" | "shown" | "ended" | "letters" | "died" | "held" | "pace" | "line"
+        | "lines" => Some("zset"),
         "live" | "queues" => Some("set"),
         "seq" | "fence" | "version" | "told" => Some("string"),
         _ => None,

@@ -43,9 +43,12 @@ fn told(limits: &Limits) -> String {
         format!("{}:{}", number(pace.map(|pace| pace.interval)), number(pace.map(|pace| pace.tolerance)))
     };
     let Limits { concurrency, pace: whole, per_key } = limits;
-    let (param, by) = per_key.as_ref().map(|(param, pace)| (param.as_str(), pace)).unzip();
+    let by = per_key.as_ref();
     let most = number(concurrency.map(i64::from));
-    format!("{most}:{}:{}:{}", pace(whole.as_ref()), pace(by), param.unwrap_or_default())
+    let most_by_key = number(by.and_then(|by| by.concurrency).map(i64::from));
+    let by_key = pace(by.and_then(|by| by.pace.as_ref()));
+    let param = by.map(|by| by.param.as_str()).unwrap_or_default();
+    format!("{most}:{}:{most_by_key}:{by_key}:{param}", pace(whole.as_ref()))
 }
 
 /// The longest time for which leases are spared after Redis was away.

@@ -173,7 +173,7 @@ impl Change<'_> {
         let last: i64 = sqlx::query_scalar(DRAW).bind(count).fetch_one(&mut self.connection).await?;
         let first = last - count + 1;
         sqlx::query(
-            "UPDATE run SET state = 4, attempt = attempt + 1, slot = NULL, fence = ?1 + taken.key, lease_until = ?2 FROM json_each(?3) AS taken WHERE run.seq = taken.value",
+            "UPDATE run SET state = 4, attempt = attempt + 1, slot = NULL, line = NULL, fence = ?1 + taken.key, lease_until = ?2 FROM json_each(?3) AS taken WHERE run.seq = taken.value",
         )
         .bind(first)
         .bind(since_boot().saturating_add(millis(claim.lease)))

@@ -52,6 +52,7 @@ impl Change<'_> {
         let shares = if claim.from.is_empty() { &whole } else { claim.from.as_slice() };
         let (mut ready, mut rich, mut is_any_empty) = (Ready::default(), Vec::new(), false);
         for share in shares {
+            self.release_lines(share).await?;
             let count = (share.count as usize).min(limit - ready.rows.len());
             let found = self.begin_in(share, count, 0, &mut ready).await?;
             is_any_empty |= found.is_empty();

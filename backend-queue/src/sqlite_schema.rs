@@ -51,7 +51,8 @@ CREATE TABLE run (
     died INTEGER,
     hold TEXT,
     queue TEXT,
-    slot INTEGER
+    slot INTEGER,
+    line TEXT
 ) STRICT;
 CREATE INDEX run_delayed ON run (namespace, due) WHERE state < 3;
 CREATE INDEX run_leased ON run (namespace, lease_until) WHERE state = 4;
@@ -87,7 +88,8 @@ CREATE TABLE queue (
 ";
 
 /// A run with `slot` may begin at that time, whatever the rate of its queue. The next slot of a queue as a whole is kept
-/// under no key, and that of a value of a parameter behind a `=`.
+/// under no key, and that of a value of a parameter behind a `=`. A run with `line` waits until another of that value
+/// has ended.
 const PACES: &str = "
 CREATE TABLE pace (
     namespace TEXT NOT NULL,
@@ -96,6 +98,7 @@ CREATE TABLE pace (
     next INTEGER NOT NULL,
     PRIMARY KEY (namespace, queue, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX run_line ON run (namespace, queue, line, priority DESC, seq) WHERE state = 2 AND line IS NOT NULL;
 CREATE INDEX pace_next ON pace (namespace, queue, next);
 PRAGMA user_version = 4;
 ";
@@ -126,7 +129,7 @@ DROP INDEX run_ready;
 ";
 
 /// What makes the tables of version 3 those of version 4: queues have limits.
-const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER;";
+const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER; ALTER TABLE run ADD COLUMN line TEXT;";
 
 /// How a file is opened.
 fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {

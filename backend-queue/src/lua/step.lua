@@ -74,7 +74,7 @@ local function take_from_each()
       if pause_of(name) then paused[#paused + 1] = name else open[#open + 1] = all[i] end
     end
   end
-  local admit
+  local admit, prepare
 
   local function take(queue, member)
     ready[#ready + 1] = member
@@ -84,7 +84,6 @@ local function take_from_each()
 
   -- As `take_some`, of a queue with limits. What may not begin leaves it, so those that were taken stay in front.
   local function take_admitted(queue, most)
-    admit = admit or admission()
     local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + most + LOOKED - 1)
     local _, runs = split(some)
     local last = queue.taken + most
@@ -111,6 +110,12 @@ local function take_from_each()
     for i = 1, math.min(#some, most) do take(queue, some[i]) end
   end
 
+  for i = 1, #open do
+    if open[i].limits then
+      if not admit then admit, prepare = admission() end
+      prepare(open[i])
+    end
+  end
   for i = 1, #open do take_some(open[i], math.min(open[i].share, limit - #ready)) end
   for i = 1, #open do
     -- What is left goes to whoever comes first.

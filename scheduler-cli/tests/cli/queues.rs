@@ -194,6 +194,19 @@ fn a_rate_by_key_is_kept_over_two_daemons_to_within_five_percent() {
 }
 
 #[test]
+fn no_more_runs_of_one_customer_are_under_way_than_the_limit_and_others_go_on() {
+    let script = "lock=lock.$SCHEDULER_PARAM_CUSTOMER; mkdir $lock || echo clash >> clashes; \
+                  [ $SCHEDULER_PARAM_CUSTOMER = ana ] || [ ! -d lock.ana ] || echo x >> beside; sleep 0.1; rmdir $lock";
+    let bench = limited("per_key = { param = \"customer\", concurrency = 1 }", script);
+
+    let runs = written(&bench, 10, 6);
+
+    let ended = runs.iter().filter(|run| run["state"] == "succeeded").count();
+    assert_eq!((ended, bench.path("clashes").exists()), (20, false), "{runs:?}");
+    assert!(bench.path("beside").exists(), "a letter to bo waits for none to ana");
+}
+
+#[test]
 fn no_more_runs_of_a_queue_are_under_way_than_its_limit_in_all_processes() {
     let script = "mkdir lock || echo clash >> clashes; sleep 0.05; rmdir lock";
     let bench = limited("concurrency = 1", script);
