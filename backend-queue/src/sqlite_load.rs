@@ -57,6 +57,6 @@ mod tests {
         assert!(has("COVERING INDEX run_live (namespace=?"), "{steps:#?}");
         assert!(has("COVERING INDEX run_ready (namespace=? AND queue=? AND priority=?)"), "{steps:#?}");
         assert!(has("INDEX run_delayed (namespace=? AND due<?)"), "{steps:#?}");
-        assert!(looks.len() == 5 && !steps.iter().any(|step| step.contains("SCAN run")), "{steps:#?}");
+        assert!(looks.len() == 6 && !steps.iter().any(|step| step.contains("SCAN run")), "{steps:#?}");
     }
 }
