@@ -104,9 +104,9 @@ impl Report {
         let sum = |count: fn(&Group) -> usize| self.groups.values().map(count).sum::<usize>();
         let (replayed, archived) = (sum(|group| group.replayed), sum(|group| group.archived));
         let summary = (self.letters + self.came_through > 0).then(|| {
-            let planned = if self.is_dry { format!(", {} to do", self.actions.len()) } else { String::new() };
+            let planned = if self.is_dry { format!(", planned {}", self.actions.len()) } else { String::new() };
             format!(
-                "{} letters of {} kinds: {replayed} replayed, {archived} archived{planned}; of earlier replays {} came \
+                "letters {}, groups {}, replayed {replayed}, archived {archived}{planned}; of earlier replays {} came \
                  through and {} failed again",
                 self.letters,
                 self.groups.len(),

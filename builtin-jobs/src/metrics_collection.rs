@@ -135,7 +135,13 @@ impl MetricsCollection {
         });
         let series: usize = rows.iter().map(|row| row.kept.iter().filter(|kept| **kept).count()).sum();
         let sources: Vec<Value> = shown.collect();
-        json!({"schema_version": SCHEMA_VERSION, "series": series, "sources": sources, "file": file})
+        json!({
+            "schema_version": SCHEMA_VERSION,
+            "summary": format!("{series} numbers of {} sources", sources.len()),
+            "series": series,
+            "sources": sources,
+            "file": file,
+        })
     }
 
     /// Keeps what was found; answers what is told of the file.

@@ -123,8 +123,9 @@ impl StateStore for MemoryStateStore {
 /// State in a folder, one file a task, shared between processes on one machine.
 ///
 /// A store is atomic and durable: the new file is synced, then renamed over the old one, under a lock of the
-/// operating system that ends with its holder.
-#[derive(Debug)]
+/// operating system that ends with its holder. A disk may take seconds for that, so inside a tokio runtime it is left to
+/// a thread on which nothing else waits.
+#[derive(Clone, Debug)]
 pub struct FileStateStore {
     folder: PathBuf,
 }
@@ -183,12 +184,26 @@ impl FileStateStore {
 #[async_trait]
 impl StateStore for FileStateStore {
     async fn load(&self, task: &Name) -> Result<Option<StoredState>> {
-        self.read(task)
+        let (store, task) = (self.clone(), task.clone());
+        beside(move || store.read(&task)).await
     }
 
     async fn store(&self, task: &Name, expected: u64, value: Value) -> Result<u64> {
-        self.write(task, expected, value)
+        let (store, task) = (self.clone(), task.clone());
+        beside(move || store.write(&task, expected, value)).await
     }
+}
+
+/// Does what may block its thread on one where nothing else waits, if there is a runtime that has one.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    #[cfg(feature = "tokio")]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        return runtime.spawn_blocking(work).await.unwrap_or_else(|error| {
+            let message = "the runtime ended before the state was read or written";
+            Err(Error::unavailable("state/unusable", message).with_source(error))
+        });
+    }
+    work()
 }
 
 fn next_version(task: &Name, expected: u64, present: Option<&StoredState>) -> Result<u64> {
@@ -238,6 +253,28 @@ mod tests {
 
         assert_eq!(error.code(), "state/conflict");
         assert_eq!(store.load(&task()).await.unwrap().unwrap().value, json!({"seen": "a"}));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_state_that_cannot_be_had_yet_blocks_no_other_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStateStore::new(folder.path());
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let name = task();
+            runtime.block_on(async {
+                store.store(&task(), 0, json!(1)).await.unwrap();
+                let other = File::open(store.path(&task(), "lock")).unwrap();
+                other.lock().unwrap();
+                let (stored, freed) = tokio::join!(store.store(&name, 1, json!(2)), async { other.unlock() });
+                freed.unwrap();
+                done.send(stored.unwrap()).unwrap();
+            });
+        });
+        let stored = ended.recv_timeout(std::time::Duration::from_secs(60));
+        assert_eq!(stored.expect("it waits for who waits for it"), 2);
     }
 
     #[tokio::test]

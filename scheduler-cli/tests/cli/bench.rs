@@ -129,6 +129,16 @@ impl Daemon {
         }
     }
 
+    /// Waits until each of these has been on a line with all its texts, in whatever order.
+    pub(crate) fn all_lines(&mut self, wanted: &[&[&str]]) {
+        let is_missing = |wanted: &&&[&str], seen: &[String]| {
+            !seen.iter().any(|line| wanted.iter().all(|text| line.contains(text)))
+        };
+        while let Some(missing) = wanted.iter().find(|wanted| is_missing(wanted, &self.seen)) {
+            self.line(missing);
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

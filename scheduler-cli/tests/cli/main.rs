@@ -38,6 +38,9 @@ mod letters;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
 mod letters_processed;
+#[cfg(all(feature = "queue-sqlite", feature = "queue-redis", target_os = "linux"))]
+#[cfg(test)]
+mod maintenance;
 #[cfg(all(feature = "queue-sqlite", target_os = "linux"))]
 #[cfg(test)]
 mod metrics;
