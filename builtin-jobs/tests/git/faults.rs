@@ -124,6 +124,26 @@ async fn what_fails_is_left_alone_for_longer_and_longer_and_comes_back() {
 }
 
 #[tokio::test]
+async fn no_more_are_asked_side_by_side_than_the_task_says() {
+    let stage = Stage::new().await;
+    let text = "case \"$1\" in config) exit 1 ;; esac\ncd \"$(dirname \"$0\")\"\ntouch asked.$$\n\
+                set -- asked.*\necho $# >> counts\nsleep 0.1\nrm asked.$$";
+    let git = stage.git_that(text);
+    let one = |number| json!({"url": format!("file:///{number}"), "name": format!("r{number}")});
+    let repositories: Vec<Value> = (0..12).map(one).collect();
+    let args = json!({
+        "repositories": repositories, "task": "deploy", "spread": "0s", "git": git, "at_once": 2,
+    });
+
+    let told = stage.run(&args).await;
+
+    assert_eq!(told.error, None, "{told:?}");
+    let counts = std::fs::read_to_string(stage.path("counts")).unwrap();
+    let most = counts.lines().map(|line| line.parse::<u32>().unwrap()).max();
+    assert_eq!((counts.lines().count(), most), (12, Some(2)), "{counts}");
+}
+
+#[tokio::test]
 async fn of_many_that_fail_some_are_named_and_all_are_counted() {
     let stage = Stage::new().await;
     let git = stage.git_that("echo gone >&2; exit 128");

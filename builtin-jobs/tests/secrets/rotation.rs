@@ -156,9 +156,9 @@ async fn a_run_that_is_killed_while_it_goes_back_is_taken_back_by_the_next_and_n
     due(&stage);
     let hangs = stage.path("hangs");
     std::fs::write(&hangs, "").unwrap();
-    let wait = format!("while [ -e '{}' ]; do sleep 0.05; done", hangs.display());
-    let args =
-        stage.rotation(json!({"verify_live": sh(&format!("[ \"$(cat)\" = {OLD} ] || exit 1; {wait}"))}));
+    // The new value fails while the file is there, and works afterwards.
+    let live = "[ -e \"$0\" ] || exit 0; [ \"$(cat)\" = \"$1\" ] || exit 1; while [ -e \"$0\" ]; do sleep 0.05; done";
+    let args = stage.rotation(json!({"verify_live": ["sh", "-c", live, hangs, OLD]}));
     let goes_back = || {
         let notes = std::fs::read_dir(stage.path("state")).into_iter().flatten().flatten();
         let mut notes = notes.map(|note| std::fs::read_to_string(note.path()).unwrap_or_default());
