@@ -4,6 +4,7 @@
 //! "Used" is the later of the last access and the last change. Which files go is found by counting, not by a list
 //! of them, so memory stays flat: see [`Cutoff`](crate::cache_cutoff).
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,11 +68,18 @@ impl Directory {
     }
 
     fn sweep(&self, sweep: &Sweep) -> Result<()> {
-        let Some(root) = cache_root::open(&self.path, self.is_confirmed)? else { return Ok(()) };
+        match cache_root::open(&self.path, self.is_confirmed)? {
+            Some(root) => self.sweep_below(&root, sweep),
+            None => Ok(()),
+        }
+    }
+
+    /// Sweeps what was opened, whatever lies at its path by now.
+    fn sweep_below(&self, root: &OwnedFd, sweep: &Sweep) -> Result<()> {
         let kept = |entry: &Entry<'_>| {
             self.keep.iter().any(|pattern| is_like(pattern.as_bytes(), entry.name.to_bytes()))
         };
-        let walk = Walk { root: &root, sweep, removes_empty: self.remove_empty };
+        let walk = Walk { root, sweep, removes_empty: self.remove_empty };
         let oldest = self.max_age.map_or(Key::default(), |age| Key::before(sweep.now(), age));
         let mut cutoff = Cutoff::new(oldest, self.bounds, sweep.now());
         while let Some(pass) = cutoff.pass() {
@@ -133,5 +141,40 @@ impl CacheTarget for Directory {
         let refused = refused.filter(|error| error.code() == "cache_cleanup/refused");
         let help = "name another folder, or give the path once more as `confirm_path`";
         refused.map(|error| ArgsError::new("/path", error.to_string()).with_help(help)).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scheduler_core::Timestamp;
+
+    #[test]
+    fn a_root_that_is_replaced_by_a_link_after_it_was_opened_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for place in ["cache", "cache/sub", "outside"] {
+            std::fs::create_dir(path(place)).unwrap();
+            std::fs::write(path(place).join("file"), "").unwrap();
+        }
+        let bounds = Bounds { count: Some(0), bytes: None };
+        let directory = Directory {
+            path: path("cache"),
+            is_confirmed: false,
+            max_age: None,
+            bounds,
+            keep: Vec::new(),
+            remove_empty: false,
+        };
+        let sweep = Sweep::new(false, Timestamp::from_millis(2_000_000_000_000), 10);
+
+        let root = cache_root::open(&directory.path, false).unwrap().unwrap();
+        std::fs::rename(path("cache"), path("moved")).unwrap();
+        std::os::unix::fs::symlink(path("outside"), path("cache")).unwrap();
+        directory.sweep_below(&root, &sweep).unwrap();
+
+        assert!(path("outside/file").exists(), "what the link leads to is nobody's cache");
+        assert!(!path("moved/file").exists() && !path("moved/sub/file").exists());
+        assert_eq!(sweep.freed().0, 2);
     }
 }

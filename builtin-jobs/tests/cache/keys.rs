@@ -139,3 +139,48 @@ async fn a_server_that_does_not_answer_is_told_without_its_password() {
     let error = told.error.clone().unwrap();
     assert!(error.contains("cannot be cleaned") && !format!("{told:?}").contains("canary"), "{told:?}");
 }
+
+#[tokio::test]
+async fn a_server_that_vanishes_half_way_is_told_with_what_went_before() {
+    const KEYS: u64 = 200_000;
+    let mut server = Server::start().await;
+    let mut connection = server.connect().await.unwrap();
+    for part in 0..KEYS / 10_000 {
+        let mut pipe = redis::pipe();
+        for number in 0..10_000 {
+            pipe.set(format!("page:{part}:{number}"), "v").ignore();
+        }
+        pipe.query_async::<()>(&mut connection).await.unwrap();
+    }
+    let args = server.args(&json!({"without_ttl": true}));
+
+    let running = tokio::spawn(async move { run(&args).await });
+    let size = async |connection: &mut MultiplexedConnection| {
+        redis::cmd("DBSIZE").query_async::<u64>(connection).await.unwrap()
+    };
+    while size(&mut connection).await == KEYS {}
+    server.child.kill().unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").unwrap();
+
+    let error = told.error.clone().unwrap();
+    assert!(error.contains("the Redis server cannot be cleaned"), "{error}");
+    let removed = told.output["removed"].as_u64().unwrap();
+    assert!(removed > 0 && removed < KEYS && !format!("{told:?}").contains("canary"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_keeps_the_run_no_longer_than_its_limit() {
+    let server = Server::start().await;
+    server.does(&["SET", "page:1", "v"]).await;
+    let mut args = server.args(&json!({"without_ttl": true, "timeout": "300ms"}));
+    let second = json!({"kind": "directory", "path": server._folder.path("none"), "max_age": "1d"});
+    args["targets"].as_array_mut().unwrap().push(second);
+    let stopped = Command::new("kill").args(["-STOP", &server.child.id().to_string()]).status().unwrap();
+
+    let began = Instant::now();
+    let told = run(&args).await;
+
+    assert!(stopped.success() && began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(told.error.unwrap().contains("not done within 300ms"));
+    assert_eq!(told.output["targets"].as_array().unwrap().len(), 2, "the next one is cleaned");
+}

@@ -136,6 +136,11 @@ pub(crate) async fn dry_and_real(stage: &Stage, args: &Value) -> Told {
     assert_eq!((dry.output["dry_run"].take(), &real.output["dry_run"]), (json!(true), &json!(false)));
     dry.output["dry_run"] = json!(false);
     dry.output["targets"][0]["duration_ms"] = real.output["targets"][0]["duration_ms"].clone();
+    // The line for people says which of the two it was.
+    let line =
+        |output: &Value| output["summary"].as_str().map(|line| line.replace("would remove", "removed"));
+    assert_eq!(line(&dry.output), line(&real.output));
+    dry.output["summary"] = real.output["summary"].clone();
     assert_eq!((&dry.output, &dry.error), (&real.output, &real.error));
     let gone = before.difference(&stage.left()).count();
     assert_eq!(real.output["removed"], json!(gone), "{real:?}");

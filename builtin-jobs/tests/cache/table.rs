@@ -1,11 +1,13 @@
 //! Rows of a table of SQLite that are too old.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 
 use crate::stage::{Stage, listed, run};
 
@@ -105,4 +107,46 @@ async fn a_file_that_is_no_database_is_a_fault() {
     let told = run(&args(&stage.path("cache.db"), &json!({}))).await;
 
     assert!(told.error.unwrap().contains("not a database"));
+}
+
+/// Runs on a file system of its own that is full.
+#[tokio::test]
+async fn on_a_full_disk_rows_stay_whole_and_go_once_there_is_room() {
+    let stage = Stage::new();
+    let disk = stage.path("cache");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&disk);
+    if !mount.status().is_ok_and(|status| status.success()) {
+        // Only root may mount.
+        return;
+    }
+    let file = disk.join("cache.db");
+    let mut connection = open(&file).await;
+    let old = now() - 7_200;
+    does(&mut connection, "CREATE TABLE \"a \"\"cache\" (id INTEGER PRIMARY KEY, used INTEGER, page TEXT)")
+        .await;
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)";
+    let page = "hex(randomblob(200))";
+    does(&mut connection, &format!("INSERT INTO \"a \"\"cache\" {rows} SELECT i, {old}, {page} FROM n"))
+        .await;
+    connection.close().await.unwrap();
+    let filler = disk.join("filler");
+    let mut filling = std::fs::File::create(&filler).unwrap();
+    while filling.write_all(&[0; 4_096]).is_ok() {}
+
+    let full = run(&args(&file, &json!({"chunk": 500}))).await;
+    let mut connection = open(&file).await;
+    let whole: (String,) = sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+    let left = ids(&mut connection).await.len() as u64;
+    connection.close().await.unwrap();
+    drop(filling);
+    std::fs::remove_file(&filler).unwrap();
+    let again = run(&args(&file, &json!({"chunk": 500}))).await;
+    Command::new("umount").arg(&disk).status().unwrap();
+
+    let error = full.error.unwrap();
+    assert!(error.contains("cannot be cleaned") && error.contains("full"), "{error}");
+    assert_eq!((whole.0.as_str(), left), ("ok", 2_000 - full.output["removed"].as_u64().unwrap()));
+    assert!(left > 0, "it was not full");
+    assert_eq!((again.error, again.output["removed"].as_u64()), (None, Some(left)));
 }

@@ -68,6 +68,33 @@ fn a_dry_run_lists_what_the_real_run_removes_and_links_lead_nowhere() {
 }
 
 #[test]
+fn a_home_and_a_folder_with_homes_in_it_are_refused_before_anything_runs() {
+    for (path, what) in
+        [("homes", "a folder with a home in it"), ("homes/me", "a home"), ("homes/me/../me", "a home")]
+    {
+        let bench = Bench::new("");
+        std::fs::create_dir_all(bench.path("homes/me")).unwrap();
+        std::fs::write(bench.path("homes/me/letters"), "dear").unwrap();
+        let target = format!("{{ kind = \"directory\", path = \"{path}\", max_files = 0 }}");
+        let args = format!("args = {{ targets = [{target}] }}");
+        bench.write(
+            "scheduler.toml",
+            &format!("[tasks.clean]\njob = \"cache_cleanup\"\ntimeout = \"1m\"\n{args}\n"),
+        );
+        let asked = |words: &[&str]| {
+            let mut command = bench.command(words);
+            command.env("HOME", bench.path("homes/me"));
+            Answer::of(command)
+        };
+
+        let (check, exec) = (asked(&["check", "-o", "json"]), asked(&["exec", "clean", "-o", "json"]));
+
+        assert!(check.code == 2 && check.stdout.contains(&format!("it is {what}")), "{path}: {check:?}");
+        assert!(exec.code != 0 && bench.path("homes/me/letters").exists(), "{path}: {exec:?}");
+    }
+}
+
+#[test]
 fn each_change_deploys_once_also_when_the_daemon_is_killed() {
     let bench = prepared();
     let start = || Daemon::of(bench.command(&["run", "--log", "text", "--config", CONFIG]));
