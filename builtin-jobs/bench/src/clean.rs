@@ -150,6 +150,7 @@ fn sample(below: &Path, files: usize, cleaner: Cleaner) -> Result<Value> {
         Cleaner::Find => json!({}),
         Cleaner::Ours(_) => serde_json::from_slice(&said.stdout).context("its figures cannot be read")?,
     };
+    sample["own_file_system"] = json!(pile.disk.is_some());
     sample["cleaner"] = json!(cleaner.as_str());
     sample["seconds"] = json!(took.as_secs_f64());
     Ok(sample)

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod clean;
+mod disk;
 mod git;
 mod health;
 mod machine;

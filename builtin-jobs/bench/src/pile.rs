@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::disk::Disk;
+
 /// How many files lie in one folder.
 const PER_FOLDER: usize = 1_000;
 
@@ -22,6 +24,8 @@ pub(crate) struct Pile {
     pub(crate) folder: PathBuf,
     /// How many of the files are new.
     pub(crate) kept: usize,
+    /// What it lies on, unless that is the machine's own disk.
+    pub(crate) disk: Option<Disk>,
 }
 
 impl Pile {
@@ -30,8 +34,9 @@ impl Pile {
     /// # Errors
     /// The disk is full, and the like.
     pub(crate) fn make(below: &Path, files: usize) -> Result<Self> {
-        let folder = below.join("pile");
-        let pile = Self { folder, kept: files.div_ceil(100) };
+        let disk = Disk::make(below, files);
+        let folder = disk.as_ref().map_or(below, |disk| &disk.root).join("pile");
+        let pile = Self { folder, kept: files.div_ceil(100), disk };
         let began = SystemTime::now();
         std::thread::scope(|scope| {
             let pile = &pile;
@@ -81,6 +86,9 @@ impl Pile {
 
 impl Drop for Pile {
     fn drop(&mut self) {
+        if self.disk.is_some() {
+            return;
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.folder).context("left behind") {
             eprintln!("{}: {error:#}", self.folder.display());
         }

@@ -39,7 +39,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Report> {
         "settings".into(),
         json!({
             "files": "empty, a thousand to a folder, 99 of 100 older than an hour, made anew before each cleaning and \
-                      written to the disk",
+                      written to the disk; on an ext4 of their own where this user may mount one",
             "find": "find FOLDER -type f -mmin +60 -delete",
             "age": "cache_cleanup, max_age = \"1h\"",
             "count": "cache_cleanup, max_files = as many as are new",
