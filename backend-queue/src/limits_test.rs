@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::{Name, Run, RunId, Tier, Timestamp};
+use scheduler_core::{Name, Run, RunId, RunState, Tier, Timestamp};
 
-use crate::limits::{GOOD, Limits, Pace};
-use crate::store::{Claim, Pushed, Share, Store};
+use crate::limits::{ByKey, GOOD, IN_LINE, Limits, Pace};
+use crate::store::{Ack, Cancel, Claim, Delivery, Next, Pushed, Share, Store};
 
 const LEASE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(300);
@@ -57,6 +57,59 @@ async fn a_run_begins_in_its_slot_and_not_before(store: &dyn Store) {
     }
 }
 
+/// Everything of a queue of which one run of each customer is under way at once.
+fn one_by_customer() -> Claim {
+    let by = ByKey { param: "customer".to_owned(), concurrency: Some(1), pace: None };
+    let limits = Limits { concurrency: None, pace: None, per_key: Some(by) };
+    let share = Share { queue: None, count: 100, limits: Some(Arc::new(limits)) };
+    Claim { from: vec![share], ..Claim::new(100, LEASE) }
+}
+
+fn of(customer: &str) -> Pushed {
+    let mut pushed = pushed();
+    pushed.run.params.insert("customer".into(), customer.into());
+    pushed
+}
+
+fn done(delivery: &Delivery) -> Ack {
+    let mut run = delivery.run.clone();
+    run.state = RunState::Succeeded;
+    run.finished_at = Some(Timestamp::from(std::time::SystemTime::now()));
+    Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
+}
+
+async fn the_next_of_a_key_goes_on_when_one_has_ended(store: &dyn Store) {
+    let runs = vec![of("ana"), of("ana"), of("ana"), of("bo"), pushed(), pushed()];
+    let ids: Vec<RunId> = runs.iter().map(|pushed| pushed.run.id).collect();
+    store.push(runs).await.unwrap();
+    let claimed = async |acks: &[Ack]| {
+        let stepped = store.step(acks, &one_by_customer()).await.unwrap();
+        assert!(!stepped.has_more && stepped.refused.is_empty(), "{stepped:?}");
+        stepped.claimed
+    };
+
+    let first = claimed(&[]).await;
+    let taken: Vec<RunId> = first.iter().map(|taken| taken.run.id).collect();
+    assert_eq!(taken, [ids[0], ids[3], ids[4]], "one of each customer, and one without");
+    assert!(claimed(&[]).await.is_empty(), "nothing has ended");
+    assert_eq!(store.waiting().await.unwrap(), 3);
+    // One that waits in line can be cancelled like any other.
+    assert!(matches!(store.cancel(ids[1], "asked").await.unwrap(), Cancel::Ended(_)));
+    let second = claimed(&[done(&first[0])]).await;
+    assert_eq!(second.iter().map(|taken| taken.run.id).collect::<Vec<_>>(), [ids[2]]);
+    let rest = claimed(&[done(&second[0]), done(&first[1]), done(&first[2])]).await;
+    assert_eq!(rest.iter().map(|taken| taken.run.id).collect::<Vec<_>>(), [ids[5]]);
+}
+
+async fn without_the_limit_nothing_waits_in_line_for_long(store: &dyn Store) {
+    store.push(vec![of("ana"), of("ana")]).await.unwrap();
+    assert_eq!(store.step(&[], &one_by_customer()).await.unwrap().claimed.len(), 1);
+
+    let next_due = store.step(&[], &Claim::new(100, LEASE)).await.unwrap().next_due.unwrap();
+
+    assert!(next_due <= IN_LINE + Duration::from_millis(1), "it is looked at again in {next_due:?}");
+}
+
 #[cfg(feature = "sqlite")]
 mod in_a_file {
     #[tokio::test]
@@ -64,6 +117,20 @@ mod in_a_file {
         let folder = tempfile::tempdir().unwrap();
         super::a_slot_that_nobody_served_is_lost(&crate::sqlite_test::open(folder.path()).await.unwrap())
             .await;
+    }
+
+    #[tokio::test]
+    async fn the_next_of_a_key_goes_on_when_one_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::sqlite_test::open(folder.path()).await.unwrap();
+        super::the_next_of_a_key_goes_on_when_one_has_ended(&store).await;
+    }
+
+    #[tokio::test]
+    async fn without_the_limit_nothing_waits_in_line_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::sqlite_test::open(folder.path()).await.unwrap();
+        super::without_the_limit_nothing_waits_in_line_for_long(&store).await;
     }
 
     #[tokio::test]
@@ -81,6 +148,17 @@ mod on_redis {
     #[tokio::test]
     async fn a_slot_that_nobody_served_is_lost() {
         super::a_slot_that_nobody_served_is_lost(&open(&url(), &namespace()).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn the_next_of_a_key_goes_on_when_one_has_ended() {
+        super::the_next_of_a_key_goes_on_when_one_has_ended(&open(&url(), &namespace()).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn without_the_limit_nothing_waits_in_line_for_long() {
+        let store = open(&url(), &namespace()).await.unwrap();
+        super::without_the_limit_nothing_waits_in_line_for_long(&store).await;
     }
 
     #[tokio::test]

@@ -91,8 +91,12 @@ pub(crate) fn new() -> impl Strategy<Value = New> {
 /// Which queues are taken from, each once.
 fn from() -> impl Strategy<Value = Vec<(usize, u32, Option<usize>)>> {
     let all = Just((0..QUEUES.len()).collect::<Vec<_>>()).prop_shuffle();
-    let share = (0..3_u32, prop::option::weighted(0.6, 0..limits().len()));
-    (all, prop::collection::vec(share, 0..=QUEUES.len())).prop_map(|(queues, shares)| {
+    let share = (0..4_u32, prop::option::weighted(0.7, 0..limits().len()));
+    let shares = prop_oneof![
+        1 => Just(Vec::new()),
+        3 => prop::collection::vec(share, 1..=QUEUES.len()),
+    ];
+    (all, shares).prop_map(|(queues, shares)| {
         queues.into_iter().zip(shares).map(|(queue, (count, limits))| (queue, count, limits)).collect()
     })
 }
