@@ -125,6 +125,8 @@ async fn a_program_that_hangs_ends_with_its_group_at_its_limit() {
     source["name"] = json!("hangs");
     let told = stage.look(source).await;
     assert_eq!(told.fault("hangs"), "no answer within 2s");
+    let took = told.of("hangs")["duration_ms"].as_u64().unwrap();
+    assert!((2_000..60_000).contains(&took), "it took {took} ms");
     let pid = std::fs::read_to_string(pid).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while is_alive(pid.trim()) {
