@@ -125,7 +125,9 @@ impl<S: Store> Side<S> {
             }
             Call::PauseQueue(place, pause) => {
                 let until = |is_over| Timestamp::from_millis(if is_over { LONG_AGO } else { FAR_AHEAD });
-                let pause = pause.map(|is_over| Pause { until: Some(until(is_over)), ..Pause::default() });
+                // One of them is paused without an end.
+                let until = |is_over| Some(until(is_over)).filter(|_| is_over || *place > 0);
+                let pause = pause.map(|is_over| Pause { until: until(is_over), ..Pause::default() });
                 let queue = queue(*place);
                 format!("{:?}", store.pause_queue(queue.as_ref(), pause.as_ref()).await.unwrap())
             }

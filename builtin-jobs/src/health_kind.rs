@@ -28,7 +28,6 @@ pub(crate) enum Kind {
     /// A SQLite file can be read.
     Sqlite,
     /// The scheduler's own backends are up, or one of them.
-    #[serde(alias = "backends")]
     Backend,
 }
 

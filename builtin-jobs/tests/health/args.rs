@@ -17,7 +17,7 @@ fn every_fault_in_the_args_is_told_at_once() {
         "checks": [
             {"name": "a", "kind": "tcp"},
             {"name": "a", "kind": "tcp", "address": "db", "url": "x"},
-            {"name": " ", "kind": "backends", "timeout": "0s"},
+            {"name": " ", "kind": "backend", "timeout": "0s"},
             {"name": "b", "kind": "http", "url": "ftp://x/"},
             {"name": "c", "kind": "http", "url": "http://169.254.169.254/"},
             {"name": "d", "kind": "tcp", "address": "[fd00:ec2::254]:80"},

@@ -75,6 +75,6 @@ async fn the_backends_of_the_scheduler_are_looked_at_together_or_one_by_one() {
         assert_eq!(found, status, "{check}: {message}");
         assert!(message.contains(part), "{check}: {message}");
     }
-    let (found, message) = stage.look(json!({"kind": "backends", "timeout": "100ms"})).await;
+    let (found, message) = stage.look(json!({"kind": "backend", "timeout": "100ms"})).await;
     assert_eq!(found, "failed", "{message}");
 }
