@@ -46,11 +46,13 @@ fn validator() -> Validator {
     jsonschema::validator_for(&answer.json()).unwrap()
 }
 
-/// Whether the loader takes this tree; JSON is YAML.
-fn is_loaded(path: &Path, tree: &Value) -> bool {
+/// What the loader says against this tree; JSON is YAML.
+fn refusals(path: &Path, tree: &Value) -> Vec<String> {
     let path = path.with_extension("yaml");
     let found = App::new().with_builtins().diagnose(&path, tree.to_string().into_bytes()).unwrap();
-    found.iter().all(|fault| fault.severity == Severity::Warning)
+    let refused = found.into_iter().filter(|fault| fault.severity != Severity::Warning);
+    // What the script of an example makes is not there yet.
+    refused.map(|fault| fault.message).filter(|message| !message.contains("target/maintenance")).collect()
 }
 
 /// Every place of a tree, the tables and the leaves.
@@ -73,7 +75,8 @@ fn every_shipped_configuration_is_valid() {
         let faults: Vec<String> =
             validator.iter_errors(tree).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(faults.is_empty(), "{}: {faults:?}", path.display());
-        assert!(is_loaded(path, tree), "{}", path.display());
+        let refusals = refusals(path, tree);
+        assert!(refusals.is_empty(), "{}: {refusals:?}", path.display());
     }
 }
 
@@ -104,7 +107,7 @@ fn every_shipped_configuration_is_refused_after_any_one_mutation() {
             }
             for mutant in mutants {
                 mutations += 1;
-                let verdicts = (validator.is_valid(&mutant), is_loaded(&path, &mutant));
+                let verdicts = (validator.is_valid(&mutant), refusals(&path, &mutant).is_empty());
                 assert_eq!(verdicts, (false, false), "(schema, loader) at `{place}` of {}", path.display());
             }
         }
