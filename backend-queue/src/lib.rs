@@ -99,6 +99,8 @@ mod simulation;
 #[cfg(test)]
 mod simulation_daemon;
 #[cfg(test)]
+mod simulation_failpoint;
+#[cfg(test)]
 mod simulation_store;
 #[cfg(test)]
 mod simulation_world;

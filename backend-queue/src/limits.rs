@@ -9,20 +9,28 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::{ArgsError, Name, Run, Spelled};
+#[cfg(any(feature = "sqlite", test))]
+use scheduler_core::Run;
+use scheduler_core::{ArgsError, Name, Spelled};
 use schemars::JsonSchema;
 use serde::Deserialize;
+#[cfg(any(feature = "sqlite", test))]
 use serde_json::Value;
 
 use crate::config::QueueSettings;
 
-/// How far ahead slots of a queue as a whole are given: a run beyond that keeps its place in the queue.
+/// How far ahead slots of a queue as a whole are given: a run beyond that keeps its place in the queue. The scripts of
+/// Redis have these figures too.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) const HORIZON: Duration = Duration::from_secs(1);
 /// For how long a slot that has come is good. Later, because nobody took runs, the run needs another one.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) const GOOD: Duration = Duration::from_secs(1);
 /// How long a run waits in line at most before it is looked at again, should nobody let it go on.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) const IN_LINE: Duration = Duration::from_secs(90);
 /// The longest value by which runs are told apart, in characters.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) const LONGEST_KEY: usize = 200;
 
 /// The longest time that a rate is of, and the most that may begin together.
@@ -119,6 +127,7 @@ impl Limits {
 }
 
 /// The value by which a run is told apart.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) fn key_of(run: &Run, param: &str) -> String {
     let text = match run.params.get(param) {
         None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => String::new(),
@@ -144,6 +153,12 @@ pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
                 let message = format!("{} is more than {LARGEST_BURST}", rate.burst);
                 faults.push(ArgsError::new(format!("{place}/burst"), message));
             }
+        }
+        if queue.rate.is_some() && per_key.is_some_and(|by| by.rate.is_some()) {
+            // A run that waits for a slot of its key would hold one of the queue as well.
+            let fault = "a rate of the queue as a whole and one by key exclude each other";
+            let fault = ArgsError::new(format!("/queues/{name}/per_key/rate"), fault);
+            faults.push(fault.with_help("keep one of them; `concurrency` goes with both"));
         }
         if per_key.is_some_and(|by| by.concurrency.is_none() && by.rate.is_none()) {
             let fault = ArgsError::new(format!("/queues/{name}/per_key"), "it limits nothing");
@@ -197,10 +212,12 @@ mod tests {
         let section = serde_json::json!({"queues": {
             "a": {"rate": {"runs": 1, "per": "32d"}},
             "b": {"per_key": {"param": "a b", "rate": {"runs": 1, "per": "0s", "burst": 1_000_001}}},
+            "c": {"rate": {"runs": 1}, "per_key": {"param": "c", "rate": {"runs": 1}}},
         }});
         let faults = crate::QueueConfig::from_value(&section).unwrap_err();
         let places: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         let of_b = ["/queues/b/per_key/rate/per", "/queues/b/per_key/rate/burst", "/queues/b/per_key/param"];
-        assert_eq!(places, [&["/queues/a/rate/per"][..], &of_b].concat());
+        let of_c = ["/queues/c/per_key/rate"];
+        assert_eq!(places, [&["/queues/a/rate/per"][..], &of_b, &of_c].concat());
     }
 }

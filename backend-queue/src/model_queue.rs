@@ -44,7 +44,7 @@ impl State {
                     }
                     Some((index, Admitted::At(slot))) => {
                         let kept = &mut self.runs[index];
-                        (kept.due, kept.has_slot) = (slot, true);
+                        (kept.due, kept.has_slot, kept.is_in_line) = (slot, true, false);
                         kept.place = Place::Delayed(RunState::Queued);
                     }
                     Some((index, Admitted::InLine)) => {

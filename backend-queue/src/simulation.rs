@@ -26,15 +26,13 @@ use crate::model::Model;
 use crate::model_run::{Lack, VirtualTime, name};
 use crate::requests::Command;
 use crate::simulation_daemon::{Fleet, Place};
-use crate::simulation_world::World;
+use crate::simulation_world::{Scale, Weather, World};
 use crate::store::Store;
 
-const LEASE: Duration = Duration::from_secs(2);
+const SCALE: Scale = Scale { unit: Duration::from_secs(1), lease: Duration::from_secs(2), fires: 6 };
 const STORM: Duration = Duration::from_secs(30);
 /// How long it may take until everything is done that was owed.
 const CALM: u32 = 1_200;
-/// How often each task fires.
-const FIRES: u64 = 6;
 
 /// A clock that is moved by whoever waits for it.
 #[derive(Debug)]
@@ -58,15 +56,15 @@ impl Clock for Virtual {
 fn job(world: &Arc<World>) -> JobDescriptor {
     let world = Arc::clone(world);
     JobDescriptor::function("job", "takes a while and may fail", move |ctx: RunContext| {
-        let mut dice = world.dice();
-        let (length, end) = (dice.millis(3_000), dice.below(20));
+        let (unit, mut dice) = (world.scale.unit, world.dice());
+        let (length, end) = (unit * 3 * u32::try_from(dice.below(101)).unwrap() / 100, dice.below(20));
         drop(dice);
         world.seen().begin(ctx.run_id(), ctx.fence());
         async move {
             ctx.sleep(length).await;
             match end {
                 0..3 => Err(JobError::retry("not yet")),
-                3 => Err(JobError::snooze(Duration::from_secs(1))),
+                3 => Err(JobError::snooze(unit)),
                 4 => Err(JobError::abort("never")),
                 _ => Ok(Value::Null),
             }
@@ -77,8 +75,9 @@ fn job(world: &Arc<World>) -> JobDescriptor {
 /// A task of each kind: one that nothing keeps from firing, one for each other overlap, one that follows its own end,
 /// and one that is only asked for.
 fn tasks(world: &Arc<World>) -> Vec<Arc<Placed>> {
-    let every = |seconds| Some(Rule::Every(Duration::from_secs(seconds)));
-    let after = Some(Rule::AfterFinish(Duration::from_secs(3)));
+    let Scale { unit, fires, .. } = world.scale;
+    let every = |units| Some(Rule::Every(unit * units));
+    let after = Some(Rule::AfterFinish(unit * 3));
     let kinds = [
         ("all", every(5), Overlap::Allow),
         ("skips", every(4), Overlap::Skip),
@@ -89,16 +88,15 @@ fn tasks(world: &Arc<World>) -> Vec<Arc<Placed>> {
     ];
     let placed = |(task, rule, overlap): (&str, Option<Rule>, Overlap)| {
         let job = job(world);
-        let bounds = Bounds { max_runs: NonZeroU64::new(FIRES), ..Bounds::default() };
+        let bounds = Bounds { max_runs: NonZeroU64::new(fires), ..Bounds::default() };
         let mut task = Task::new(name(task), job.name().clone());
         task.trigger = rule.map(|rule| Trigger::new(rule, bounds).unwrap());
         (task.tier, task.overlap) = (Some(Tier::Queue), overlap);
         task.misfire = Misfire { policy: MisfirePolicy::All, ..Misfire::default() };
-        let initial = Duration::from_secs(1);
         task.retry = RetryPolicy {
             max_attempts: 4.try_into().ok(),
             backoff: Backoff::Constant,
-            initial,
+            initial: unit,
             ..RetryPolicy::default()
         };
         let info = BackendInfo::new(name("queue"), "queue", Tier::Queue, &[]);
@@ -148,7 +146,7 @@ async fn trouble(world: Arc<World>, places: Vec<Place>) {
     }
 }
 
-fn asked(number: u64) -> RunId {
+pub(crate) fn asked(number: u64) -> RunId {
     RunId::keyed(&name("simulation"), &name("asked"), &number.to_string())
 }
 
@@ -160,14 +158,9 @@ fn simulate(seed: u64, lacks: Option<Lack>) -> Result<[u64; 3], String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let _time = VirtualTime::begin();
-        let world = Arc::new(World::new(seed));
-        let store: Arc<dyn Store> = Arc::new(Model::lacking(lacks));
-        let ctx = BackendContext::standalone(name("simulation"), Arc::new(Virtual(Instant::now())));
-        let tasks = tasks(&world);
-        tasks.iter().for_each(|placed| drop(ctx.tasks.insert(Arc::clone(placed))));
-        let config =
-            QueueConfig { lease: LEASE, concurrency: 3.try_into().unwrap(), ..QueueConfig::default() };
-        let fleet = Fleet { world: Arc::clone(&world), store, ctx, config, tasks };
+        let world = Arc::new(World::new(seed, Weather::Stormy, SCALE));
+        let clock = Arc::new(Virtual(Instant::now()));
+        let fleet = fleet(&world, Arc::new(Model::lacking(lacks)), clock);
         let places: Vec<Place> = (0..3).map(|_| Place::default()).collect();
         let mut daemons = JoinSet::new();
         for place in &places {
@@ -180,7 +173,7 @@ fn simulate(seed: u64, lacks: Option<Lack>) -> Result<[u64; 3], String> {
             ended = daemons.join_next() => ended.unwrap().unwrap(),
         }
         drop(trouble);
-        world.calm();
+        world.seen().weather = Weather::Calm;
         for _ in 0..CALM {
             sleep(Duration::from_millis(500)).await;
             if is_done(&fleet).await || !world.seen().broken().is_empty() {
@@ -191,22 +184,32 @@ fn simulate(seed: u64, lacks: Option<Lack>) -> Result<[u64; 3], String> {
     })
 }
 
+/// Daemons that share a store and a clock.
+pub(crate) fn fleet(world: &Arc<World>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Fleet {
+    let ctx = BackendContext::standalone(name("simulation"), clock);
+    let tasks = tasks(world);
+    tasks.iter().for_each(|placed| drop(ctx.tasks.insert(Arc::clone(placed))));
+    let lease = world.scale.lease;
+    let config = QueueConfig { lease, concurrency: 3.try_into().unwrap(), ..QueueConfig::default() };
+    Fleet { world: Arc::clone(world), store, ctx, config, tasks }
+}
+
 /// The tasks that fire.
 fn fired(fleet: &Fleet) -> impl Iterator<Item = &Name> {
     fleet.tasks.iter().filter(|placed| placed.task.trigger.is_some()).map(|placed| &placed.task.name)
 }
 
-async fn is_done(fleet: &Fleet) -> bool {
+pub(crate) async fn is_done(fleet: &Fleet) -> bool {
     for task in fired(fleet) {
         let standing = fleet.store.standing(task).await.unwrap();
-        if standing.is_none_or(|standing| standing.cursor.runs < FIRES) {
+        if standing.is_none_or(|standing| standing.cursor.runs < fleet.world.scale.fires) {
             return false;
         }
     }
     fleet.world.seen().owed().is_empty()
 }
 
-async fn conclude(fleet: &Fleet) -> Result<[u64; 3], String> {
+pub(crate) async fn conclude(fleet: &Fleet) -> Result<[u64; 3], String> {
     let is_done = is_done(fleet).await;
     let seen = fleet.world.seen();
     let mut broken = seen.broken().to_vec();
@@ -217,7 +220,7 @@ async fn conclude(fleet: &Fleet) -> Result<[u64; 3], String> {
     }
     if broken.is_empty() {
         let ran = seen.fires(&name("all"));
-        let expected = usize::try_from(FIRES).unwrap();
+        let expected = usize::try_from(fleet.world.scale.fires).unwrap();
         if ran != (expected, expected) {
             broken.push(format!("`all` fired {ran:?} and not {expected} times"));
         }

@@ -15,7 +15,7 @@ use crate::QueueConfig;
 use crate::driver::Driver;
 use crate::requests::Command;
 use crate::simulation_store::{Faulty, Life};
-use crate::simulation_world::World;
+use crate::simulation_world::{Weather, World};
 use crate::store::Store;
 use crate::work::{Ended, Work};
 
@@ -74,7 +74,7 @@ impl Place {
             }
             *self.post.lock().unwrap() = None;
             drop((daemon, beside));
-            let pause = if fleet.world.seen().is_stormy() { 5_000 } else { 10 };
+            let pause = if fleet.world.seen().weather == Weather::Stormy { 5_000 } else { 10 };
             let pause = fleet.world.dice().millis(pause);
             tokio::time::sleep(pause).await;
         }

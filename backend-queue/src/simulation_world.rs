@@ -49,16 +49,38 @@ pub(crate) enum Fate {
     AnswerLost,
 }
 
+/// When calls fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// As the dice fall.
+    Stormy,
+    /// Never.
+    Calm,
+    /// This one, counted from nought, and no other.
+    Struck(u64, Fate),
+}
+
+/// How long things take, and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// What a second is in a simulation.
+    pub(crate) unit: Duration,
+    pub(crate) lease: Duration,
+    /// How often each task fires.
+    pub(crate) fires: u64,
+}
+
 /// Everything that was seen, and every promise that was broken.
 #[derive(Debug)]
 pub(crate) struct World {
+    pub(crate) scale: Scale,
     dice: Mutex<Dice>,
     seen: Mutex<Seen>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
-    is_stormy: bool,
+    pub(crate) weather: Weather,
     pub(crate) calls: u64,
     pub(crate) crashes: u64,
     pub(crate) stale_ends: u64,
@@ -72,9 +94,8 @@ pub(crate) struct Seen {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        let seen = Seen { is_stormy: true, ..Seen::default() };
-        Self { dice: Mutex::new(Dice::new(seed)), seen: Mutex::new(seen) }
+    pub(crate) fn new(seed: u64, weather: Weather, scale: Scale) -> Self {
+        Self { scale, dice: Mutex::new(Dice::new(seed)), seen: Mutex::new(Seen::new(weather)) }
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -85,18 +106,19 @@ impl World {
         self.dice.lock().unwrap()
     }
 
-    /// From here on nothing fails any more.
-    pub(crate) fn calm(&self) {
-        self.seen().is_stormy = false;
-    }
-
     /// What becomes of the next call, how long it takes to arrive and how long its answer takes.
     pub(crate) fn fate(&self) -> (Fate, Duration, Duration) {
         let mut dice = self.dice();
         let mut seen = self.seen();
         seen.calls += 1;
-        if !seen.is_stormy {
-            return (Fate::Answered, dice.millis(2), dice.millis(2));
+        match seen.weather {
+            Weather::Stormy => {}
+            Weather::Calm => return (Fate::Answered, dice.millis(2), dice.millis(2)),
+            Weather::Struck(call, fate) => {
+                let is_struck = seen.calls == call + 1;
+                seen.crashes += u64::from(is_struck);
+                return (if is_struck { fate } else { Fate::Answered }, Duration::ZERO, Duration::ZERO);
+            }
         }
         let fate = match dice.below(400) {
             0..3 => Fate::CrashBefore,
@@ -113,8 +135,24 @@ impl World {
 }
 
 impl Seen {
-    pub(crate) fn is_stormy(&self) -> bool {
-        self.is_stormy
+    fn new(weather: Weather) -> Self {
+        Self {
+            weather,
+            calls: 0,
+            crashes: 0,
+            stale_ends: 0,
+            broken: Vec::new(),
+            fences: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            accepted: BTreeSet::new(),
+            decided: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the store has said that it has such a run.
+    pub(crate) fn has_accepted(&self, run: RunId) -> bool {
+        self.accepted.contains(&run)
     }
 
     /// Notes that a promise was broken.

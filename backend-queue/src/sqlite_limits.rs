@@ -210,7 +210,7 @@ impl Change<'_> {
             return Ok(());
         }
         sqlx::query(
-            "UPDATE run SET state = 2, due = aside.value ->> 1, slot = aside.value ->> 1 \
+            "UPDATE run SET state = 2, line = NULL, due = aside.value ->> 1, slot = aside.value ->> 1 \
              FROM json_each(?) AS aside WHERE run.seq = aside.value ->> 0",
         )
         .bind(json(&aside)?)

@@ -155,6 +155,7 @@ impl Claim {
     }
 
     /// The queues that are taken from.
+    #[cfg(feature = "redis")]
     pub(crate) fn queues(&self) -> impl Iterator<Item = Option<Name>> {
         let default = self.from.is_empty().then_some(None);
         default.into_iter().chain(self.from.iter().map(|share| share.queue.clone()))
@@ -186,6 +187,7 @@ pub(crate) struct QueueState {
 
 impl QueueState {
     /// A queue in which there is nothing.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn new(queue: Option<Name>) -> Self {
         Self { queue, waiting: 0, running: 0, oldest: None, paused: None }
     }

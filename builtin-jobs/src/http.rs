@@ -124,8 +124,9 @@ impl Http {
                 let headers = response.headers().clone();
                 let body = self.read(response, &hop).await?;
                 let redirects = u8::try_from(redirects).unwrap_or(u8::MAX);
-                let secrets = prepared.secrets.clone();
-                return Ok(Answer { status, headers, body, hop, redirects, took: began.elapsed(), secrets });
+                let (secrets, given) = (prepared.secrets.clone(), prepared.given.clone());
+                let took = began.elapsed();
+                return Ok(Answer { status, headers, body, hop, redirects, took, secrets, given });
             };
             if redirects >= usize::from(self.redirects) {
                 return Err(hop.refused(&format!("more often than {} times (`redirects`)", self.redirects)));

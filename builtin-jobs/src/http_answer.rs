@@ -22,6 +22,8 @@ pub(crate) struct Answer {
     pub(crate) redirects: u8,
     pub(crate) took: Duration,
     pub(crate) secrets: Secrets,
+    /// Those of headers and body alone, without the query.
+    pub(crate) given: Secrets,
 }
 
 impl Answer {

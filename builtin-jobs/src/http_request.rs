@@ -59,6 +59,8 @@ pub(crate) struct Prepared {
     pub(crate) foreign_headers: HeaderMap,
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) secrets: Secrets,
+    /// Those of headers and body alone, without the query.
+    pub(crate) given: Secrets,
 }
 
 impl Request {
@@ -98,8 +100,7 @@ impl Request {
     /// # Errors
     /// A secret that cannot be read, or that no header can hold; the message names its place.
     pub(crate) fn prepare(&self, ctx: &RunContext, url: &Url) -> Result<Prepared> {
-        let mut secrets = Secrets::default();
-        secrets.add_query(url.query().unwrap_or_default());
+        let mut given = Secrets::default();
         let mut headers = added_headers(ctx);
         let mut foreign_headers = headers.clone();
         let body = match &self.body {
@@ -112,7 +113,7 @@ impl Request {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
                 let value = text.read()?;
                 if text.is_secret() {
-                    secrets.add(&value);
+                    given.add(&value);
                 }
                 Some(value.into_bytes())
             }
@@ -124,14 +125,16 @@ impl Request {
                 Error::invalid("http/bad_secret", message)
             })?;
             if value.is_secret() {
-                secrets.add(&text);
+                given.add(&text);
                 header.set_sensitive(true);
             } else if HARMLESS.contains(name) {
                 foreign_headers.insert(name, header.clone());
             }
             headers.insert(name, header);
         }
-        Ok(Prepared { headers, foreign_headers, body, secrets })
+        let mut secrets = given.clone();
+        secrets.add_query(url.query().unwrap_or_default());
+        Ok(Prepared { headers, foreign_headers, body, secrets, given })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the scheduler itself does: its backends, its tasks, and what became of their runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use scheduler_core::{
@@ -20,6 +20,10 @@ pub(crate) struct Counted {
     /// What earlier lives counted.
     before: BTreeMap<String, Counts>,
     now: BTreeMap<String, Counts>,
+    /// The tasks that there are, and the jobs, under whose names runs without a task are counted. Of others nothing is
+    /// carried over.
+    #[serde(skip)]
+    known: Option<BTreeSet<String>>,
 }
 
 /// What became of the runs of a task.
@@ -46,6 +50,11 @@ pub(crate) async fn look(ctx: &RunContext) -> Look {
     let now = ctx.clock().now();
     let tally = scheduler.tally();
     let mut look = Look { counted: tally.as_ref().map(Counted::of), ..Look::default() };
+    if let Some(counted) = &mut look.counted {
+        let tasks = scheduler.tasks().into_iter().map(|placed| placed.task.name.to_string());
+        let jobs = scheduler.registry().jobs().map(|job| job.item.name().to_string());
+        counted.known = Some(tasks.chain(jobs).collect());
+    }
     // Where it was not started, as when the task is tried by hand, there is nothing but what backends keep.
     let runs_here = tally.is_some();
     backends(&scheduler, runs_here, now, &mut look).await;
@@ -116,7 +125,7 @@ async fn tasks(scheduler: &Scheduler, look: &mut Look) {
 impl Counted {
     fn of(tally: &Tally) -> Self {
         let now = tally.tasks.iter().map(|(task, tally)| (Name::to_string(task), Counts::of(tally)));
-        Self { life: Some(tally.life), before: BTreeMap::new(), now: now.collect() }
+        Self { life: Some(tally.life), before: BTreeMap::new(), now: now.collect(), known: None }
     }
 
     /// What is known after this count: that of an earlier life is carried over, and one of the same life takes its
@@ -133,7 +142,10 @@ impl Counted {
                 *entry = entry.plus(counts);
             }
         }
-        Self { life: self.life, before, now }
+        if let Some(known) = &self.known {
+            before.retain(|task, _| known.contains(task));
+        }
+        Self { life: self.life, before, now, known: self.known }
     }
 
     /// The numbers, of every task that ever ended a run.
@@ -246,7 +258,16 @@ mod tests {
             &Name::new("t").unwrap(),
             Timestamp::from_millis(life),
         );
-        Counted { life: Some(life), before: BTreeMap::new(), now: BTreeMap::from([("a".to_owned(), counts)]) }
+        let now = BTreeMap::from([("a".to_owned(), counts)]);
+        Counted { life: Some(life), before: BTreeMap::new(), now, known: None }
+    }
+
+    #[test]
+    fn of_a_task_that_is_gone_nothing_is_carried_over() {
+        let book = counted(1, 2);
+        let known = Some(BTreeSet::from(["b".to_owned()]));
+        let next = Counted { now: BTreeMap::new(), known, ..counted(2, 0) };
+        assert!(next.after(book).samples().is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use scheduler_core::{Error, ErrorKind, Result, Timestamp};
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
 /// The version of these tables; a newer one is refused.
@@ -174,7 +174,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY)
-        .journal_mode(SqliteJournalMode::Delete)
         .synchronous(SqliteSynchronous::Normal)
         .disable_statement_logging()
 }

@@ -143,7 +143,10 @@ impl Source {
                         return Look::at_fault(fault.to_string(), is_passing(answer.status.as_u16()));
                     }
                     match answer.body.text() {
-                        Some(text) => Look::of(metrics_text::read(&answer.secrets.hide(text))),
+                        Some(text) => {
+                            let read = metrics_text::read(&answer.given.hide(text));
+                            Look::of(read.map_err(|fault| answer.secrets.hide(&fault)))
+                        }
                         None => Look::at_fault("the answer is no text".to_owned(), false),
                     }
                 }

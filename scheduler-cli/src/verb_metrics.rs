@@ -85,8 +85,9 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     let now = Timestamp::from(std::time::SystemTime::now());
     let rows = runtime.block_on(read(&file, flags, now - flags.since))?;
     if flags.prometheus {
-        let latest = rows.iter().filter_map(|row| Some((&row.series, row.last?)));
-        output::print(&metrics_text::written(latest))?;
+        // What was not told lately is no number of now.
+        let latest = rows.iter().filter(|row| row.at.is_some_and(|at| at >= now - flags.since));
+        output::print(&metrics_text::written(latest.filter_map(|row| Some((&row.series, row.last?)))))?;
     } else if flags.name.is_some() {
         show_points(&rows, flags.output.format, now)?;
     } else {

@@ -31,8 +31,9 @@ local function admission()
     local params = is_read and type(envelope) == 'table' and envelope.params
     local value = type(params) == 'table' and params[param]
     local kind = type(value)
-    local is_plain = kind == 'string' or kind == 'number' or kind == 'boolean' and value
-    return '=' .. (is_plain and sub(tostring(value), 1, LONGEST_KEY) or '')
+    local is_plain = kind == 'string' or kind == 'number' or kind == 'boolean'
+    local text = kind == 'number' and string.format('%.17g', value) or tostring(value)
+    return '=' .. (is_plain and sub(text, 1, LONGEST_KEY) or '')
   end
 
   local function next_slot(queue, key)
@@ -142,7 +143,7 @@ local function admission()
     -- Rounded up, so that none begins before its slot.
     local due = math.ceil(slot / 1000)
     local flags = byte(run, 38)
-    if flags % 16 < 8 then flags = flags + 8 end
+    flags = flags % 8 + 8
     run = char(S_SNOOZED) .. sub(run, 2, 28) .. pack('>i8', due) .. sub(run, 37, 37) .. char(flags) .. sub(run, 39)
     call('ZREM', queue.ready, member)
     later('HSET', RUN, id, run)

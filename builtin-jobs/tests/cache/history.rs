@@ -52,7 +52,7 @@ impl Retention for Archive {
 
     async fn forget(&self, bounds: &HistoryBounds, limit: usize) -> Result<Vec<EndedRun>> {
         if let Some((left, run)) = &mut *self.stops.lock().unwrap() {
-            *left -= 1;
+            *left = left.saturating_sub(1);
             if *left == 0 {
                 run.cancel(CancelReason::Requested);
             }

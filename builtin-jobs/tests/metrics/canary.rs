@@ -72,6 +72,8 @@ struct Log(Arc<Mutex<String>>);
 
 impl Log {
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        // Were it the only subscriber, what a thread without one meets first would be off for all.
+        std::mem::forget(tracing::Dispatch::new(self.clone()));
         tracing::subscriber::set_default(self.clone())
     }
 

@@ -43,6 +43,8 @@ fn loud(script: &str) -> Value {
 #[tokio::test]
 async fn no_value_is_told_whatever_goes_wrong() {
     let log = Log::default();
+    // Were it the only subscriber, what a thread without one meets first would be off for all.
+    std::mem::forget(tracing::Dispatch::new(log.clone()));
     let _guard = tracing::subscriber::set_default(log.clone());
     let generate = sh(&format!("echo {NEW} >&2; printf {NEW}"));
     let fails_live = format!("cat; [ \"$(cat \"$SECRET_FILE\")\" = {OLD} ]");
