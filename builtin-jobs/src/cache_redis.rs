@@ -15,6 +15,9 @@ use crate::cache_sweep::Sweep;
 use crate::redis_server::{self, Unreachable};
 use crate::text_or_secret::TextOrSecret;
 
+/// How much is told of what a server says.
+const LONGEST: usize = 300;
+
 /// How long one connection attempt may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long one answer may take.
@@ -82,8 +85,15 @@ impl Keys {
         redis_server::connect(&self.url, &limits).await.map_err(|fault| match fault {
             Unreachable::Secret(error) => error,
             Unreachable::BadUrl => bad_url(),
-            Unreachable::Redis(error) => unusable(error),
+            Unreachable::Redis(error) => self.unusable(&error),
         })
+    }
+
+    /// A server may say what it was told.
+    fn unusable(&self, error: &RedisError) -> Error {
+        let said = redis_server::without_password(&self.url, &error.to_string());
+        let said: String = said.escape_debug().take(LONGEST).collect();
+        Error::unavailable("cache_cleanup/unusable", format!("the Redis server cannot be cleaned: {said}"))
     }
 
     async fn sweep(&self, connection: &mut MultiplexedConnection, sweep: &Sweep) -> Result<(), RedisError> {
@@ -120,7 +130,7 @@ impl Keys {
 impl CacheTarget for Keys {
     async fn clean(&self, _: &RunContext, sweep: &Sweep) -> Result<()> {
         let mut connection = self.connection().await?;
-        self.sweep(&mut connection, sweep).await.map_err(unusable)
+        self.sweep(&mut connection, sweep).await.map_err(|error| self.unusable(&error))
     }
 
     fn check(&self) -> Vec<ArgsError> {
@@ -130,8 +140,4 @@ impl CacheTarget for Keys {
 
 fn bad_url() -> Error {
     Error::invalid("cache_cleanup/unusable", "the URL is none of a Redis server")
-}
-
-fn unusable(error: RedisError) -> Error {
-    Error::unavailable("cache_cleanup/unusable", "the Redis server cannot be cleaned").with_source(error)
 }

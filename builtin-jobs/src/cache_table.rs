@@ -52,10 +52,15 @@ impl Table {
         })
     }
 
+    /// The column with its table: a name of no column, by itself, SQLite takes for a text.
+    fn qualified(&self) -> String {
+        format!("{}.{}", quoted(&self.table), quoted(&self.column))
+    }
+
     /// What makes a row one that goes; the limit is its first parameter. What is no timestamp of the unit stays:
     /// SQLite finds an order between any two values.
     fn condition(&self) -> String {
-        let column = quoted(&self.column);
+        let column = self.qualified();
         match self.unit {
             Unit::Seconds | Unit::Milliseconds => {
                 format!("typeof({column}) IN ('integer', 'real') AND {column} < ?1")
@@ -76,7 +81,7 @@ impl Table {
     }
 
     async fn sweep(&self, connection: &mut SqliteConnection, sweep: &Sweep) -> Result<(), sqlx::Error> {
-        let (table, column, condition) = (quoted(&self.table), quoted(&self.column), self.condition());
+        let (table, column, condition) = (quoted(&self.table), self.qualified(), self.condition());
         let limit = self.limit(sweep.now());
         let oldest = format!(
             "SELECT rowid, CAST({column} AS TEXT) FROM {table} WHERE {condition} ORDER BY {column}, rowid LIMIT ?2"
@@ -120,7 +125,9 @@ impl Table {
 #[async_trait]
 impl CacheTarget for Table {
     async fn clean(&self, _: &RunContext, sweep: &Sweep) -> Result<()> {
-        if !is_there(&self.path) {
+        let path = self.path.clone();
+        // A disk that does not answer blocks whoever asks.
+        if !tokio::task::spawn_blocking(move || is_there(&path)).await.unwrap_or(true) {
             return Ok(());
         }
         let options = SqliteConnectOptions::new().filename(&self.path).busy_timeout(BUSY);

@@ -119,7 +119,9 @@ fn conclude(rows: &[Row<'_>]) -> Result<Output, JobError> {
     if worst != Status::Failed {
         return Ok(output);
     }
-    let ill: Vec<&Row> = rows.iter().filter(|row| row.is_ill()).collect();
+    let mut ill: Vec<&Row> = rows.iter().filter(|row| row.is_ill()).collect();
+    // What made the run fail is told first.
+    ill.sort_by_key(|row| std::cmp::Reverse(row.standing.status));
     let mut told: Vec<String> = ill.iter().take(MOST_TOLD).map(|row| row.told()).collect();
     if ill.len() > MOST_TOLD {
         told.push(format!("and {} more", ill.len() - MOST_TOLD));

@@ -6,11 +6,19 @@
 set -eu
 
 here=target/maintenance
-: "${SCHEDULER:=cargo run --quiet --release --}"
+# As a server tells its folder: without links.
+root=$(pwd -P)
+
+scheduler() {
+    if [ -n "${SCHEDULER:-}" ]; then "$SCHEDULER" "$@"; else cargo run --quiet --release -- "$@"; fi
+}
+
+is_ours() { timeout 5 redis-cli -p "$1" config get dir 2> /dev/null | grep -qxF "$root/$here"; }
 
 stop() {
     if [ -s "$here/redis-url" ]; then
-        redis-cli -u "$(cat "$here/redis-url")" shutdown nosave || true
+        port=$(sed 's|.*:\([0-9]*\)/$|\1|' "$here/redis-url")
+        if is_ours "$port"; then redis-cli -p "$port" shutdown nosave || true; fi
         rm -f "$here/redis-url"
     fi
 }
@@ -30,13 +38,12 @@ rm -rf "$here"
 mkdir -p "$here/cache" "$here/secrets"
 
 # A Redis server on the first free port. It answers the health check and holds sessions that never expire.
-is_ours() { redis-cli -p "$1" config get dir 2> /dev/null | grep -qxF "$PWD/$here"; }
 for port in $(seq 16379 16478); do
     : > "$here/redis.log"
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --daemonize yes --dir "$PWD/$here" \
-        --pidfile "$PWD/$here/redis.pid" --logfile "$PWD/$here/redis.log" > /dev/null
+    redis-server --port "$port" --bind 127.0.0.1 --save '' --daemonize yes --dir "$root/$here" \
+        --pidfile "$root/$here/redis.pid" --logfile "$root/$here/redis.log" > /dev/null
     for _ in $(seq 100); do
-        if is_ours "$port" || grep -q "in use" "$here/redis.log"; then break; fi
+        if grep -q "in use" "$here/redis.log" || is_ours "$port"; then break; fi
         sleep 0.1
     done
     if is_ours "$port"; then break; fi
@@ -86,5 +93,5 @@ git -C "$here/site" -c user.name=A -c user.email=a@example.com commit --quiet --
 
 # Three runs of a task that fails while the warehouse is away; each becomes a dead letter.
 for order in 1 2 3; do
-    $SCHEDULER trigger import --param "order=$order" --config examples/maintenance.toml
+    scheduler trigger import --param "order=$order" --config examples/maintenance.toml
 done

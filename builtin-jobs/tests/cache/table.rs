@@ -100,6 +100,24 @@ async fn a_file_that_is_missing_is_clean_and_a_table_that_is_missing_is_a_fault(
 }
 
 #[tokio::test]
+async fn a_column_that_is_missing_is_a_fault_and_no_text() {
+    let stage = Stage::new();
+    let file = stage.path("cache.db");
+    does(
+        &mut open(&file).await,
+        "CREATE TABLE page (id INTEGER PRIMARY KEY, used_at TEXT); INSERT INTO page VALUES (1, 'x')",
+    )
+    .await;
+
+    for is_dry in [true, false] {
+        let mut args = args(&file, &json!({"table": "page", "column": "0", "unit": "text"}));
+        args["dry_run"] = is_dry.into();
+        let told = run(&args).await;
+        assert!(told.error.unwrap().contains("no such column"), "dry run: {is_dry}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_database_is_a_fault() {
     let stage = Stage::new();
     std::fs::write(stage.path("cache.db"), "x".repeat(4_096)).unwrap();

@@ -65,6 +65,22 @@ async fn of_many_targets_that_failed_the_message_names_some() {
 }
 
 #[tokio::test]
+async fn what_failed_is_told_before_what_is_degraded() {
+    let degraded = |number| {
+        named(
+            &format!("disk {number}"),
+            json!({"kind": "disk", "path": "/", "degraded": "99.9%", "failed": 0}),
+        )
+    };
+    let failed = named("port", json!({"kind": "tcp", "address": crate::stage::closed_port().to_string()}));
+    let checks: Vec<Value> = (0..30).map(degraded).chain([failed]).collect();
+
+    let error = Stage::new().run(&json!({"checks": checks})).await.error.unwrap();
+
+    assert!(error.starts_with("31 of 31 checks: port failed"), "{error}");
+}
+
+#[tokio::test]
 async fn looks_that_nothing_can_end_do_not_pile_up() {
     let stage = Stage::new();
     let pipe = stage.path("certificate.pem");
