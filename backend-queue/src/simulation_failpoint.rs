@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use scheduler_core::{RunRequest, SystemClock, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -17,7 +17,9 @@ use crate::simulation_world::{Fate, Scale, Weather, World};
 use crate::store::Store;
 
 /// How many calls are tried; a daemon has done as many within its first seconds.
-const CALLS: u64 = 40;
+const CALLS: u64 = 30;
+/// How many daemons live side by side: more would be late for reasons of their own.
+const SIDE_BY_SIDE: usize = 12;
 const SCALE: Scale =
     Scale { unit: Duration::from_millis(150), lease: Duration::from_millis(1_000), fires: 2 };
 /// Nothing waits for it to pass; a machine may be busy.
@@ -63,13 +65,15 @@ async fn survive(store: Arc<dyn Store>, call: u64, fate: Fate) -> Result<bool, S
     Ok(crashes > 0)
 }
 
-/// Each call on a store of its own, side by side; `open` also gives what a store needs to stay.
+/// Each call on a store of its own; `open` also gives what a store needs to stay.
 async fn survive_each<Kept: Send + 'static>(open: impl AsyncFn() -> (Arc<dyn Store>, Kept)) {
-    let mut lives = JoinSet::new();
+    let (mut lives, places) = (JoinSet::new(), Arc::new(Semaphore::new(SIDE_BY_SIDE)));
     for call in 0..CALLS {
         for fate in [Fate::CrashBefore, Fate::CrashAfter, Fate::AnswerLost] {
+            let place = Arc::clone(&places).acquire_owned().await.unwrap();
             let (store, kept) = open().await;
             lives.spawn(async move {
+                let _place = place;
                 let survived = survive(store, call, fate).await;
                 drop(kept);
                 survived
