@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::daemon::{self, Daemon};
+use crate::faults::file;
 use crate::faults::settled::{Attempts, ends_well, settle};
-use crate::faults::trial::{PATIENCE, Trial};
+use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// Kills the daemon over and over while a schedule fires.
 pub(crate) fn kill_daemon(trial: &mut Trial<'_>) -> Result<()> {
@@ -144,6 +145,19 @@ pub(crate) fn sigterm_long(trial: &mut Trial<'_>) -> Result<()> {
     ends_well(trial, &mut again)
 }
 
+/// Suspends a daemon that has no transaction open: one that has keeps a SQLite file to itself for as long.
+fn suspend_between_steps(trial: &mut Trial<'_>, daemon: &mut Daemon) -> Result<()> {
+    for _ in 0..100 {
+        daemon.suspend()?;
+        if trial.store == Store::Redis || !file::is_locked(trial)? {
+            return Ok(());
+        }
+        daemon.resume()?;
+        std::thread::sleep(trial.chance.millis(5, 50));
+    }
+    bail!("the daemon had a transaction open each time it was stopped")
+}
+
 /// A daemon is stopped past its lease and goes on: what it says then is too late.
 pub(crate) fn stop_past_lease(trial: &mut Trial<'_>) -> Result<()> {
     let count = trial.lab.size(2, 6);
@@ -161,7 +175,7 @@ pub(crate) fn stop_past_lease(trial: &mut Trial<'_>) -> Result<()> {
     let mut zombie = trial.first_daemon("one", &beat)?;
     let runs = usize::try_from(count)?;
     trial.await_that("the jobs begin", |trial| trial.recorder.starts(beat.task) >= runs)?;
-    zombie.suspend()?;
+    suspend_between_steps(trial, &mut zombie)?;
     let mut heir = trial.daemon("two")?;
     let is_taken = trial.until(PATIENCE, |trial| trial.recorder.starts(beat.task) >= 2 * runs);
     trial.must(is_taken, || "nobody took over the runs of the stopped daemon".to_owned());

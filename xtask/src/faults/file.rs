@@ -45,6 +45,17 @@ fn shell(file: &Path) -> Result<Child> {
         .context("cannot start sqlite3")
 }
 
+/// Whether somebody has a transaction open that writes.
+///
+/// # Errors
+/// `sqlite3` cannot be had or started.
+pub(crate) fn is_locked(trial: &Trial<'_>) -> Result<bool> {
+    tool::ensure(&TOOL)?;
+    let mut asked = Command::new(TOOL.program);
+    asked.arg(trial.file()).args([".timeout 50", "BEGIN IMMEDIATE; ROLLBACK;"]);
+    Ok(!asked.output().context("cannot start sqlite3")?.status.success())
+}
+
 /// Another process holds the write lock for longer than anybody waits for it.
 pub(crate) fn locked(trial: &mut Trial<'_>) -> Result<()> {
     tool::ensure(&TOOL)?;
