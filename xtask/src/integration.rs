@@ -13,6 +13,7 @@ use crate::redis::{Redis, Settings};
 use crate::scratch::Scratch;
 use crate::steps::{self, Report, Step};
 use crate::tally::{self, Tally};
+use crate::tool::{self, Tool};
 
 /// The variable by which tests find the server.
 const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
@@ -171,12 +172,19 @@ fn count_all(lines: impl Iterator<Item = CommandLine>, tally: &mut Tally) -> Res
     failed.map_or(Ok(()), Err)
 }
 
+/// What jobs are tried on.
+const SUBJECTS: [Tool; 2] = [
+    Tool { program: "git", package: "git", purpose: "makes the repositories of the suite" },
+    Tool { program: "openssl", package: "openssl", purpose: "makes a certificate of the suite" },
+];
+
 /// The tests of the whole workspace beside a server.
 pub(crate) fn workspace() -> Step {
     // Examples of cargo are built. Plain `cargo test`, because a machine may have no cargo plug-ins.
     let line = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast");
     Step::counted("workspace tests", "cargo xtask test workspace", move |tally| {
         let scratch = Scratch::new()?;
+        SUBJECTS.iter().try_for_each(tool::ensure)?;
         // Without a server the other tests run all the same; those that need it say so.
         let redis = Redis::start(&scratch.path().join("redis"), &Settings::default());
         let line = match &redis {

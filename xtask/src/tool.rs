@@ -49,11 +49,13 @@ pub(crate) fn install(package: &str, lack: &str) -> Result<()> {
     installed.with_context(|| format!("cannot install {package}, and {lack}"))
 }
 
-/// Whether the program starts and says its version.
+/// Whether the program starts and says its version, in one of the two ways of asking for it.
 pub(crate) fn answers(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    ["--version", "version"].iter().any(|question| {
+        let mut command = Command::new(program);
+        command.arg(question).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }
 
 fn is_root() -> bool {
