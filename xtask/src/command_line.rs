@@ -54,6 +54,13 @@ impl CommandLine {
         self
     }
 
+    /// The same with the lowest priority, so that it gets what the others leave.
+    pub(crate) fn behind_others(mut self) -> Self {
+        let program = std::mem::replace(&mut self.program, "nice".to_owned());
+        self.arguments.splice(0..0, ["-n".to_owned(), "19".to_owned(), program]);
+        self
+    }
+
     /// Starts in this folder instead of the workspace root.
     pub(crate) fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();

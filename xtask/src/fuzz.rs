@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -67,10 +67,11 @@ pub(crate) fn run(target: Option<Target>, seconds: u32) -> Result<ExitCode> {
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A short run of every target.
-pub(crate) fn suite() -> Step {
+/// A short run of every target, whose build may have begun before.
+pub(crate) fn suite(building: Option<Building>) -> Step {
     let repeat = format!("cargo xtask fuzz --seconds {SECONDS_IN_SUITE}");
     Step::rule("fuzz", repeat, || {
+        building.map_or(Ok(()), Building::finish)?;
         let findings = fuzz(Target::value_variants(), SECONDS_IN_SUITE)?;
         if findings.is_empty() { Ok(()) } else { bail!("{}", findings.join("\n")) }
     })
@@ -80,21 +81,64 @@ pub(crate) fn suite() -> Step {
 fn fuzz(targets: &[Target], seconds: u32) -> Result<Vec<String>> {
     cpp::ensure_compiler()?;
     let host = host()?;
-    build(&host)?;
-    let mut findings = Vec::new();
-    for target in targets {
-        findings.extend(search(*target, seconds, &host)?);
-    }
-    Ok(findings)
+    build(&host).run()?;
+    std::thread::scope(|scope| {
+        let searches: Vec<_> =
+            targets.iter().map(|target| scope.spawn(|| search(*target, seconds, &host))).collect();
+        let found = searches.into_iter().map(|search| match search.join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })
 }
 
 /// The flags would end up in build scripts too, were the target not named explicitly.
-fn build(host: &str) -> Result<()> {
+fn build(host: &str) -> CommandLine {
     CommandLine::cargo("build --release --locked --manifest-path")
         .and([format!("{FOLDER}/Cargo.toml").as_str(), "--target", host, "--target-dir"])
         .and([build_folder()])
         .with_variable("RUSTFLAGS", COVERAGE)
-        .run()
+}
+
+/// A build that goes on beside other steps, in the time that their waiting leaves.
+#[derive(Debug)]
+pub(crate) struct Building {
+    child: Child,
+    log: String,
+}
+
+impl Building {
+    /// # Errors
+    /// There is no compiler, or the build cannot be started.
+    pub(crate) fn begin() -> Result<Self> {
+        cpp::ensure_compiler()?;
+        let line = build(&host()?).behind_others();
+        fs::create_dir_all(workspace_root().join(build_folder()))
+            .with_context(|| format!("cannot make {}", build_folder()))?;
+        let log = format!("{}/build.log", build_folder());
+        let file =
+            File::create(workspace_root().join(&log)).with_context(|| format!("cannot write {log}"))?;
+        let also = file.try_clone().with_context(|| format!("cannot write {log}"))?;
+        let child = line.command().stdin(Stdio::null()).stdout(also).stderr(file).spawn();
+        Ok(Self { child: child.with_context(|| line.cannot_start())?, log })
+    }
+
+    /// Waits for its end. A build that failed is told by the one that follows, which finds the same.
+    fn finish(mut self) -> Result<()> {
+        self.child
+            .wait()
+            .map(drop)
+            .with_context(|| format!("cannot wait for the build that writes {}", self.log))
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // It has ended, unless the suite itself panicked.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Runs one target; a finding is the text that tells of it.

@@ -39,6 +39,9 @@ const TEST_FAKETIME: &str = "TEST_FAKETIME";
 /// change at a time.
 const AT_A_TIME: &str = "2";
 
+/// Tests of the workspace that run at a time: many of them wait for daemons.
+const OF_WORKSPACE_AT_A_TIME: &str = "4";
+
 /// Clocks that lie at a time.
 const CLOCKS_AT_A_TIME: &str = "8";
 
@@ -181,7 +184,8 @@ const SUBJECTS: [Tool; 2] = [
 /// The tests of the whole workspace beside a server.
 pub(crate) fn workspace() -> Step {
     // Examples of cargo are built. Plain `cargo test`, because a machine may have no cargo plug-ins.
-    let line = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast");
+    let line = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast")
+        .with_variable("RUST_TEST_THREADS", OF_WORKSPACE_AT_A_TIME);
     Step::counted("workspace tests", "cargo xtask test workspace", move |tally| {
         let scratch = Scratch::new()?;
         SUBJECTS.iter().try_for_each(tool::ensure)?;

@@ -38,7 +38,10 @@ pub(crate) enum Suite {
 pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
     let wanted = if suites.is_empty() { Suite::value_variants() } else { suites };
     let mut steps = if suites.is_empty() { check::steps(&[])? } else { Vec::new() };
-    steps.extend(wanted.iter().map(|suite| suite.step()));
+    // Its build takes minutes of the processor, and the others mostly wait.
+    let is_beside = wanted.len() > 1 && wanted.contains(&Suite::Fuzz);
+    let mut building = if is_beside { fuzz::Building::begin().ok() } else { None };
+    steps.extend(wanted.iter().map(|suite| suite.step(&mut building)));
     let may_be_without_tests = !suites.is_empty() && !wanted.iter().any(|suite| suite.has_tests());
 
     let report = steps::run(steps);
@@ -69,7 +72,7 @@ impl Suite {
     }
 
     /// Each brings what it needs; a new suite is a new step here.
-    fn step(self) -> Step {
+    fn step(self, building: &mut Option<fuzz::Building>) -> Step {
         match self {
             Self::Workspace => integration::workspace(),
             Self::Clocks => integration::clocks_suite(),
@@ -78,7 +81,7 @@ impl Suite {
             Self::Simulation => backends::simulation(),
             Self::Examples => examples::suite(),
             Self::NewBackend => backends::new_backend(),
-            Self::Fuzz => fuzz::suite(),
+            Self::Fuzz => fuzz::suite(building.take()),
             Self::Faults => faults::suite(),
         }
     }
