@@ -146,6 +146,8 @@ mod sqlite_queue;
 #[cfg(feature = "sqlite")]
 mod sqlite_reading;
 #[cfg(feature = "sqlite")]
+mod sqlite_ready;
+#[cfg(feature = "sqlite")]
 mod sqlite_retention;
 #[cfg(feature = "sqlite")]
 mod sqlite_row;

@@ -37,6 +37,8 @@ pub(crate) struct Change<'a> {
     /// Where the connection goes back to.
     writer: MutexGuard<'a, Option<SqliteConnection>>,
     began: Instant,
+    /// Whether the connection has made a change that held.
+    is_proven: bool,
 }
 
 impl SqliteStore {
@@ -60,13 +62,9 @@ impl SqliteStore {
             }
             return Err(self.failed(error));
         }
-        let began = Instant::now();
-        if !is_proven {
-            // Maybe nothing else is written by this change, and its success would be taken for news of the disk.
-            let proof = sqlx::query(PROOF).execute(&mut connection).await;
-            proof.map_err(|error| self.failed(error))?;
-        }
-        Ok(Change { store: self, connection, writer, began })
+        let mut change = Change { store: self, connection, writer, began: Instant::now(), is_proven };
+        change.prove().await.map_err(|error| self.failed(error))?;
+        Ok(change)
     }
 
     /// A connection in place of one that was given up, maybe because the disk is full. What was committed may take
@@ -80,6 +78,18 @@ impl SqliteStore {
 }
 
 impl<'a> Change<'a> {
+    /// Maybe nothing else is written by this change, and its success would be taken for news of the disk.
+    async fn prove(&mut self) -> sqlx::Result<()> {
+        if self.is_proven { Ok(()) } else { sqlx::query(PROOF).execute(&mut self.connection).await.map(drop) }
+    }
+
+    /// Undoes what was done and begins anew.
+    pub(crate) async fn restart(&mut self) -> sqlx::Result<()> {
+        sqlx::query("ROLLBACK").execute(&mut self.connection).await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        self.prove().await
+    }
+
     /// Makes the change hold if what it was for is done, and undoes it otherwise.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
 use crate::sqlite_push::{batches, ids, json};
 use crate::sqlite_queue::Ready;
-use crate::sqlite_row::{HELD, RETRYING, SNOOZED, integer, lossy, read, stored, text};
+use crate::sqlite_ready::ReadyRun;
+use crate::sqlite_row::{HELD, RETRYING, SNOOZED, integer, lossy, stored, text};
 use crate::store::{Ack, Claim, Delivery, Held, Next, Renewed, Stepped};
 
 /// How many runs become ready in one step, so that no step takes long.
@@ -25,6 +26,17 @@ const DRAW: &str = "UPDATE meta SET value = ?1 + CASE WHEN typeof(value) = 'inte
      AND value BETWEEN 0 AND 4611686018427387904 THEN value \
      ELSE coalesce((SELECT max(fence) FROM run WHERE fence < 4611686018427387904), 0) END \
      WHERE key = 'fence' RETURNING value";
+
+/// Writes the ends of distinct runs whose delivery it still is, unless they shall be cancelled and get another attempt.
+macro_rules! acknowledge {
+    () => {
+        "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
+         due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
+         finished = ack.value ->> 5, envelope = ack.value ->> 6 FROM json_each(?1) AS ack \
+         WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 \
+         AND (run.cancel IS NULL OR ack.value ->> 2 >= 10)"
+    };
+}
 
 impl Change<'_> {
     /// As [`Store::step`](crate::store::Store::step).
@@ -63,25 +75,21 @@ impl Change<'_> {
         // Of two for one delivery the first one counts.
         let firsts = acks.iter().enumerate().filter(|(_, ack)| seen.insert((ack.run.id, ack.fence)));
         let (indexes, rows): (Vec<_>, Vec<_>) = firsts.map(|(index, ack)| (index, row(ack, at))).unzip();
-        let mut indexes = indexes.into_iter();
-        for batch in batches(&rows, |row| (row.0, row.6.len())) {
-            let taken = self.acknowledge(batch, at).await?;
-            let mut reasons = HashMap::new();
-            if taken.len() < batch.len() {
-                reasons = self.reasons(batch).await?;
-            }
-            for (row, index) in batch.iter().zip(&mut indexes) {
-                let reason = reasons.remove(&row.0);
-                is_refused[index] = reason.is_none() && !taken.contains(&row.0);
-                answer.marked.extend(reason.map(|reason| (index, reason)));
-            }
+        if self.acknowledge_each(&rows, at).await? {
+            indexes.iter().for_each(|index| is_refused[*index] = false);
+        } else {
+            // Which one it was is told of each, and that is only asked when one was.
+            self.restart().await?;
+            self.acknowledge_some(&rows, &indexes, (&mut is_refused, answer), at).await?;
         }
         let (mut ended, mut finished) = (BTreeSet::new(), BTreeMap::new());
         for (index, ack) in acks.iter().enumerate() {
             if is_refused[index] {
                 answer.refused.push(index);
             } else if ack.next == Next::End {
-                ended.insert(ack.run.task.clone());
+                if !ended.contains(&ack.run.task) {
+                    ended.insert(ack.run.task.clone());
+                }
                 if let Some(at) = ack.run.finished_at.filter(|_| ack.is_followed) {
                     let latest: &mut Timestamp = finished.entry(ack.run.task.clone()).or_insert(at);
                     *latest = at.max(*latest);
@@ -94,21 +102,44 @@ impl Change<'_> {
         Ok(ended)
     }
 
-    /// Writes the ends of distinct runs; answers the ids of those whose delivery it still was, and that get no
-    /// other attempt although they shall be cancelled.
-    async fn acknowledge(&mut self, rows: &[Row], at: Timestamp) -> sqlx::Result<HashSet<RunId>> {
-        let written = sqlx::query(
-            "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
-             due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
-             finished = ack.value ->> 5, envelope = ack.value ->> 6 FROM json_each(?1) AS ack \
-             WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 \
-             AND (run.cancel IS NULL OR ack.value ->> 2 >= 10) RETURNING id",
-        )
-        .bind(json(&rows)?)
-        .bind(at.as_millis())
-        .fetch_all(&mut self.connection)
-        .await?;
-        ids(&written)
+    /// Writes the ends of distinct deliveries; says whether every one of them still was one.
+    async fn acknowledge_each(&mut self, rows: &[Row], at: Timestamp) -> sqlx::Result<bool> {
+        for batch in batches(rows, |row| (row.0, row.6.len())) {
+            let written = sqlx::query(acknowledge!())
+                .bind(json(&batch)?)
+                .bind(at.as_millis())
+                .execute(&mut self.connection);
+            if written.await?.rows_affected() != batch.len() as u64 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the ends of those of distinct deliveries that still are ones and that do not get another attempt although
+    /// they shall be cancelled.
+    async fn acknowledge_some(
+        &mut self,
+        rows: &[Row],
+        indexes: &[usize],
+        (is_refused, answer): (&mut [bool], &mut Stepped),
+        at: Timestamp,
+    ) -> sqlx::Result<()> {
+        let mut indexes = indexes.iter();
+        for batch in batches(rows, |row| (row.0, row.6.len())) {
+            let written = sqlx::query(concat!(acknowledge!(), " RETURNING id"))
+                .bind(json(&batch)?)
+                .bind(at.as_millis())
+                .fetch_all(&mut self.connection)
+                .await?;
+            let (taken, mut reasons) = (ids(&written)?, self.reasons(batch).await?);
+            for (row, index) in batch.iter().zip(&mut indexes) {
+                let reason = reasons.remove(&row.0);
+                is_refused[*index] = reason.is_none() && !taken.contains(&row.0);
+                answer.marked.extend(reason.map(|reason| (*index, reason)));
+            }
+        }
+        Ok(())
     }
 
     /// Why runs shall be cancelled, of deliveries whose end was not written because of it.
@@ -142,19 +173,17 @@ impl Change<'_> {
     }
 
     async fn claim(&mut self, claim: &Claim, answer: &mut Stepped) -> sqlx::Result<()> {
-        let Ready { rows, has_more, paused, opens_at } = self.ready(claim).await?;
+        let Ready { runs, has_more, paused, opens_at } = self.ready(claim).await?;
         answer.has_more = has_more;
         answer.paused = Some(paused);
         answer.next_due = opens_at.map(|at| at.since(now()));
         let (mut taken, mut seqs) = (Vec::new(), Vec::new());
-        for row in &rows {
-            let seq: i64 = row.try_get("seq")?;
-            let run = read(row, &self.store.backend);
+        for ReadyRun { seq, max_attempts, run } in runs {
             let counted = run.as_ref().ok().and_then(|run| run.attempt.checked_add(1));
             match (run, counted) {
                 (Ok(mut run), Some(attempt)) => {
                     (run.state, run.attempt, run.next_attempt_at) = (RunState::Running, attempt, None);
-                    taken.push((run, integer(row, "max_attempts").unwrap_or(1)));
+                    taken.push((run, max_attempts));
                     seqs.push(seq);
                 }
                 (Ok(run), None) => answer.undecodable.push(self.bury(seq, run).await?),

@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use scheduler_core::{Name, RunId, Timestamp};
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 
 use crate::envelope;
 use crate::sqlite_change::Change;
@@ -42,20 +42,40 @@ impl Change<'_> {
                  max_attempts, alone, finished, envelope, queue) SELECT value ->> 0, ?2, value ->> 1, value ->> 2, \
                  CASE value ->> 2 WHEN 11 THEN ?3 END, value ->> 3, value ->> 4, value ->> 5, 0, value ->> 6, \
                  value ->> 7, value ->> 8, value ->> 9, value ->> 10 FROM json_each(?1) WHERE true \
-                 ON CONFLICT (id) DO NOTHING RETURNING id",
+                 ON CONFLICT (id) DO NOTHING",
             )
             .bind(json(&batch)?)
             .bind(self.namespace())
             .bind(at.as_millis())
-            .fetch_all(&mut self.connection)
+            .execute(&mut self.connection)
             .await?;
-            let new = ids(&inserted)?;
-            answers.extend(batch.iter().map(|row| new.contains(&row.0)));
+            if inserted.rows_affected() == batch.len() as u64 {
+                answers.extend(batch.iter().map(|_| true));
+            } else {
+                let new = self.inserted(&inserted).await?;
+                answers.extend(batch.iter().map(|row| new.contains(&row.0)));
+            }
         }
         let alone = runs.iter().filter(|pushed| pushed.alone);
         let turns = alone.map(|pushed| pushed.run.task.clone()).collect();
         self.release(&turns).await?;
         Ok(answers)
+    }
+
+    /// The ids of the rows that a statement added.
+    async fn inserted(&mut self, added: &SqliteQueryResult) -> sqlx::Result<HashSet<RunId>> {
+        let (last, count) = (added.last_insert_rowid(), added.rows_affected());
+        if count == 0 {
+            return Ok(HashSet::new());
+        }
+        // A statement numbers its rows one after the other, unless the numbers have come to their end.
+        let before = last.saturating_sub(i64::try_from(count).unwrap_or(i64::MAX));
+        let rows = sqlx::query("SELECT id FROM run WHERE seq > ? AND seq <= ?").bind(before).bind(last);
+        let rows = rows.fetch_all(&mut self.connection).await?;
+        if rows.len() as u64 != count {
+            return Err(sqlx::Error::Protocol("the file numbers its rows in no order".to_owned()));
+        }
+        ids(&rows)
     }
 
     /// Lets the first of the runs that wait for their turn go on, of each of these tasks of which nothing else

@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
+use crate::sqlite_ready::{ReadyRun, longest, told};
 use crate::sqlite_row::{columns, lossy};
 use crate::store::{Claim, DEFAULT_QUEUE, QueueState, Share, called};
 
@@ -21,10 +22,22 @@ macro_rules! holds {
     };
 }
 
+/// What of a queue is ready, but for a queue that is paused.
+macro_rules! ready {
+    () => {
+        concat!(
+            " FROM run WHERE namespace = ?1 AND queue IS ?4 AND state = 3 AND NOT EXISTS \
+             (SELECT 1 FROM queue WHERE name = ?3 AND ",
+            holds!(),
+            ") ORDER BY priority DESC, due, seq LIMIT ?5 OFFSET ?6"
+        )
+    };
+}
+
 /// What a claim found.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    pub(crate) rows: Vec<SqliteRow>,
+    pub(crate) runs: Vec<ReadyRun>,
     pub(crate) has_more: bool,
     pub(crate) paused: Vec<Option<Name>>,
     /// When a queue is to be looked at again that lets nothing begin before that.
@@ -53,7 +66,7 @@ impl Change<'_> {
         let (mut ready, mut rich, mut is_any_empty) = (Ready::default(), Vec::new(), false);
         for share in shares {
             self.release_lines(share).await?;
-            let count = (share.count as usize).min(limit - ready.rows.len());
+            let count = (share.count as usize).min(limit - ready.runs.len());
             let found = self.begin_in(share, count, 0, &mut ready).await?;
             is_any_empty |= found.is_empty();
             if found.has_more {
@@ -61,7 +74,7 @@ impl Change<'_> {
             }
         }
         for (share, taken) in rich {
-            let left = limit - ready.rows.len();
+            let left = limit - ready.runs.len();
             let has_more = left == 0 || self.begin_in(share, left, taken, &mut ready).await?.has_more;
             ready.has_more |= has_more;
         }
@@ -82,19 +95,52 @@ impl Change<'_> {
         behind: usize,
         ready: &mut Ready,
     ) -> sqlx::Result<Found> {
-        let (mut rows, has_more);
+        let (mut runs, has_more);
         if let Some(limits) = &share.limits {
             let admitted = self.admit(share, limits, count, behind).await?;
-            (rows, has_more) = (admitted.rows, admitted.has_more);
+            runs = admitted.rows.iter().map(|row| ReadyRun::of(row, &self.store.backend)).collect();
+            has_more = admitted.has_more;
             ready.opens_at = [ready.opens_at, admitted.opens_at].into_iter().flatten().min();
         } else {
-            rows = self.ready_in(share.queue.as_ref(), count + 1, behind).await?;
-            has_more = rows.len() > count;
-            rows.truncate(count);
+            runs = self.first_in(share.queue.as_ref(), count + 1, behind).await?;
+            has_more = runs.len() > count;
+            runs.truncate(count);
         }
-        let taken = rows.len();
-        ready.rows.extend(rows);
+        let taken = runs.len();
+        ready.runs.extend(runs);
         Ok(Found { taken, has_more })
+    }
+
+    /// The runs of a queue that are ready, in the order in which they are taken.
+    async fn first_in(
+        &mut self,
+        queue: Option<&Name>,
+        count: usize,
+        behind: usize,
+    ) -> sqlx::Result<Vec<ReadyRun>> {
+        let told = sqlx::query_scalar(concat!(
+            "SELECT json_group_array(",
+            told!(),
+            ") FROM (SELECT *",
+            ready!(),
+            ")"
+        ));
+        let told: sqlx::Result<String> = told
+            .bind(self.namespace())
+            .bind(now().as_millis())
+            .bind(called(queue))
+            .bind(queue.map(Name::as_str))
+            .bind(i64::try_from(count).unwrap_or(i64::MAX))
+            .bind(i64::try_from(behind).unwrap_or(i64::MAX))
+            .fetch_one(&mut self.connection)
+            .await;
+        if let Ok(text) = told
+            && let Some(runs) = crate::sqlite_ready::runs(&text, &self.store.backend)
+        {
+            return Ok(runs);
+        }
+        let rows = self.ready_in(queue, count, behind).await?;
+        Ok(rows.iter().map(|row| ReadyRun::of(row, &self.store.backend)).collect())
     }
 
     pub(crate) async fn ready_in(
@@ -103,22 +149,15 @@ impl Change<'_> {
         count: usize,
         behind: usize,
     ) -> sqlx::Result<Vec<SqliteRow>> {
-        sqlx::query(concat!(
-            "SELECT slot, ",
-            columns!(),
-            " FROM run WHERE namespace = ?1 AND queue IS ?4 AND state = 3 AND NOT EXISTS \
-             (SELECT 1 FROM queue WHERE name = ?3 AND ",
-            holds!(),
-            ") ORDER BY priority DESC, due, seq LIMIT ?5 OFFSET ?6"
-        ))
-        .bind(self.namespace())
-        .bind(now().as_millis())
-        .bind(called(queue))
-        .bind(queue.map(Name::as_str))
-        .bind(i64::try_from(count).unwrap_or(i64::MAX))
-        .bind(i64::try_from(behind).unwrap_or(i64::MAX))
-        .fetch_all(&mut self.connection)
-        .await
+        sqlx::query(concat!("SELECT slot, ", columns!(), ready!()))
+            .bind(self.namespace())
+            .bind(now().as_millis())
+            .bind(called(queue))
+            .bind(queue.map(Name::as_str))
+            .bind(i64::try_from(count).unwrap_or(i64::MAX))
+            .bind(i64::try_from(behind).unwrap_or(i64::MAX))
+            .fetch_all(&mut self.connection)
+            .await
     }
 
     async fn paused_queues(&mut self) -> sqlx::Result<Vec<String>> {

@@ -149,6 +149,7 @@ pub(crate) fn numbers(state: RunState) -> &'static [i64] {
     }
 }
 
-fn shown(number: i64) -> Option<RunState> {
+/// The state that a number is shown as.
+pub(crate) fn shown(number: i64) -> Option<RunState> {
     RunState::ALL.iter().copied().find(|state| numbers(*state).contains(&number))
 }
