@@ -19,8 +19,8 @@ use crate::verb_metrics;
 use crate::verb_workflow;
 use crate::{
     verb_backends, verb_cancel, verb_check, verb_classify, verb_completions, verb_config, verb_dlq,
-    verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list, verb_logs,
-    verb_next, verb_plan, verb_queues, verb_run, verb_show, verb_trigger, verb_version,
+    verb_drain, verb_enqueue, verb_exec, verb_explain, verb_history, verb_init, verb_jobs, verb_list,
+    verb_logs, verb_next, verb_plan, verb_queues, verb_run, verb_show, verb_trigger, verb_version,
 };
 
 const EXIT_CODES: &str = "\
@@ -86,6 +86,8 @@ enum Verb {
     Pause(verb_queues::PauseFlags),
     /// Lets runs of a queue be taken again.
     Resume(verb_queues::ResumeFlags),
+    /// Lets what is under way end, in a queue or in the daemon, and keeps anything else from beginning.
+    Drain(verb_drain::Flags),
     /// Looks after dead letters: runs that failed for good and are kept.
     Dlq(verb_dlq::Flags),
     /// Shows the configuration and where each value comes from, or the schema of one.
@@ -141,6 +143,7 @@ impl Verb {
             Self::Queues(flags) => verb_queues::execute(session, &flags),
             Self::Pause(flags) => verb_queues::pause(session, &flags),
             Self::Resume(flags) => verb_queues::resume(session, &flags),
+            Self::Drain(flags) => verb_drain::execute(session, &flags),
             Self::Dlq(flags) => verb_dlq::execute(session, &flags),
             Self::Config(flags) => verb_config::execute(session, &flags),
             #[cfg(feature = "workflow-prefect")]

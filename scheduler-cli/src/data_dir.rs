@@ -36,11 +36,32 @@ impl DataDirLock {
     }
 }
 
-fn in_use(folder: &Path, file: &mut File) -> Failure {
+/// The process that holds a folder, if one does.
+///
+/// # Errors
+/// `data_dir/unusable`.
+pub(crate) fn holder(folder: &Path) -> Result<Option<u32>, Failure> {
+    let mut file = match File::open(folder.join("scheduler.lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(folder, &error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(written(&mut file).trim().parse().ok()),
+        Err(TryLockError::Error(error)) => Err(unusable(folder, &error)),
+    }
+}
+
+/// Who holds the lock; the other one may just be about to write it.
+fn written(file: &mut File) -> String {
     let mut pid = String::new();
-    // The other one may just be about to write it.
     let _ = file.read_to_string(&mut pid);
-    let holder = match pid.trim() {
+    pid
+}
+
+fn in_use(folder: &Path, file: &mut File) -> Failure {
+    let holder = match written(file).trim() {
         "" => "another scheduler".to_owned(),
         pid => format!("the scheduler with process id {pid}"),
     };
@@ -49,7 +70,8 @@ fn in_use(folder: &Path, file: &mut File) -> Failure {
     Failure::new(Exit::Conflict, "data_dir/in_use", message).with_help(help)
 }
 
-fn unusable(folder: &Path, error: &io::Error) -> Failure {
+/// The failure of a folder that cannot be used.
+pub(crate) fn unusable(folder: &Path, error: &io::Error) -> Failure {
     let message = format!("cannot use data_dir {}: {error}", folder.display());
     Failure::new(Exit::Usage, "data_dir/unusable", message)
         .with_help("set `data_dir` in [scheduler] to a folder that can be written to")

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::checked::Checked;
 use crate::data_dir::DataDirLock;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
 use crate::log::{self, LogFormat};
@@ -26,6 +27,9 @@ use scheduler_core::parse_duration;
 
 /// More abandoned runs than this are counted, not named.
 const NAMED: usize = 10;
+
+/// As good as for ever.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 86_400);
 
 /// How long to run, and how to tell of it.
 #[derive(Debug, Args)]
@@ -60,6 +64,7 @@ fn run(session: &Session, flags: &Flags, format: LogFormat) -> Result<Exit, Fail
         LogFormat::Json => checked.diagnostics.iter().for_each(log_fault),
     }
     let _lock = DataDirLock::take(&checked.settings.data_dir)?;
+    Wish::forget(&checked.settings.data_dir)?;
     orphans::sweep();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
@@ -85,14 +90,29 @@ async fn serve(checked: &Checked, run_for: Option<Duration>) -> Result<Exit, Fai
         }
     }
     info!("{}", summary(checked, Timestamp::from(std::time::SystemTime::now())));
+    let folder = &checked.settings.data_dir;
+    let mut wish = None;
     tokio::select! {
         signal = signals.next() => info!("{signal}: stopping"),
         () = end_of(run_for) => info!("the time given by --for is over: stopping"),
+        heard = Wish::heard(folder) => {
+            info!("{}: stopping", heard.said());
+            wish = Some(heard);
+        }
     }
-    let drained = drain(&scheduler, &tally, &mut signals, checked.settings.shutdown_grace).await?;
+    let grace = wish.as_ref().map_or(checked.settings.shutdown_grace, grace_of);
+    let drained = drain(&scheduler, &tally, &mut signals, grace).await?;
     let exit = report(&drained);
+    if wish.is_some() {
+        Answer::new(&drained).leave(folder)?;
+    }
     info!("stopped after {}, {tally}", rough(began.elapsed()));
     Ok(exit)
+}
+
+/// How long what runs may take when somebody wants the daemon to drain.
+fn grace_of(wish: &Wish) -> Duration {
+    wish.timeout_ms.map_or(LONGEST_GRACE, |timeout| Duration::from_millis(timeout).min(LONGEST_GRACE))
 }
 
 /// The backends that a daemon has: those that something is placed on, and those on which runs of the past still

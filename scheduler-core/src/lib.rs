@@ -15,6 +15,7 @@ mod context;
 #[cfg_attr(not(feature = "cron"), path = "cron_off.rs")]
 pub mod cron;
 mod dead_letters;
+mod draining;
 mod driven;
 mod driver;
 #[cfg(feature = "cron")]
@@ -80,6 +81,7 @@ pub use clock::{BoxFuture, Busy, Clock};
 pub use clock_watch::{ClockStep, ClockWatch, MAX_SLEEP};
 pub use context::{Progress, RunContext, RunHost, RunIdentity};
 pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters, HeldLetters, Replayed};
+pub use draining::QueueDrained;
 pub use duration::{DURATION_FORMS, Spelled, parse_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};

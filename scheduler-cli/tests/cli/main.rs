@@ -15,6 +15,9 @@ mod configured;
 mod daemon;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]
+mod drain;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
 mod durable;
 #[cfg(feature = "queue-sqlite")]
 #[cfg(test)]

@@ -1,0 +1,151 @@
+//! How another shell asks the daemon of a data folder to drain, and what it answers: by two files in that folder,
+//! which only its owner can write to.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use scheduler_core::{Drained, RunId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::unusable;
+use crate::failure::Failure;
+
+/// How often a daemon looks whether somebody wants it to drain.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const WISH: &str = "drain.json";
+const ANSWER: &str = "drained.json";
+
+/// What somebody wants of a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wish {
+    pub(crate) by: Option<String>,
+    pub(crate) reason: Option<String>,
+    /// How long what runs may take, in milliseconds; as long as it wants where there is none.
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// How the drain ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// The daemon.
+    pub(crate) pid: u32,
+    pub(crate) finished: usize,
+    pub(crate) given_back: usize,
+    pub(crate) abandoned: Vec<RunId>,
+}
+
+impl Answer {
+    pub(crate) fn new(drained: &Drained) -> Self {
+        let Drained { finished, given_back, abandoned } = drained;
+        let (finished, given_back) = (*finished, *given_back);
+        Self { pid: std::process::id(), finished, given_back, abandoned: abandoned.clone() }
+    }
+}
+
+impl Wish {
+    /// Tells the daemon of this folder.
+    ///
+    /// # Errors
+    /// `data_dir/unusable`.
+    pub(crate) fn tell(&self, folder: &Path) -> Result<(), Failure> {
+        forget(folder, ANSWER)?;
+        write(folder, WISH, self)
+    }
+
+    /// Takes the wish of somebody, if there is one. One that cannot be read says at least that.
+    pub(crate) fn take(folder: &Path) -> Option<Self> {
+        let bytes = fs::read(folder.join(WISH)).ok()?;
+        forget(folder, WISH).ok()?;
+        Some(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// Waits for the wish of somebody.
+    pub(crate) async fn heard(folder: &Path) -> Self {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(wish) = Self::take(folder) {
+                return wish;
+            }
+        }
+    }
+
+    /// Forgets a wish that was meant for a daemon before this one.
+    ///
+    /// # Errors
+    /// `data_dir/unusable`.
+    pub(crate) fn forget(folder: &Path) -> Result<(), Failure> {
+        forget(folder, WISH)
+    }
+
+    /// Who wants it, and why.
+    pub(crate) fn said(&self) -> String {
+        let by = self.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("a drain was asked for{by}{reason}")
+    }
+}
+
+impl Answer {
+    /// Leaves it for whoever asked.
+    ///
+    /// # Errors
+    /// `data_dir/unusable`.
+    pub(crate) fn leave(&self, folder: &Path) -> Result<(), Failure> {
+        write(folder, ANSWER, self)
+    }
+
+    /// The answer of this daemon, once there is one.
+    pub(crate) fn of(folder: &Path, pid: u32) -> Option<Self> {
+        read(folder, ANSWER).filter(|answer: &Self| answer.pid == pid)
+    }
+}
+
+fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
+    serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok()
+}
+
+/// Written beside and renamed, so that nobody reads half of it.
+fn write(folder: &Path, name: &str, what: &impl Serialize) -> Result<(), Failure> {
+    let unusable = |error| unusable(folder, &error);
+    let text = serde_json::to_vec(what).map_err(|error| unusable(error.into()))?;
+    let draft = folder.join(format!("{name}.{}", std::process::id()));
+    fs::write(&draft, text).and_then(|()| fs::rename(&draft, folder.join(name))).map_err(unusable)
+}
+
+fn forget(folder: &Path, name: &str) -> Result<(), Failure> {
+    match fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(unusable(folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_taken_once_and_the_answer_of_another_daemon_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let wish = Wish { by: Some("ana".into()), reason: None, timeout_ms: Some(5) };
+        wish.tell(folder.path()).unwrap();
+
+        assert_eq!(Wish::take(folder.path()), Some(wish));
+        assert_eq!(Wish::take(folder.path()), None);
+
+        Answer::new(&Drained::default()).leave(folder.path()).unwrap();
+        let pid = std::process::id();
+        assert!(Answer::of(folder.path(), pid).is_some() && Answer::of(folder.path(), pid + 1).is_none());
+    }
+
+    #[test]
+    fn a_wish_that_cannot_be_read_is_one_without_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(WISH), "{").unwrap();
+        assert_eq!(Wish::take(folder.path()), Some(Wish::default()));
+    }
+}
