@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -17,17 +17,28 @@ use crate::command_line::{target_folder, workspace_root};
 use crate::steps::Step;
 
 mod account;
+mod backlog;
 mod beat;
+mod busy;
 mod chance;
+mod control;
 mod crowd;
 mod daemon;
 mod death;
 mod disk;
 mod engine;
+mod farewell;
 mod faulty;
 mod file;
+mod folder;
 mod instant;
+mod lines;
+mod machine;
+mod opening;
+mod output;
 mod poison;
+mod power;
+mod preload;
 mod proxy;
 mod recorder;
 mod refusal;
@@ -36,15 +47,24 @@ mod row;
 mod server;
 mod settled;
 mod setup;
+mod soak;
+mod stubborn;
+mod swarm;
 mod tls;
 mod trial;
+mod upgrade;
+mod wal;
+mod wire;
 
 use account::{CannotRun, TooSlow, Verdict};
-use row::{ROWS, Row};
+use row::{ROWS, Row, Size};
 use trial::{Lab, Store, Trial};
 
 /// How many rows run beside one another.
 const LANES: usize = 3;
+
+/// How long the row `soak` lasts, in seconds.
+const SOAK: u64 = 600;
 
 /// What faults are tried on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,6 +90,9 @@ pub(crate) struct Flags {
     /// The rows that take seconds, in a smaller size
     #[arg(long)]
     quick: bool,
+    /// How long the row `soak` lasts, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = SOAK)]
+    soak: u64,
     /// Repeats the moments of another run, which printed it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -98,8 +121,15 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
 
 /// The rows that take seconds.
 pub(crate) fn suite() -> Step {
-    let flags =
-        Flags { subject: Subject::Queue, store: None, row: None, quick: true, seed: None, program: None };
+    let flags = Flags {
+        subject: Subject::Queue,
+        store: None,
+        row: None,
+        quick: true,
+        soak: SOAK,
+        seed: None,
+        program: None,
+    };
     Step::rule("faults", "cargo xtask faults queue --quick", move || {
         if all_hold(&flags)? { Ok(()) } else { bail!("a row broke or was not run") }
     })
@@ -114,17 +144,21 @@ fn all_hold(flags: &Flags) -> Result<bool> {
         lab.seed,
         lab.scheduler.display()
     );
-    let (rows, verdicts) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()));
+    let (alone, beside): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(row, _)| row.size == Size::Alone);
+    let verdicts = Mutex::new(Vec::new());
     // Most of a row is waiting.
-    std::thread::scope(|scope| {
-        for _ in 0..LANES.min(wanted.len()) {
-            scope.spawn(|| {
-                while let Some((row, store)) = next(&rows) {
-                    try_row(&lab, row, *store, &verdicts);
-                }
-            });
-        }
-    });
+    for (rows, lanes) in [(beside, LANES), (alone, 1)] {
+        let rows = Mutex::new(rows.iter());
+        std::thread::scope(|scope| {
+            for _ in 0..lanes {
+                scope.spawn(|| {
+                    while let Some((row, store)) = next(&rows) {
+                        try_row(&lab, row, *store, &verdicts);
+                    }
+                });
+            }
+        });
+    }
     let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
     let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
     let held = count(|verdict| *verdict == Verdict::Held);
@@ -145,7 +179,8 @@ fn wanted(flags: &Flags) -> Result<Vec<(&'static Row, Store)>> {
         bail!("there is no row `{name}`; there are {}", names.join(", "));
     }
     // A row that is asked for by name is run whatever its size.
-    let is_wanted = |row: &&Row| is_named(row) && (!flags.quick || row.is_quick || flags.row.is_some());
+    let is_wanted =
+        |row: &&Row| is_named(row) && (!flags.quick || row.size == Size::Quick || flags.row.is_some());
     let on_stores = |row: &'static Row| {
         let stores = row.stores.iter().filter(|store| flags.store.is_none_or(|only| only == **store));
         stores.map(move |store| (row, *store))
@@ -171,7 +206,8 @@ fn lab(flags: &Flags) -> Result<Lab> {
             (built.binary("scheduler")?, built.binary("faulty_jobs")?)
         }
     };
-    Ok(Lab { scheduler, faulty_jobs, seed, is_quick: flags.quick })
+    let soak = Duration::from_secs(flags.soak);
+    Ok(Lab { scheduler, faulty_jobs, seed, soak, is_quick: flags.quick })
 }
 
 /// Runs one row, again when the machine was too busy to begin it; gives what it came to and what it has to say.

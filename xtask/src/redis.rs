@@ -43,11 +43,13 @@ pub(crate) struct Settings {
     pub(crate) password: Option<String>,
     /// What it shows who comes over TLS, to a port of its own.
     pub(crate) tls: Option<Certificate>,
+    /// Whatever else its configuration says, in lines of their own.
+    pub(crate) more: String,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { append_only: AppendOnly::None, password: None, tls: None }
+        Self { append_only: AppendOnly::None, password: None, tls: None, more: String::new() }
     }
 }
 
@@ -140,6 +142,20 @@ impl Redis {
         Ok(self.child.wait()?)
     }
 
+    /// Asks it to end, as a service manager does, and waits for that.
+    ///
+    /// # Errors
+    /// It has ended by itself.
+    pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        Ok(self.child.wait()?)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default()
+    }
+
     /// Starts it again, on the same port and with what it kept.
     ///
     /// # Errors
@@ -163,7 +179,7 @@ impl Redis {
         let pid = self.pid().to_string();
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
-                let log = fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default();
+                let log = self.log();
                 let last = log.trim().lines().last().unwrap_or("it logged nothing");
                 bail!("redis-server ended at once with {status}: {last}");
             }
@@ -219,7 +235,8 @@ fn write_config(folder: &Path, port: u16, tls_port: Option<u16>, settings: &Sett
         );
     }
     let text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {folder_name}\nlogfile redis.log\nsave \"\"\n{append_only}{password}{tls}"
+        "port {port}\nbind 127.0.0.1\ndir {folder_name}\nlogfile redis.log\nsave \"\"\n{append_only}{password}{tls}{}\n",
+        settings.more
     );
     fs::write(folder.join("redis.conf"), text).context("cannot write redis.conf")
 }
@@ -246,7 +263,7 @@ mod tests {
         let settings = Settings {
             append_only: AppendOnly::Always,
             password: Some("open sesame".replace(' ', "_")),
-            tls: None,
+            ..Settings::default()
         };
         let mut redis = Redis::start(&scratch.path().join("redis"), &settings).unwrap();
         redis.connect().unwrap().command(&["SET", "k", "v"]).unwrap();

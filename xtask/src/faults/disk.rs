@@ -1,8 +1,7 @@
-//! Rows in which the disk below the SQLite file is full, or loses what it was given.
+//! The row in which the disk below the SQLite file is full.
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,28 +13,6 @@ use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
 use crate::faults::settled::{Attempts, ends_well, settle};
 use crate::faults::trial::Trial;
-use crate::tool::{self, Tool};
-
-const COMPILER: Tool =
-    Tool { program: "cc", package: "gcc", purpose: "builds a library in which fsync fails" };
-
-/// Fails `fsync` and its like while a file is there, and notes each failure in another.
-const FAILING_FSYNC: &str = r#"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-static int fails(void) {
-    const char *when = getenv("FSYNC_FAILS_WHILE");
-    if (!when || access(when, F_OK) != 0) return 0;
-    int file = open(getenv("FSYNC_FAILURES"), O_WRONLY | O_APPEND | O_CREAT, 0600);
-    if (file >= 0) { ssize_t written = write(file, ".", 1); (void)written; close(file); }
-    errno = EIO;
-    return 1;
-}
-int fsync(int fd) { (void)fd; return fails() ? -1 : 0; }
-int fdatasync(int fd) { (void)fd; return fails() ? -1 : 0; }
-"#;
 
 /// How a disk is made full.
 enum Full {
@@ -137,46 +114,4 @@ fn free(way: &Full, daemon: &Daemon) -> Result<()> {
         }
         Full::Limited => limit(daemon, "unlimited"),
     }
-}
-
-/// What is given to the disk is refused by it, again and again.
-pub(crate) fn failing_fsync(trial: &mut Trial<'_>) -> Result<()> {
-    tool::ensure(&COMPILER).map_err(|error| CannotRun(format!("{error:#}")))?;
-    let (source, library) = (trial.path("fsync.c"), trial.path("fsync.so"));
-    fs::write(&source, FAILING_FSYNC)?;
-    let built = Command::new(COMPILER.program)
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(&source)
-        .output()?;
-    if !built.status.success() {
-        let reason = String::from_utf8_lossy(&built.stderr).trim().to_owned();
-        return Err(CannotRun(format!("cc cannot build the library: {reason}")).into());
-    }
-    let (rounds, fires) = trial.lab.size((2, 60), (8, 240));
-    let beat = Beat::soon(trial, "beat", 100, fires);
-    let task = trial.task(beat.task, "sleep 0.1", &beat.trigger());
-    trial.configure("lease = \"2s\"", &[task])?;
-    let (switch, failures) = (trial.path("failing"), trial.path("failures"));
-    let mut command = trial.daemon_command("one");
-    command.env("LD_PRELOAD", &library).env("FSYNC_FAILS_WHILE", &switch).env("FSYNC_FAILURES", &failures);
-    command.process_group(0);
-
-    let mut daemon = trial.start(command, "one")?;
-    beat.is_known_to(trial, &daemon)?;
-    trial.await_that("the schedule fires", |trial| trial.recorder.starts(beat.task) >= 3)?;
-    for _ in 0..rounds {
-        fs::write(&switch, "")?;
-        std::thread::sleep(trial.chance.millis(200, 1_200));
-        fs::remove_file(&switch)?;
-        std::thread::sleep(trial.chance.millis(200, 800));
-    }
-    let failed = fs::read(&failures).unwrap_or_default().len();
-    trial.injected(format!(
-        "fsync fails by a preloaded library, {rounds} times for a while; it noted {failed} failures"
-    ));
-    trial.must(failed > 0, || "no fsync failed".to_owned());
-    trial.expected("the daemon lives; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
-    ends_well(trial, &mut daemon)
 }

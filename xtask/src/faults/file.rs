@@ -170,10 +170,8 @@ fn damaged_inside(trial: &mut Trial<'_>, sound: &[u8]) -> Result<()> {
     put(trial, &bytes)?;
     let local = Beat::soon(trial, "local_beat", 100, 30);
     let beat = local.beside("beat", 100, 30);
-    let ephemeral = trial
-        .task(local.task, "", &local.trigger())
-        .replace("durability = \"persistent\"", "durability = \"ephemeral\"");
-    let tasks = [ephemeral, trial.task(beat.task, "", &beat.trigger())];
+    let tasks =
+        [trial.ephemeral(local.task, "", &local.trigger()), trial.task(beat.task, "", &beat.trigger())];
     trial.configure("lease = \"2s\"\nrequired = false", &tasks)?;
     let mut daemon = trial.first_daemon("damaged", &local)?;
     trial.until(Duration::from_secs(30), |trial| trial.recorder.ends(local.task) >= 30);

@@ -20,14 +20,14 @@ use crate::resp::Reply;
 const RUNS: &str = "hybrid:{default}:run";
 
 /// The task that the runs are asked for of. No other text in a stored run is its name.
-const VICTIM: &str = "victim_of_poison";
+pub(crate) const VICTIM: &str = "victim_of_poison";
 
 /// How long before it is due a run is enqueued, at least.
-const AHEAD: u64 = 3_000;
+pub(crate) const AHEAD: u64 = 3_000;
 
 /// What becomes of a stored run.
 #[derive(Clone, Debug)]
-enum Poison {
+pub(crate) enum Poison {
     Envelope(Vec<u8>),
     Task(&'static [u8]),
     /// On Redis, where numbers have their size.
@@ -112,19 +112,25 @@ pub(crate) fn payloads(trial: &mut Trial<'_>) -> Result<()> {
     ends_well(trial, &mut daemon)
 }
 
-/// Has sound runs enqueued and spoils them before they are due; answers where each is found in the store.
-fn plant(trial: &Trial<'_>, kinds: &[(&str, Poison)]) -> Result<Vec<String>> {
-    let lead = u64::try_from(trial.lead.as_millis())?;
-    let due = instant::now() + AHEAD.max(2 * lead);
-    let line = |_: &_| format!("{{\"task\":\"{VICTIM}\",\"at\":\"{}\"}}\n", instant::written(due));
-    std::fs::write(trial.path("poison.jsonl"), kinds.iter().map(line).collect::<String>())?;
+/// Has so many sound runs of the task enqueued, due at one instant; answers their ids.
+pub(crate) fn enqueued(trial: &Trial<'_>, count: usize, due: u64) -> Result<Vec<String>> {
+    let line = format!("{{\"task\":\"{VICTIM}\",\"at\":\"{}\"}}\n", instant::written(due));
+    std::fs::write(trial.path("poison.jsonl"), line.repeat(count))?;
     let answer = trial.verb(&["enqueue", "--from", "poison.jsonl", "-o", "json"])?;
     let told: Value = serde_json::from_str(&answer.stdout).context("`enqueue` answers no JSON")?;
     let ids = told["runs"].as_array().into_iter().flatten().filter_map(|run| run["run_id"].as_str());
     let ids: Vec<String> = ids.map(str::to_owned).collect();
-    if ids.len() != kinds.len() {
+    if ids.len() != count {
         bail!("`enqueue` answers {answer:?}");
     }
+    Ok(ids)
+}
+
+/// Has sound runs enqueued and spoils them before they are due; answers where each is found in the store.
+fn plant(trial: &Trial<'_>, kinds: &[(&str, Poison)]) -> Result<Vec<String>> {
+    let lead = u64::try_from(trial.lead.as_millis())?;
+    let due = instant::now() + AHEAD.max(2 * lead);
+    let ids = enqueued(trial, kinds.len(), due)?;
     let found = ids.iter().zip(kinds).map(|(id, (_, poison))| spoil(trial, id, poison));
     let found = found.collect::<Result<Vec<String>>>()?;
     if instant::now() + 200 > due {
@@ -134,7 +140,7 @@ fn plant(trial: &Trial<'_>, kinds: &[(&str, Poison)]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn spoil(trial: &Trial<'_>, id: &str, poison: &Poison) -> Result<String> {
+pub(crate) fn spoil(trial: &Trial<'_>, id: &str, poison: &Poison) -> Result<String> {
     match trial.store {
         Store::Sqlite => {
             let (column, value) = match poison {

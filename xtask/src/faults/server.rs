@@ -108,6 +108,33 @@ fn killed(trial: &mut Trial<'_>, append_only: AppendOnly) -> Result<()> {
     ends_well(trial, &mut daemon)
 }
 
+/// Everything is deleted under a daemon, over and over.
+pub(crate) fn flushed(trial: &mut Trial<'_>) -> Result<()> {
+    let times = trial.lab.size(1, 4);
+    let beat = Beat::soon(trial, "beat", 100, trial.lab.size(110, 220));
+    let task = trial.task(beat.task, "sleep 0.1", &beat.trigger());
+    trial.configure("lease = \"2s\"", &[task])?;
+    let mut daemon = trial.first_daemon("one", &beat)?;
+    trial.await_that("the schedule fires", |trial| trial.recorder.starts(beat.task) >= 3)?;
+    let (mut deleted, mut back_at) = (0, 0);
+    for _ in 0..times {
+        std::thread::sleep(trial.chance.millis(300, 1_500));
+        let mut client = trial.connect()?;
+        deleted += client.command(&["DBSIZE"])?.integer().unwrap_or_default();
+        client.command(&["FLUSHALL"])?;
+        back_at = instant::now();
+    }
+    trial.injected(format!("FLUSHALL, {times} times; DBSIZE before: {deleted} keys in all"));
+    trial.expected(format!(
+        "the daemon says so; the schedule goes on {} s after the loss at the latest, each fire once",
+        BACK / 1_000
+    ));
+    go_on(trial, &beat, back_at)?;
+    let is_told = daemon.log().contains("has lost data");
+    trial.must(is_told, || format!("the log does not tell of the loss; {}", daemon.last_words()));
+    ends_well(trial, &mut daemon)
+}
+
 /// What fires after everything was lost fires once.
 fn go_on(trial: &mut Trial<'_>, beat: &Beat, back_at: u64) -> Result<()> {
     let later: Vec<u64> = beat.fires().filter(|fire| *fire > back_at + BACK).collect();
@@ -152,10 +179,9 @@ fn hung(trial: &mut Trial<'_>, length: Duration) -> Result<()> {
     let millis = u64::try_from(length.as_millis())?;
     let beat = Beat::soon(trial, "beat", 200, (millis + 5_000) / 200);
     let local = beat.beside("local_beat", 100, (millis + 3_000) / 100);
-    let ephemeral = |task: String| task.replace("durability = \"persistent\"", "durability = \"ephemeral\"");
     let tasks = [
         trial.task(beat.task, "sleep 0.1", &beat.trigger()),
-        ephemeral(trial.task(local.task, "", &local.trigger())),
+        trial.ephemeral(local.task, "", &local.trigger()),
     ];
     trial.configure("lease = \"2s\"", &tasks)?;
 

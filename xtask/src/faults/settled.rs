@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
+use crate::faults::file::sql;
 use crate::faults::instant;
 use crate::faults::recorder::Again;
-use crate::faults::trial::{PATIENCE, Trial};
+use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// How far from the loss a fire may lie that begins anew: the window of Redis, and a second for running it.
 const AROUND_LOSS: u64 = 3_000;
@@ -79,6 +80,7 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
     trial.must(doubled.is_empty(), || format!("deliveries that started twice: {}", some(&doubled)));
     trial.must(repeated.is_empty(), || format!("attempts that started twice: {}", some(&repeated)));
 
+    is_sound(trial)?;
     let told = trial.history(beat.task)?;
     let succeeded = told.iter().filter(|run| run["state"] == "succeeded").count();
     trial.counted(format!("history, {}: {} runs, {succeeded} succeeded", beat.task, told.len()));
@@ -88,6 +90,16 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
     trial.must(told.len() == fires.len(), || {
         format!("history has {} runs for {} fires", told.len(), fires.len())
     });
+    Ok(())
+}
+
+/// What SQLite itself says of the file of the queue, which has to be sound whatever was done around it.
+fn is_sound(trial: &mut Trial<'_>) -> Result<()> {
+    let file = trial.file();
+    if trial.store == Store::Sqlite && file.is_file() {
+        let told = sql(&file, "PRAGMA integrity_check;")?;
+        trial.must(told == "ok", || format!("the file is damaged: {}", some(told.lines())));
+    }
     Ok(())
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Lab {
     /// The same with jobs that do what no job should.
     pub(crate) faulty_jobs: PathBuf,
     pub(crate) seed: u64,
+    /// How long the row lasts that looks for growth.
+    pub(crate) soak: Duration,
     pub(crate) is_quick: bool,
 }
 
@@ -124,7 +126,8 @@ impl<'a> Trial<'a> {
 
     /// The SQLite file of the queue.
     pub(crate) fn file(&self) -> PathBuf {
-        self.path("queue.db")
+        let elsewhere = self.url.as_ref().and_then(|url| url.strip_prefix("sqlite:"));
+        elsewhere.map_or_else(|| self.path("queue.db"), PathBuf::from)
     }
 
     /// The Redis server, which is started with what the row needs, else with the defaults.
