@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use apalis::prelude::{BackendExt, BoxDynError, Data, TaskSink, WorkerBuilder};
 use apalis_core::backend::Vacuum;
 use apalis_redis::{Config, RedisStorage};
@@ -12,7 +12,7 @@ use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::contender::{BULK, Contender, PAUSE, waited};
+use crate::contender::{BULK, Contender, PAUSE, from_callers, waited};
 use crate::poll::Every;
 use crate::recorder::{Recorder, payload};
 
@@ -70,15 +70,6 @@ impl ApalisRedis {
     async fn done(&self, connection: &mut ConnectionManager) -> Result<usize> {
         Ok(connection.scard(format!("{QUEUE}:done")).await?)
     }
-
-    /// Its own retention.
-    ///
-    /// # Errors
-    /// The server does not answer.
-    pub(crate) async fn vacuum(&self) -> Result<()> {
-        self.storage().await?.vacuum().await?;
-        Ok(())
-    }
 }
 
 async fn work(job: Job, recorder: Data<Arc<Recorder>>) -> Result<(), BoxDynError> {
@@ -125,6 +116,20 @@ impl Contender for ApalisRedis {
         Ok(start.elapsed())
     }
 
+    async fn enqueue_from_callers(&mut self, jobs: usize) -> Result<Duration> {
+        let storage = self.storage().await?;
+        from_callers(jobs, |indexes| {
+            let mut storage = storage.clone();
+            async move {
+                for index in indexes {
+                    storage.push(job(index)).await.context("the job was not taken")?;
+                }
+                Ok(())
+            }
+        })
+        .await
+    }
+
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {
         let mut storage = self.storage().await?;
         let start = Instant::now();
@@ -148,5 +153,18 @@ impl Contender for ApalisRedis {
         recorder.have_begun(jobs).await?;
         worker.abort();
         Ok(waited(&recorder, &enqueued))
+    }
+
+    /// It keeps all that has ended, and has no setting for that.
+    async fn verify(&mut self, jobs: usize) -> Result<()> {
+        let mut connection = redis::Client::open(self.url.as_str())?.get_connection_manager().await?;
+        let done = self.done(&mut connection).await?;
+        ensure!(done == jobs, "apalis-redis counts {done} of {jobs} jobs as done");
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        self.storage().await?.vacuum().await?;
+        Ok(())
     }
 }

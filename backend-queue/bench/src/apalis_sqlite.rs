@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use apalis::prelude::{BackendExt, BoxDynError, Data, TaskBuilder, TaskSink, WorkerBuilder};
+use apalis_core::backend::Vacuum;
 use apalis_sqlite::{Config, SqliteStorage};
 use serde::{Deserialize, Serialize};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::task::JoinHandle;
 
-use crate::contender::{BULK, Contender, PAUSE, waited};
+use crate::contender::{BULK, Contender, PAUSE, from_callers, waited};
 use crate::poll::Every;
 use crate::recorder::{Recorder, payload};
 
@@ -135,6 +136,20 @@ impl Contender for ApalisSqlite {
         Ok(start.elapsed())
     }
 
+    async fn enqueue_from_callers(&mut self, jobs: usize) -> Result<Duration> {
+        let storage = self.storage();
+        from_callers(jobs, |indexes| {
+            let mut storage = storage.clone();
+            async move {
+                for index in indexes {
+                    storage.push(job(index)).await.context("the job was not taken")?;
+                }
+                Ok(())
+            }
+        })
+        .await
+    }
+
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {
         let mut storage = self.storage();
         let start = Instant::now();
@@ -157,5 +172,17 @@ impl Contender for ApalisSqlite {
         }
         recorder.have_begun(jobs).await?;
         Ok(waited(&recorder, &enqueued))
+    }
+
+    /// It keeps all that has ended, and has no setting for that.
+    async fn verify(&mut self, jobs: usize) -> Result<()> {
+        let done = self.done().await?;
+        ensure!(done == jobs, "apalis-sqlite counts {done} of {jobs} jobs as done");
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        self.storage().vacuum().await?;
+        Ok(())
     }
 }

@@ -26,6 +26,14 @@ impl Machine {
     }
 }
 
+/// A moment on the clock that all processes share, in nanoseconds.
+pub(crate) fn monotonic(at: std::time::Instant) -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now =
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0);
+    now.saturating_sub(u64::try_from(at.elapsed().as_nanos()).unwrap_or(0))
+}
+
 /// The processor time of this process, in microseconds.
 pub(crate) fn processor_time() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

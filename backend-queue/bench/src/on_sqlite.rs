@@ -56,6 +56,7 @@ impl Extent {
 pub(crate) async fn measure(folder: &Path, quick: bool) -> Result<Report> {
     let extent = Extent::new(quick);
     let mut report = Report::new("sqlite", quick);
+    report.version("apalis-sqlite", "1.0.0".to_owned());
     report.setting("payload", "100 bytes of JSON");
     report.setting("ours", json!({"concurrency": 16, "others": "defaults"}));
     report.setting("apalis-sqlite", "batches of 10, locks; polls every 10 ms by our strategy");

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use backend_queue::{QueueBackend, QueueConfig};
 use scheduler_core::{
-    Event, JobDescriptor, Name, Order, Overlap, Registry, RunContext, Scheduler, SystemClock, Task, Tier,
-    TriggerRequest, Way, source,
+    Event, JobDescriptor, Name, Order, Overlap, Registry, RunContext, RunFilter, RunState, Scheduler,
+    SystemClock, Task, Tier, TriggerRequest, Way, source,
 };
 use serde_json::{Value, json};
 
-use crate::contender::{BULK, Contender, PAUSE, waited};
+use crate::contender::{BULK, Contender, KEPT, PAUSE, from_callers, waited};
 use crate::recorder::{Recorder, payload};
 
 const TASK: &str = "noop";
@@ -32,6 +32,11 @@ impl Ours {
     /// `settings` is the backend's section of a configuration.
     pub(crate) fn new(name: &'static str, folder: impl Into<PathBuf>, settings: Value) -> Self {
         Self { name, folder: folder.into(), settings }
+    }
+
+    /// With the defaults, on a server.
+    pub(crate) fn on_redis(url: &str, folder: impl Into<PathBuf>) -> Self {
+        Self::new("ours", folder, json!({"url": url}))
     }
 
     /// The same with other settings besides.
@@ -78,7 +83,11 @@ impl Ours {
         Ok(scheduler)
     }
 
-    async fn recording(&self, recorder: &Recorder) -> Result<Scheduler> {
+    /// A scheduler whose jobs tell `recorder` when they begin, and which tells when their ends are in the store.
+    ///
+    /// # Errors
+    /// The settings are no good.
+    pub(crate) async fn recording(&self, recorder: &Recorder) -> Result<Scheduler> {
         let scheduler = self.scheduler(recorder).await?;
         let recorder = recorder.clone();
         scheduler.events().listen(move |event| {
@@ -113,21 +122,43 @@ impl Ours {
         Ok(waited(&recorder, &enqueued))
     }
 
-    /// Lets retention take everything that has ended.
+    /// Ends a scheduler.
     ///
     /// # Errors
-    /// The store does not answer.
-    pub(crate) async fn forget(&self) -> Result<()> {
-        let scheduler = self.with(&json!({"history_runs": 0})).scheduler(&Recorder::new(0)).await?;
+    /// It does not stop.
+    pub(crate) async fn stop(&self, scheduler: &Scheduler) -> Result<()> {
+        scheduler.stop(GRACE).await?;
+        Ok(())
+    }
+
+    /// Lets retention take what is beyond `kept` ended runs, by a scheduler with such settings.
+    async fn keep(&self, kept: usize) -> Result<()> {
+        let scheduler = self.with(&json!({"history_runs": kept})).scheduler(&Recorder::new(0)).await?;
         scheduler.start().await?;
         let until = Instant::now() + Duration::from_secs(60);
-        let all = scheduler_core::RunFilter::default();
-        while !scheduler.history(&all).await?.runs.is_empty() {
+        while ended(&scheduler, kept + 1).await? > kept {
             ensure!(Instant::now() < until, "retention leaves runs behind");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        scheduler.stop(GRACE).await?;
-        Ok(())
+        self.stop(&scheduler).await
+    }
+}
+
+/// How many ended runs there are, counted up to `most`; all of them ended well.
+async fn ended(scheduler: &Scheduler, most: usize) -> Result<usize> {
+    let mut filter = RunFilter::default();
+    let mut count = 0;
+    loop {
+        let page = scheduler.history(&filter).await?;
+        for run in &page.runs {
+            ensure!(run.state == RunState::Succeeded, "run {} is {:?}", run.id, run.state);
+            ensure!(run.attempt == 1, "run {} had {} attempts", run.id, run.attempt);
+        }
+        count += page.runs.len();
+        filter.after = page.next;
+        if filter.after.is_none() || count >= most {
+            return Ok(count);
+        }
     }
 }
 
@@ -147,6 +178,7 @@ impl Contender for Ours {
         let took = recorder.all_ended().await?;
         scheduler.stop(GRACE).await?;
         ensure!(recorder.count() == jobs, "{} jobs began, and {jobs} were there", recorder.count());
+        ensure!((0..jobs).all(|index| recorder.begun(index).is_some()), "a job did not begin");
         Ok(took)
     }
 
@@ -157,6 +189,20 @@ impl Contender for Ours {
             trigger(&scheduler, index).await?;
         }
         Ok(start.elapsed())
+    }
+
+    async fn enqueue_from_callers(&mut self, jobs: usize) -> Result<Duration> {
+        let scheduler = self.outside().await?;
+        from_callers(jobs, |indexes| {
+            let scheduler = scheduler.clone();
+            async move {
+                for index in indexes {
+                    trigger(&scheduler, index).await?;
+                }
+                Ok(())
+            }
+        })
+        .await
     }
 
     async fn enqueue_in_bulk(&mut self, jobs: usize) -> Result<Duration> {
@@ -173,6 +219,25 @@ impl Contender for Ours {
 
     async fn latencies(&mut self, jobs: usize) -> Result<Vec<Duration>> {
         self.measured(jobs, None).await
+    }
+
+    async fn verify(&mut self, jobs: usize) -> Result<()> {
+        let scheduler = self.outside().await?;
+        for (_, load) in scheduler.loads().await {
+            let load = load?;
+            let is_done = (load.waiting, load.ahead, load.under_way, load.dead_letters) == (0, 0, 0, Some(0));
+            ensure!(is_done, "after {jobs} runs there are {load:?}");
+        }
+        if jobs > KEPT {
+            self.keep(KEPT).await?;
+        }
+        let kept = ended(&scheduler, usize::MAX).await?;
+        ensure!(kept == jobs.min(KEPT), "{kept} of {jobs} runs are kept");
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        self.keep(0).await
     }
 }
 

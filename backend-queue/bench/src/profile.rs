@@ -18,11 +18,12 @@ const ROUNDS: usize = 5;
 pub(crate) async fn drain(place: &Place, runs: usize) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut ours = match place {
-        Place::Redis(url) => Ours::new("ours", folder.path(), json!({"url": url})),
+        Place::Redis(url) => Ours::on_redis(url, folder.path()),
         Place::Sqlite(folder) => Ours::new("ours", folder, json!({})),
     };
     for _ in 0..ROUNDS {
-        ours.fill(runs).await?;
+        let filled = ours.enqueue_in_bulk(runs).await?;
+        println!("{:.0} runs enqueued per second", runs as f64 / filled.as_secs_f64());
         let before = processor_time();
         let took = ours.drain(runs).await?;
         let (rate, cost) = (runs as f64 / took.as_secs_f64(), (processor_time() - before) / runs as f64);

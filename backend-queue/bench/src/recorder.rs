@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use tokio::sync::Notify;
 
 /// How many bytes the payload of every job has, as JSON.
-const PAYLOAD: usize = 100;
+pub(crate) const PAYLOAD: usize = 100;
 
 /// How long we wait for jobs that do not come.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -25,6 +25,8 @@ struct Recorded {
     count: AtomicUsize,
     first: OnceLock<Instant>,
     ended: AtomicUsize,
+    /// When the latest end came, in nanoseconds after `base`.
+    latest: AtomicU64,
     last: OnceLock<Instant>,
     all: Notify,
 }
@@ -38,6 +40,7 @@ impl Recorder {
             count: AtomicUsize::new(0),
             first: OnceLock::new(),
             ended: AtomicUsize::new(0),
+            latest: AtomicU64::new(0),
             last: OnceLock::new(),
             all: Notify::new(),
         }))
@@ -57,10 +60,22 @@ impl Recorder {
 
     /// The end of a job is in the store.
     pub(crate) fn end(&self) {
+        let nanos = u64::try_from(self.0.base.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.latest.fetch_max(nanos, Ordering::Relaxed);
         if self.0.ended.fetch_add(1, Ordering::Relaxed) + 1 == self.0.begun.len() {
             self.0.last.get_or_init(Instant::now);
             self.0.all.notify_one();
         }
+    }
+
+    /// How many ends are in the store.
+    pub(crate) fn ended(&self) -> usize {
+        self.0.ended.load(Ordering::Relaxed)
+    }
+
+    /// When the latest of them came there.
+    pub(crate) fn latest(&self) -> Instant {
+        self.0.base + Duration::from_nanos(self.0.latest.load(Ordering::Relaxed))
     }
 
     pub(crate) fn count(&self) -> usize {

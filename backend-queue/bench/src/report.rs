@@ -14,12 +14,52 @@ use crate::machine::Machine;
 pub(crate) struct Report {
     schema_version: u32,
     store: &'static str,
+    /// What is compared first, of ourselves.
+    #[serde(flatten)]
+    pub(crate) headline: Headline,
+    peers: Vec<Peer>,
     quick: bool,
     machine: Machine,
     versions: BTreeMap<&'static str, String>,
     settings: BTreeMap<&'static str, Value>,
     figures: Vec<Figure>,
     targets: Vec<Target>,
+}
+
+/// The figures that a contender is known by; nothing where one does not apply or was not measured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Headline {
+    /// The drain of a backlog, by one worker process.
+    pub(crate) runs_per_s: Option<f64>,
+    /// Of how many that backlog was.
+    pub(crate) backlog: Option<usize>,
+    /// One by one, each awaited, from 64 callers.
+    pub(crate) enqueue_single_64_per_s: Option<f64>,
+    /// A thousand a call.
+    pub(crate) enqueue_bulk_per_s: Option<f64>,
+    pub(crate) start_p50_ms: Option<f64>,
+    pub(crate) start_p99_ms: Option<f64>,
+    /// Processor time of the server.
+    pub(crate) store_cpu_us_per_run: Option<f64>,
+    /// Beyond the payload.
+    pub(crate) bytes_per_waiting_run: Option<f64>,
+    /// All of it, beyond what an unused store holds.
+    pub(crate) left_after_retention_bytes: Option<f64>,
+    pub(crate) backlog_1m_runs_per_s: Option<f64>,
+    pub(crate) slowest_script_ms: Option<f64>,
+    /// The drain with so many finished rows in the store.
+    pub(crate) finished_1k_runs_per_s: Option<f64>,
+    pub(crate) finished_1m_runs_per_s: Option<f64>,
+    /// What a commit waits for; of SQLite only.
+    pub(crate) synchronous: Option<&'static str>,
+}
+
+/// Somebody else's figures.
+#[derive(Debug, Serialize)]
+struct Peer {
+    name: &'static str,
+    #[serde(flatten)]
+    headline: Headline,
 }
 
 /// One measured number.
@@ -71,18 +111,28 @@ impl From<f64> for Samples {
 
 impl Report {
     pub(crate) fn new(store: &'static str, quick: bool) -> Self {
-        let versions =
-            BTreeMap::from([("apalis-redis", "1.0.0".to_owned()), ("apalis-sqlite", "1.0.0".to_owned())]);
         Self {
             schema_version: 1,
             store,
+            headline: Headline::default(),
+            peers: Vec::new(),
             quick,
             machine: Machine::this(),
-            versions,
+            versions: BTreeMap::new(),
             settings: BTreeMap::new(),
             figures: Vec::new(),
             targets: Vec::new(),
         }
+    }
+
+    /// The headline of a peer, to be filled in.
+    pub(crate) fn peer(&mut self, name: &'static str) -> &mut Headline {
+        let known = self.peers.iter().position(|peer| peer.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.peers.push(Peer { name, headline: Headline::default() });
+            self.peers.len() - 1
+        });
+        &mut self.peers[index].headline
     }
 
     pub(crate) fn version(&mut self, of: &'static str, version: String) {
@@ -105,13 +155,13 @@ impl Report {
         self.figures.push(Figure { what, of, value: samples.median(), unit, samples: samples.0.clone() });
     }
 
-    /// The median and the 99th of 100.
-    pub(crate) fn latencies(&mut self, what: &str, of: &'static str, latencies: &[Duration]) -> f64 {
+    /// The median and the 99th of 100, in milliseconds.
+    pub(crate) fn latencies(&mut self, what: &str, of: &'static str, latencies: &[Duration]) -> (f64, f64) {
         let millis: Vec<f64> = latencies.iter().map(|latency| latency.as_secs_f64() * 1e3).collect();
-        let median = quantile(&millis, 0.5);
+        let (median, high) = (quantile(&millis, 0.5), quantile(&millis, 0.99));
         self.figure(format!("{what}, p50"), of, "ms", &median.into());
-        self.figure(format!("{what}, p99"), of, "ms", &quantile(&millis, 0.99).into());
-        median
+        self.figure(format!("{what}, p99"), of, "ms", &high.into());
+        (median, high)
     }
 
     /// At least `wanted` times as much.
@@ -121,7 +171,19 @@ impl Report {
         self.targets.push(Target { what: what.into(), wanted, measured, unit: "times", reached });
     }
 
-    /// Less than `wanted`.
+    /// At least `wanted`.
+    pub(crate) fn want_above(
+        &mut self,
+        what: impl Into<String>,
+        wanted: f64,
+        measured: f64,
+        unit: &'static str,
+    ) {
+        let reached = (!self.quick).then_some(measured >= wanted);
+        self.targets.push(Target { what: what.into(), wanted, measured, unit, reached });
+    }
+
+    /// At most `wanted`.
     pub(crate) fn want_below(
         &mut self,
         what: impl Into<String>,
@@ -129,7 +191,7 @@ impl Report {
         measured: f64,
         unit: &'static str,
     ) {
-        let reached = (!self.quick).then_some(measured < wanted);
+        let reached = (!self.quick).then_some(measured <= wanted);
         self.targets.push(Target { what: what.into(), wanted, measured, unit, reached });
     }
 
@@ -153,6 +215,11 @@ impl Report {
         println!();
         self.print_figures();
         println!();
+        self.print_targets();
+        Ok(())
+    }
+
+    fn print_targets(&self) {
         for Target { what, wanted, measured, unit, reached } in &self.targets {
             let verdict = match reached {
                 Some(true) => "reached",
@@ -161,7 +228,6 @@ impl Report {
             };
             println!("{what}: {} {unit}, wanted {}: {verdict}", short(*measured), short(*wanted));
         }
-        Ok(())
     }
 
     /// A line for each kind of figure, with what all contenders did.
