@@ -20,7 +20,7 @@ use crate::requests::{self, Command, Reply, cancelled, push_outside, requested, 
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};
-use crate::{QueueConfig, threads};
+use crate::{QueueConfig, adopt, threads};
 
 /// Runs tasks that must survive the process.
 #[derive(Debug)]
@@ -214,11 +214,13 @@ impl Backend for QueueBackend {
 
     /// # Errors
     /// Those of opening its file: `queue/unreadable`, `queue/corrupt`, `queue/newer_store`, `queue/locked`; of
-    /// reaching Redis: `queue/unreachable`, `queue/refused`, `queue/old_redis`, `queue/newer_store`.
+    /// reaching Redis: `queue/unreachable`, `queue/refused`, `queue/old_redis`, `queue/newer_store`; of what it takes
+    /// over: `job/unknown`, `job/not_adhoc`, `placement/job_not_on_tier`.
     async fn start(&self, ctx: BackendContext) -> Result<()> {
         if self.runs_here() {
             return Ok(());
         }
+        adopt::check(&self.config.adopt, &ctx.registry)?;
         let store = self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
         let started = threads::start(&self.name, self.config.clone(), ctx, store)?;
         // Of two that start at once, one stays; the other ends when its sender is dropped.
@@ -309,6 +311,10 @@ impl Backend for QueueBackend {
 
     fn queues(&self) -> Option<&dyn Queues> {
         Some(self)
+    }
+
+    fn adhoc_jobs(&self) -> Vec<(String, Name)> {
+        adopt::jobs(&self.config.adopt)
     }
 
     /// # Errors

@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::adopt::{self, AdoptSettings};
 use crate::limits::{self, PerKey, Rate};
 use crate::store::{DEFAULT_QUEUE, Retention};
 
@@ -46,6 +47,8 @@ pub struct QueueConfig {
     /// The queues that runs wait in besides `default`, which is always there and may be given a weight here.
     #[schemars(with = "BTreeMap<String, QueueSettings>")]
     pub queues: BTreeMap<Name, QueueSettings>,
+    /// Queues of apalis on the same Redis whose jobs are taken over, by the names that they have there.
+    pub adopt: BTreeMap<String, AdoptSettings>,
     /// How many ended runs are kept. 10,000 by default.
     pub history_runs: usize,
     /// How many days an ended run is kept. 30 by default.
@@ -105,6 +108,7 @@ impl Default for QueueConfig {
             lease: Duration::from_secs(30),
             synchronous: Synchronous::Full,
             queues: BTreeMap::new(),
+            adopt: BTreeMap::new(),
             history_runs: 10_000,
             history_days: 30,
             dead_letters: 10_000,
@@ -169,6 +173,7 @@ impl QueueConfig {
             faults.push(ArgsError::new(place, format!("{} is more than {HEAVIEST}", queue.weight)));
         }
         faults.extend(limits::faults(&self.queues));
+        faults.extend(adopt::faults(self, self.store() == Some(StoreKind::Redis)));
         for (place, days) in
             [("/history_days", self.history_days), ("/dead_letter_days", self.dead_letter_days)]
         {
@@ -251,7 +256,7 @@ pub(crate) enum StoreKind<'a> {
 
 impl fmt::Debug for QueueConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { password, ca_file, concurrency, lease, synchronous, queues, .. } = self;
+        let Self { password, ca_file, concurrency, lease, synchronous, queues, adopt, .. } = self;
         f.debug_struct("QueueConfig")
             .field("url", &self.shown_url())
             .field("password", password)
@@ -260,6 +265,7 @@ impl fmt::Debug for QueueConfig {
             .field("lease", lease)
             .field("synchronous", synchronous)
             .field("queues", queues)
+            .field("adopt", adopt)
             .field("retention", &self.retention())
             .finish()
     }

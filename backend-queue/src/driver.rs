@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::QueueConfig;
+use crate::adopt_loop::Adopting;
 use crate::ahead::Ahead;
 use crate::deliveries::{Answer, Stepping};
 use crate::drain::Drain;
@@ -66,6 +67,8 @@ pub(crate) struct Driver {
     /// Since when the store has refused what is new. It may do all else meanwhile, so that says nothing.
     pub(crate) refusing_since: Option<Instant>,
     pub(crate) steadiness: Steadiness,
+    /// What takes over from neighbours.
+    pub(crate) adopting: Adopting,
 }
 
 /// Listens to the store beside the loop, until it is dropped.
@@ -140,6 +143,7 @@ impl Driver {
             trouble: None,
             reasons: Vec::new(),
             refusing_since: None,
+            adopting: Adopting::default(),
         }
     }
 
@@ -152,6 +156,7 @@ impl Driver {
         let mut times = Times::new(self.config.lease);
         let (tell, mut changes) = mpsc::channel(1);
         let _changes = Changes::listen(Arc::clone(&self.store), tell);
+        self.adopting = Adopting::begin(&self.name, &self.config, &self.ctx, &self.store);
         loop {
             self.steadiness.begin_turn(Instant::now());
             if self.steadiness.take_renewal() {

@@ -17,6 +17,14 @@
 )]
 
 mod abilities;
+mod adopt;
+mod adopt_loop;
+#[cfg(feature = "redis")]
+mod adopt_redis;
+mod adopt_task;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod adopt_test;
 mod ahead;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
@@ -169,6 +177,7 @@ mod timetable;
 mod trouble_test;
 mod work;
 
+pub use adopt::AdoptSettings;
 pub use backend::{QueueBackend, kind};
 pub use config::{QueueConfig, QueueSettings, Synchronous};
 pub use limits::{PerKey, Rate};

@@ -25,6 +25,7 @@ script!(LOAD, " flags=no-writes", "ready", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
 script!(QUEUES, " flags=no-writes", "running", "ready", "queues");
+script!(ADOPT_LOOK, " flags=no-writes", "adopt_look");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
@@ -32,6 +33,7 @@ script!(PUSH, "", "change", "wake", "insert", "push");
 script!(STEP, "", "change", "remember", "acknowledge", "running", "admit", "step");
 script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
+script!(ADOPT, "", "change", "wake", "insert", "adopt");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.

@@ -14,13 +14,15 @@ use scheduler_core::{
 };
 
 use crate::QueueConfig;
+use crate::adopt_redis;
+use crate::adopt_task::Adoption;
 use crate::redis_link::Link;
 use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_step::Deliveries;
 use crate::redis_wake::Listener;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Retention, Standing, Stepped,
-    Store,
+    Store, TakenOver,
 };
 use crate::{
     redis_letters, redis_open, redis_page, redis_queue, redis_retention, redis_schedule, redis_script,
@@ -281,6 +283,10 @@ impl Store for RedisStore {
 
     async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>> {
         redis_retention::prune(self, bounds, limit).await
+    }
+
+    async fn adopt(&self, adoption: &Adoption<'_>) -> Result<TakenOver> {
+        adopt_redis::adopt(self, adoption).await
     }
 
     async fn changed(&self) {

@@ -12,13 +12,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::QueueConfig;
+use crate::adopt_loop::Adopting;
 use crate::drain::Drain;
 use crate::driver::{Driver, describe};
 use crate::envelope::{self, DEEPEST};
 use crate::store::{Cancel, Pushed, Store, kept_queue};
 
 /// The largest parameters and args that a run may carry, in bytes of JSON.
-const LARGEST_PARAMS: usize = 1024 * 1024;
+pub(crate) const LARGEST_PARAMS: usize = 1024 * 1024;
 
 /// What the loop can be asked.
 pub(crate) enum Command {
@@ -72,6 +73,7 @@ impl Driver {
                     let report = over.as_ref().map(|over| over.report.clone()).unwrap_or_default();
                     let deadline = Instant::now() + grace.unwrap_or_default();
                     self.give_ahead_back();
+                    self.adopting = Adopting::default();
                     *drain = Some(Drain { reply, report, deadline, is_over: grace.is_none() });
                     if grace.is_none() {
                         self.give_up(drain.as_mut());
@@ -89,6 +91,7 @@ impl Driver {
         let trouble = queues.as_ref().err().map(describe).or_else(|| self.trouble.clone());
         let mut findings: Vec<String> = trouble.into_iter().collect();
         findings.extend(self.findings(&queues.unwrap_or_default()));
+        findings.extend(self.adopting.findings());
         findings
     }
 

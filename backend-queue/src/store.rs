@@ -14,6 +14,7 @@ use scheduler_core::{
     Page, Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
 
+use crate::adopt_task::Adoption;
 use crate::limits::Limits;
 
 /// The queue of what names none.
@@ -108,9 +109,26 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// Forgets the first of those, at most `limit`; answers which.
     async fn prune(&self, bounds: &HistoryBounds, limit: u32) -> Result<Vec<EndedRun>>;
 
+    /// Takes over some of what waits in a queue of a neighbour, if this store has neighbours. Each job leaves it in the
+    /// same step in which its run is there.
+    async fn adopt(&self, _: &Adoption<'_>) -> Result<TakenOver> {
+        Ok(TakenOver::default())
+    }
+
     /// Resolves when somebody, maybe another process, may have added work. It may resolve for nothing, and who
     /// waits looks from time to time all the same.
     async fn changed(&self);
+}
+
+/// The answer to [`Store::adopt`].
+#[derive(Debug, Default)]
+pub(crate) struct TakenOver {
+    /// How many runs there are more.
+    pub(crate) runs: usize,
+    /// The dead letters that were made of what could not be run.
+    pub(crate) dead: Vec<Run>,
+    /// Whether there may be more to take.
+    pub(crate) has_more: bool,
 }
 
 /// What is kept of what has ended.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, hints, place};
 
+use crate::adhoc_jobs;
 use crate::args_fault;
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
@@ -76,6 +77,7 @@ pub(crate) fn check(
     let mut allowing = registry.clone();
     settings.jobs.iter().for_each(|section| section.apply(&mut allowing, document, &mut faults));
     let (mut members, sites) = members::build(&settings, document, registry, &mut faults);
+    adhoc_jobs::check(&settings, &members, document, &allowing, &mut faults);
     let now = Timestamp::from(std::time::SystemTime::now());
     let mut tasks = Vec::new();
     if settings.tasks.is_empty() {

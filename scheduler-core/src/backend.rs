@@ -132,6 +132,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
         None
     }
 
+    /// The jobs that its settings run without a task, each with the place of its name: a JSON pointer into the
+    /// backend's section of a config. Whoever reads the config refuses one that is unknown or may not run so.
+    fn adhoc_jobs(&self) -> Vec<(String, Name)> {
+        Vec::new()
+    }
+
     /// What it costs to place a task here, beyond what is said of its tier. Pure: it asks nobody, and is asked
     /// whenever a task is placed.
     ///

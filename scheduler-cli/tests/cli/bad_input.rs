@@ -56,6 +56,30 @@ const CASES: &[(&str, &[&str])] = &[
         &["backend/bad_config", "6:7", "names no store", "sqlite:queue.db"],
     ),
     ("[backends.queue]\nlease = \"1ms\"\n", &["backend/bad_config", "6:9", "shorter than 300ms"]),
+    (
+        "[backends.queue]\nurl = \"redis://h\"\n[backends.queue.adopt.emails]\njob = \"exce\"\n",
+        &["job/unknown", "scheduler.toml:8:7", "did you mean `exec`?"],
+    ),
+    (
+        "[backends.queue]\nurl = \"redis://h\"\nadopt.\"app::Email\".job = \"exec\"\n",
+        &["job/not_adhoc", "scheduler.toml:7:26", "set adhoc = true in [jobs.exec]"],
+    ),
+    (
+        "[backends.queue]\nurl = \"redis://h\"\n[backends.queue.adopt.emails]\njob = \"exec\"\nqeue = \"x\"\n",
+        &["backend/bad_config", "scheduler.toml:9:1", "did you mean `queue`?"],
+    ),
+    (
+        "[backends.queue]\nurl = \"redis://h\"\n[backends.queue.adopt.emails]\nqueue = \"default\"\n",
+        &["backend/bad_config", "scheduler.toml:7:23", "write `job`"],
+    ),
+    (
+        "[backends.queue]\nurl = \"redis://h\"\n[backends.queue.adopt.emails]\njob = \"exec\"\nqueue = \"male\"\n",
+        &["backend/bad_config", "scheduler.toml:9:9", "there is no queue `male`"],
+    ),
+    (
+        "[backends.queue]\n[backends.queue.adopt.emails]\njob = \"exec\"\n",
+        &["backend/bad_config", "scheduler.toml:6:23", "within one Redis", "redis://"],
+    ),
     ("[backends.local]\nconcurency = 1\n", &["backend/bad_config", "scheduler.toml:6:", "concurrency"]),
     ("[backends.local]\nconcurrency = 0\n", &["backend/bad_config", "scheduler.toml:6:15", "1 or more"]),
     (
