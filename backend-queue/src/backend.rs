@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use apalis_core::task::Task as ApalisTask;
 use async_trait::async_trait;
 use scheduler_core::{
     Backend, BackendContext, BackendInfo, BackendKind, BackendSettings, CancelReason, Cancelled, Capability,
-    DeadLetters, Drained, Enqueued, Error, Health, Name, Page, Queues, Result, Retention, RunFilter, RunId,
-    RunRequest, Schedules, Task, Tier, Warning, Workload,
+    DeadLetters, Drained, Enqueued, Error, Health, Name, Output, Page, Queues, Result, Retention, RunFilter,
+    RunId, RunRequest, Schedules, Task, Tier, Warning, Workload,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::config::StoreKind;
+use crate::layers::{Attempt, AttemptService, BoxError, Layers};
 #[cfg(feature = "redis")]
 use crate::redis_store::RedisStore;
 use crate::requests::{self, Command, Reply, cancelled, push_outside, requested, unknown_queue};
@@ -28,6 +32,7 @@ pub struct QueueBackend {
     pub(crate) name: Name,
     pub(crate) config: QueueConfig,
     data_dir: Option<PathBuf>,
+    layers: Layers,
     commands: Mutex<Option<UnboundedSender<Command>>>,
     /// What was opened; it answers also while nothing runs.
     store: Mutex<Option<Arc<dyn Store>>>,
@@ -37,11 +42,17 @@ pub struct QueueBackend {
 
 /// The kind `queue`, for a [`Registry`](scheduler_core::Registry).
 pub fn kind() -> BackendKind {
-    let build = |settings: &BackendSettings| {
+    kind_with(|backend| backend)
+}
+
+/// The same for a program of its own, which may change each backend before it is used, as to add a
+/// [`layer`](QueueBackend::layer).
+pub fn kind_with(change: impl Fn(QueueBackend) -> QueueBackend + Send + Sync + 'static) -> BackendKind {
+    let build = move |settings: &BackendSettings| {
         let config = QueueConfig::from_value(&settings.config)?;
         let mut backend = QueueBackend::new(settings.name.clone(), config);
         backend.data_dir.clone_from(&settings.data_dir);
-        Ok(Arc::new(backend) as Arc<dyn Backend>)
+        Ok(Arc::new(change(backend)) as Arc<dyn Backend>)
     };
     BackendKind::new("queue", Tier::Queue, "durable, on embedded SQLite or on Redis", build)
         .with_schema(QueueConfig::schema())
@@ -54,10 +65,38 @@ impl QueueBackend {
             name,
             config,
             data_dir: None,
+            layers: Layers::default(),
             commands: Mutex::default(),
             store: Mutex::default(),
             connected: Mutex::default(),
         }
+    }
+
+    /// Wraps a layer of tower around every attempt, inside of those that were added before. Leases, fences and retries
+    /// of runs stay outside: an error that the layer makes is a failed attempt, one that it gives up while it is under
+    /// way is ended, and one during which it panics has panicked.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use backend_queue::{QueueBackend, QueueConfig};
+    /// # use scheduler_core::Name;
+    /// # fn backend() -> scheduler_core::Result<QueueBackend> {
+    /// let backend = QueueBackend::new(Name::new("queue")?, QueueConfig::default())
+    ///     .layer(tower::limit::ConcurrencyLimitLayer::new(4))
+    ///     .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(60)));
+    /// # Ok(backend)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<ApalisTask<Attempt>, Response = Output> + Clone + Send + 'static,
+        <L::Service as Service<ApalisTask<Attempt>>>::Error: Into<BoxError>,
+        <L::Service as Service<ApalisTask<Attempt>>>::Future: Send + 'static,
+    {
+        self.layers.add(layer);
+        self
     }
 
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
@@ -222,7 +261,7 @@ impl Backend for QueueBackend {
         }
         adopt::check(&self.config.adopt, &ctx.registry)?;
         let store = self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
-        let started = threads::start(&self.name, self.config.clone(), ctx, store)?;
+        let started = threads::start(&self.name, self.config.clone(), ctx, store, &self.layers)?;
         // Of two that start at once, one stays; the other ends when its sender is dropped.
         lock(&self.commands).get_or_insert(started);
         Ok(())

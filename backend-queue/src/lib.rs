@@ -39,6 +39,10 @@ mod drain;
 mod driver;
 mod envelope;
 mod flight;
+mod layers;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod layers_test;
 mod leases;
 #[cfg(test)]
 mod leases_test;
@@ -178,6 +182,7 @@ mod trouble_test;
 mod work;
 
 pub use adopt::AdoptSettings;
-pub use backend::{QueueBackend, kind};
+pub use backend::{QueueBackend, kind, kind_with};
 pub use config::{QueueConfig, QueueSettings, Synchronous};
+pub use layers::{Attempt, AttemptFailure, AttemptService, BoxError};
 pub use limits::{PerKey, Rate};

@@ -1,7 +1,6 @@
 //! Where the loop and the jobs run: the loop on one thread, the jobs on as many as run at once, so that one
 //! that blocks its thread delays no other.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,14 +8,16 @@ use std::task::{Context, Poll};
 
 use apalis_core::task::Task;
 use apalis_core::worker::builder::WorkerBuilder;
-use scheduler_core::{AttemptEnd, BackendContext, Error, Name, Result, attempt};
+use scheduler_core::{AttemptEnd, BackendContext, Error, Name, Output, Result, attempt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use crate::QueueConfig;
 use crate::apalis::Feed;
 use crate::driver::Driver;
+use crate::layers::{Attempt, AttemptFailure, AttemptService, Layers};
 use crate::requests::Command;
 use crate::store::Store;
 use crate::work::Work;
@@ -33,6 +34,7 @@ pub(crate) fn start(
     config: QueueConfig,
     ctx: BackendContext,
     store: Arc<dyn Store>,
+    layers: &Layers,
 ) -> Result<UnboundedSender<Command>> {
     let no_threads = |error: std::io::Error| {
         Error::unavailable("queue/no_threads", format!("cannot start the threads of `{name}`"))
@@ -46,7 +48,9 @@ pub(crate) fn start(
     let (commands, received) = unbounded_channel();
     let (work, taken) = unbounded_channel();
     let (ended, ends) = unbounded_channel();
-    let worker = WorkerBuilder::new(name.to_string()).backend(Feed { work: taken, ended }).build(Attempts);
+    let feed = Feed { work: taken, ended, is_layered: layers.are_there() };
+    let attempts = layers.around(AttemptService::new(Attempts));
+    let worker = WorkerBuilder::new(name.to_string()).backend(feed).build(attempts);
     let driver = Driver::new(name.clone(), config, ctx, store, work);
     let run = move || {
         jobs.spawn(worker.run());
@@ -66,21 +70,43 @@ fn end(jobs: Runtime) {
 #[derive(Clone, Debug)]
 struct Attempts;
 
-impl Service<Task<Work>> for Attempts {
-    type Response = AttemptEnd;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<AttemptEnd, Infallible>> + Send>>;
+impl Service<Task<Attempt>> for Attempts {
+    type Response = Output;
+    type Error = AttemptFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<Output, AttemptFailure>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptFailure>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, task: Task<Work>) -> Self::Future {
-        let Work { placed, ctx } = task.args;
+    fn call(&mut self, task: Task<Attempt>) -> Self::Future {
+        let Work { placed, ctx } = task.args.0;
         Box::pin(async move {
             let limit = placed.task.timeout;
-            let under_way = tokio::spawn(async move { attempt(&*placed.job, &ctx, limit).await });
-            Ok(under_way.await.unwrap_or_else(|error| AttemptEnd::Panicked(error.to_string())))
+            let under_way = UnderWay(tokio::spawn(async move { attempt(&*placed.job, &ctx, limit).await }));
+            match under_way.await {
+                AttemptEnd::Succeeded(output) => Ok(output),
+                end => Err(AttemptFailure(end)),
+            }
         })
+    }
+}
+
+/// An attempt under way. Whoever gives it up, as a layer with a time limit does, ends it: its job's future is dropped
+/// where it waits next.
+struct UnderWay(JoinHandle<AttemptEnd>);
+
+impl Future for UnderWay {
+    type Output = AttemptEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AttemptEnd> {
+        let ended = Pin::new(&mut self.0).poll(cx);
+        ended.map(|ended| ended.unwrap_or_else(|error| AttemptEnd::Panicked(error.to_string())))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

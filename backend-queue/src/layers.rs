@@ -1,0 +1,166 @@
+//! What an embedder wraps around attempts: layers of tower, as workers of apalis have them.
+//!
+//! They stand between the worker and the job. Leases, fences, retries and the end of a run stay outside of them, and so
+//! does what a layer itself does wrong.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use apalis_core::task::Task as ApalisTask;
+use scheduler_core::{AttemptEnd, Output, RunContext, Spelled, Task};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::work::Work;
+
+/// What a layer may fail with.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What answers whether an attempt succeeded.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Output, BoxError>> + Send>>;
+
+/// An attempt, as layers see it: the args of a task of apalis.
+#[derive(Clone, Debug)]
+pub struct Attempt(pub(crate) Work);
+
+impl Attempt {
+    /// What its job is given: whose run it is, its number, its fence.
+    pub fn context(&self) -> &RunContext {
+        &self.0.ctx
+    }
+
+    /// The definition of its task.
+    pub fn task(&self) -> &Task {
+        &self.0.placed.task
+    }
+}
+
+/// How an attempt ended that did not succeed: the error that layers see. One that a layer makes in its place counts as
+/// a failure that is tried again, or is not where it is apalis' `AbortError`.
+#[derive(Debug)]
+pub struct AttemptFailure(pub(crate) AttemptEnd);
+
+impl AttemptFailure {
+    /// How it ended.
+    pub fn end(&self) -> &AttemptEnd {
+        &self.0
+    }
+}
+
+impl fmt::Display for AttemptFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            AttemptEnd::Succeeded(_) => f.write_str("succeeded"),
+            AttemptEnd::Failed(error) => write!(f, "{error}"),
+            AttemptEnd::TimedOut { limit, .. } => write!(f, "timed out after {}", Spelled(*limit)),
+            AttemptEnd::Panicked(message) => write!(f, "panicked: {message}"),
+            AttemptEnd::Cancelled { reason, .. } => write!(f, "cancelled: {}", reason.as_str()),
+        }
+    }
+}
+
+impl StdError for AttemptFailure {}
+
+/// The service that layers wrap: it runs an attempt.
+pub struct AttemptService(Box<dyn Erased>);
+
+/// A service whose type is forgotten.
+trait Erased: Send {
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
+    fn begin(&mut self, task: ApalisTask<Attempt>) -> Answer;
+    fn another(&self) -> Box<dyn Erased>;
+}
+
+impl<S> Erased for S
+where
+    S: Service<ApalisTask<Attempt>, Response = Output> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn begin(&mut self, task: ApalisTask<Attempt>) -> Answer {
+        let answer = self.call(task);
+        Box::pin(async move { answer.await.map_err(Into::into) })
+    }
+
+    fn another(&self) -> Box<dyn Erased> {
+        Box::new(self.clone())
+    }
+}
+
+impl AttemptService {
+    pub(crate) fn new<S>(service: S) -> Self
+    where
+        S: Service<ApalisTask<Attempt>, Response = Output> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        Self(Box::new(service))
+    }
+}
+
+impl Clone for AttemptService {
+    fn clone(&self) -> Self {
+        Self(self.0.another())
+    }
+}
+
+impl fmt::Debug for AttemptService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttemptService")
+    }
+}
+
+impl Service<ApalisTask<Attempt>> for AttemptService {
+    type Response = Output;
+    type Error = BoxError;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.ready(cx)
+    }
+
+    fn call(&mut self, task: ApalisTask<Attempt>) -> Answer {
+        self.0.begin(task)
+    }
+}
+
+type Wrap = dyn Fn(AttemptService) -> AttemptService + Send + Sync;
+
+/// The layers of a backend, the outermost first.
+#[derive(Clone, Default)]
+pub(crate) struct Layers(Vec<Arc<Wrap>>);
+
+impl Layers {
+    pub(crate) fn add<L>(&mut self, layer: L)
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<ApalisTask<Attempt>, Response = Output> + Clone + Send + 'static,
+        <L::Service as Service<ApalisTask<Attempt>>>::Error: Into<BoxError>,
+        <L::Service as Service<ApalisTask<Attempt>>>::Future: Send + 'static,
+    {
+        self.0.push(Arc::new(move |inner| AttemptService::new(layer.layer(inner))));
+    }
+
+    pub(crate) fn are_there(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The service with all of them around it.
+    pub(crate) fn around(&self, innermost: AttemptService) -> AttemptService {
+        self.0.iter().rev().fold(innermost, |inner, wrap| wrap(inner))
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} layers", self.0.len())
+    }
+}
