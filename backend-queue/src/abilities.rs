@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use scheduler_core::{
     DeadLetterFilter, DeadLetterPage, DeadLetters, EndedRun, HeldLetters, HistoryBounds, Load, Name, Pause,
-    Placed, Replayed, Result, Retention, RunId, ScheduleStatus, Schedules, Timestamp, Workload,
+    Placed, Replayed, Result, Retention, RunId, RunRequest, ScheduleStatus, Schedules, Timestamp, Workload,
 };
+use serde_json::{Map, Value};
 
 use crate::QueueBackend;
-use crate::requests::Command;
+use crate::requests::{self, Command};
+use crate::store::Replay;
 
 /// How many runs are forgotten in one step, whatever is asked for, so that none keeps others waiting for long.
 const MOST_FORGOTTEN: usize = 1_000;
@@ -27,8 +29,26 @@ impl DeadLetters for QueueBackend {
     async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>> {
         let Some(store) = self.found().await? else { return Ok(vec![Replayed::Unknown; runs.len()]) };
         let now = Timestamp::from(std::time::SystemTime::now());
-        let pairs: Vec<_> = runs.iter().map(|run| (*run, RunId::manual(now))).collect();
-        store.replay(&pairs).await
+        let replays: Vec<_> = runs.iter().map(|run| Replay::new(*run, RunId::manual(now))).collect();
+        store.replay(&replays).await
+    }
+
+    /// # Errors
+    /// `queue/params_too_large`, `queue/params_too_deep`.
+    async fn replay_with(&self, run: &RunId, params: &Map<String, Value>) -> Result<Replayed> {
+        let Some(store) = self.found().await? else { return Ok(Replayed::Unknown) };
+        let page = store.letters(&DeadLetterFilter::of_run(*run)).await?;
+        let Some(letter) = page.letters.into_iter().next() else { return Ok(Replayed::Unknown) };
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let again = RunId::manual(now);
+        let mut request = RunRequest::manual(again, letter.run.task, now);
+        (request.params, request.adhoc) = (params.clone(), letter.run.adhoc);
+        if let Some(refusal) = requests::refusal(&self.name, &self.config, &request) {
+            return Err(refusal);
+        }
+        let replay = Replay { params: Some(request.params), ..Replay::new(*run, again) };
+        let answers = store.replay(&[replay]).await?;
+        Ok(answers.into_iter().next().unwrap_or(Replayed::Unknown))
     }
 
     async fn hold(&self, run: &RunId, reason: Option<&str>) -> Result<bool> {

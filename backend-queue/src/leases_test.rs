@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::QueueConfig;
 use crate::driver::{Driver, SAFETY_POLL};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Pushed, QueueState, Renewed, Retention, Standing,
-    Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Delivery, Held, Pushed, QueueState, Renewed, Replay, Retention,
+    Standing, Stepped, Store,
 };
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -140,7 +140,7 @@ impl Store for Moody {
     async fn letters(&self, _: &DeadLetterFilter) -> Result<DeadLetterPage> {
         self.answer("letters").await
     }
-    async fn replay(&self, _: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+    async fn replay(&self, _: &[Replay]) -> Result<Vec<Replayed>> {
         self.answer("replay").await
     }
     async fn hold(&self, _: RunId, _: Option<&str>) -> Result<bool> {

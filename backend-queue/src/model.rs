@@ -17,8 +17,8 @@ use scheduler_core::{
 
 use crate::model_run::{Kept, Lack, Place, Schedule, State, Written, now};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, QueueState, Renewed, Retention, Standing,
-    Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, QueueState, Renewed, Replay, Retention,
+    Standing, Stepped, Store,
 };
 
 /// A store that one test has.
@@ -264,9 +264,9 @@ impl Store for Model {
         Ok(DeadLetterPage { letters, next })
     }
 
-    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+    async fn replay(&self, letters: &[Replay]) -> Result<Vec<Replayed>> {
         let mut state = self.state();
-        let answers = letters.iter().map(|(letter, again)| state.replay(*letter, *again)).collect();
+        let answers = letters.iter().map(|replay| state.replay(replay)).collect();
         state.release();
         Ok(answers)
     }

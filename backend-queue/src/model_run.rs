@@ -11,7 +11,7 @@ use scheduler_core::{
 
 use tokio::time::Instant;
 
-use crate::store::{Ack, Cancel, Next, Pushed, Standing};
+use crate::store::{Ack, Cancel, Next, Pushed, Replay, Standing};
 
 /// A check that a model can be made without, to show what it is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,7 +291,8 @@ impl State {
         Some(Standing { cursor: cursor.clone(), paused: paused.clone(), live })
     }
 
-    pub(crate) fn replay(&mut self, letter: RunId, again: RunId) -> Replayed {
+    pub(crate) fn replay(&mut self, replay: &Replay) -> Replayed {
+        let Replay { letter, run: again, params } = replay.clone();
         let Some(kept) = self.find(letter).filter(|kept| kept.died.is_some()) else {
             return Replayed::Unknown;
         };
@@ -301,7 +302,7 @@ impl State {
         let mut run =
             Run::queued(again, kept.run.task.clone(), name("queue"), Tier::Queue, kept.run.fire_time);
         run.origin = RunOrigin::Manual;
-        run.params = kept.run.params.clone();
+        run.params = params.unwrap_or_else(|| kept.run.params.clone());
         run.adhoc = kept.run.adhoc.clone();
         run.queue = kept.run.queue.clone();
         run.replay_of = Some(letter);

@@ -12,6 +12,7 @@ use scheduler_core::{
     Cursor, DeadLetter, DeadLetterFilter, EndedRun, HeldLetters, HistoryBounds, Load, Pause, Run, RunFilter,
     RunId, RunState, Timestamp,
 };
+use serde_json::Map;
 
 use crate::model::Model;
 use crate::model_call::{
@@ -19,7 +20,8 @@ use crate::model_call::{
 };
 use crate::model_run::name;
 use crate::store::{
-    Ack, Cancel, Claim, Decided, Delivery, Held, Next, QueueState, Retention, Share, Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decided, Delivery, Held, Next, QueueState, Replay, Retention, Share, Standing,
+    Stepped, Store,
 };
 
 /// A store, what it delivered, and how many of its attempts have ended.
@@ -77,9 +79,17 @@ impl<S: Store> Side<S> {
             Call::Replay(letters) => {
                 self.replays += 1;
                 let again = |index: usize| id(format!("replay {} {index}", self.replays));
-                let pairs: Vec<_> =
-                    letters.iter().enumerate().map(|(index, run)| (id(*run), again(index))).collect();
-                format!("{:?}", store.replay(&pairs).await.unwrap())
+                // Every other one gets other parameters.
+                let params = |index: usize| Map::from_iter([("edited".to_owned(), index.into())]);
+                let replays: Vec<_> = letters
+                    .iter()
+                    .enumerate()
+                    .map(|(index, run)| Replay {
+                        params: (index % 2 == 1).then(|| params(index)),
+                        ..Replay::new(id(*run), again(index))
+                    })
+                    .collect();
+                format!("{:?}", store.replay(&replays).await.unwrap())
             }
             Call::Hold(run, is_held) => {
                 format!("{:?}", store.hold(id(*run), is_held.then_some("look")).await.unwrap())

@@ -8,25 +8,25 @@ use crate::redis_row::Row;
 use crate::redis_script;
 use crate::redis_store::{MOST, Peeked, RedisStore, millis};
 use crate::redis_wire;
-use crate::store::{Pushed, Retention};
+use crate::store::{Pushed, Replay, Retention};
 
 /// As [`Store::replay`](crate::store::Store::replay).
-pub(crate) async fn replay(store: &RedisStore, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+pub(crate) async fn replay(store: &RedisStore, letters: &[Replay]) -> Result<Vec<Replayed>> {
     let script = &redis_script::REPLAY;
     let mut answers = Vec::with_capacity(letters.len());
     // Some at a time: each is read and written, with its parameters.
     for some in letters.chunks(MOST / 10) {
-        let ids: Vec<RunId> = some.iter().map(|(letter, _)| *letter).collect();
+        let ids: Vec<RunId> = some.iter().map(|replay| replay.letter).collect();
         let (at, found) = store.peek(&ids).await?;
         let mut call = store.link.call(script);
         let (first, mut asked) = (answers.len(), Vec::new());
-        for ((letter, again), found) in some.iter().zip(&found) {
-            match replayed(store, *letter, *again, found, at) {
+        for (replay, found) in some.iter().zip(&found) {
+            match replayed(store, replay, found, at) {
                 Ok(pushed) => {
                     asked.push(answers.len());
                     let mut run = Cmd::new();
                     redis_wire::add_runs(&mut run, &[&pushed]);
-                    call.arg(letter.to_string()).arg(run.args_iter().count());
+                    call.arg(replay.letter.to_string()).arg(run.args_iter().count());
                     for word in run.args_iter() {
                         if let Arg::Simple(word) = word {
                             call.arg(word);
@@ -38,7 +38,7 @@ pub(crate) async fn replay(store: &RedisStore, letters: &[(RunId, RunId)]) -> Re
                     continue;
                 }
             }
-            answers.push(Replayed::As(*again));
+            answers.push(Replayed::As(replay.run));
         }
         if asked.is_empty() {
             continue;
@@ -46,7 +46,7 @@ pub(crate) async fn replay(store: &RedisStore, letters: &[(RunId, RunId)]) -> Re
         let done: Vec<u64> = store.link.send(script, &call).await?;
         for (index, done) in asked.into_iter().zip(done) {
             answers[index] = match done {
-                1 => Replayed::As(some[index - first].1),
+                1 => Replayed::As(some[index - first].run),
                 2 => Replayed::Held,
                 _ => Replayed::Unknown,
             };
@@ -58,8 +58,7 @@ pub(crate) async fn replay(store: &RedisStore, letters: &[(RunId, RunId)]) -> Re
 /// The run that replays a letter.
 fn replayed(
     store: &RedisStore,
-    letter: RunId,
-    again: RunId,
+    replay: &Replay,
     found: &Peeked,
     due: Timestamp,
 ) -> std::result::Result<Pushed, Replayed> {
@@ -69,17 +68,17 @@ fn replayed(
     if !found.held.is_empty() {
         return Err(Replayed::Held);
     }
-    let (Ok(run), Some(row)) = (store.read(letter, &found.packed), Row::parse(&found.packed)) else {
+    let (Ok(run), Some(row)) = (store.read(replay.letter, &found.packed), Row::parse(&found.packed)) else {
         return Err(Replayed::Unreadable);
     };
-    let mut replay = Run::queued(again, run.task, run.backend, Tier::Queue, run.fire_time);
-    replay.origin = RunOrigin::Manual;
-    replay.params = run.params;
-    replay.adhoc = run.adhoc;
-    replay.queue = run.queue;
-    replay.replay_of = Some(letter);
+    let mut again = Run::queued(replay.run, run.task, run.backend, Tier::Queue, run.fire_time);
+    again.origin = RunOrigin::Manual;
+    again.params = replay.params.clone().unwrap_or(run.params);
+    again.adhoc = run.adhoc;
+    again.queue = run.queue;
+    again.replay_of = Some(replay.letter);
     Ok(Pushed {
-        run: replay,
+        run: again,
         due,
         priority: row.priority,
         max_attempts: row.max_attempts,

@@ -21,8 +21,8 @@ use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_step::Deliveries;
 use crate::redis_wake::Listener;
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Retention, Standing, Stepped,
-    Store, TakenOver,
+    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Replay, Retention, Standing,
+    Stepped, Store, TakenOver,
 };
 use crate::{
     redis_letters, redis_open, redis_page, redis_queue, redis_retention, redis_schedule, redis_script,
@@ -261,7 +261,7 @@ impl Store for RedisStore {
         redis_page::letters(self, filter).await
     }
 
-    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+    async fn replay(&self, letters: &[Replay]) -> Result<Vec<Replayed>> {
         redis_letters::replay(self, letters).await
     }
 

@@ -11,7 +11,7 @@ use scheduler_core::{
 use crate::redis_stage;
 use crate::redis_store::RedisStore;
 use crate::store::{
-    Ack, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Retention, Standing, Store,
+    Ack, Claim, Decided, Decision, Delivery, Effect, Held, Next, Pushed, Replay, Retention, Standing, Store,
 };
 
 pub(crate) const NO_LEASE: Duration = Duration::ZERO;
@@ -195,10 +195,11 @@ async fn a_letter_is_replayed_once_and_not_while_it_is_held() {
 
     store.hold(id, Some("a: reason")).await.unwrap();
     let held = store.letters(&DeadLetterFilter::of_run(id)).await.unwrap().letters.remove(0);
-    let refused = store.replay(&[(id, again)]).await.unwrap();
+    let refused = store.replay(&[Replay::new(id, again)]).await.unwrap();
     store.hold(id, None).await.unwrap();
     let free = store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0);
-    let replayed = store.replay(&[(id, again), (id, RunId::manual(now()))]).await.unwrap();
+    let replayed =
+        store.replay(&[Replay::new(id, again), Replay::new(id, RunId::manual(now()))]).await.unwrap();
 
     assert_eq!((held.held.as_deref(), free.held), (Some("a: reason"), None));
     assert_eq!(held.died_at, free.died_at);

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use crate::simulation_world::{Fate, World};
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Decision, Effect, Held, Pushed, QueueState, Renewed, Retention,
-    Standing, Stepped, Store,
+    Ack, Cancel, Claim, Decide, Decided, Decision, Effect, Held, Pushed, QueueState, Renewed, Replay,
+    Retention, Standing, Stepped, Store,
 };
 
 /// The life of one daemon.
@@ -180,7 +180,7 @@ impl Store for Faulty {
         self.call(self.store.letters(filter)).await
     }
 
-    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+    async fn replay(&self, letters: &[Replay]) -> Result<Vec<Replayed>> {
         self.call(self.store.replay(letters)).await
     }
 

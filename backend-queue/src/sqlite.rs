@@ -20,8 +20,8 @@ use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
 use crate::sqlite_reading::Reader;
 use crate::store::{
-    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Retention, Standing, Stepped,
-    Store,
+    Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Replay, Retention, Standing,
+    Stepped, Store,
 };
 use crate::{
     sqlite_history, sqlite_letters, sqlite_load, sqlite_queue, sqlite_retention, sqlite_schedule,
@@ -173,7 +173,7 @@ impl Store for SqliteStore {
         reading.end(page)
     }
 
-    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>> {
+    async fn replay(&self, letters: &[Replay]) -> Result<Vec<Replayed>> {
         let mut change = self.change().await?;
         let replayed = change.replay(letters).await;
         change.end(replayed).await

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::sqlite_error::failed;
 use crate::sqlite_test::{Bench, LONG_LEASE, NOTHING, done, open, pushed, raw};
-use crate::store::{Claim, Pushed, Store};
+use crate::store::{Claim, Pushed, Replay, Store};
 
 #[tokio::test]
 async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody() {
@@ -250,7 +250,7 @@ async fn work(count: u32) -> Vec<(&'static str, u64)> {
     let letter = measure!("letters", store.letters(&letters)).letters[0].run.id;
     measure!("one letter", store.letters(&scheduler_core::DeadLetterFilter::of_run(letter)));
     measure!("hold", store.hold(letter, None));
-    measure!("replay", store.replay(&[(letter, RunId::manual(crate::sqlite_clock::now()))]));
+    measure!("replay", store.replay(&[Replay::new(letter, RunId::manual(crate::sqlite_clock::now()))]));
     measure!("discard", store.discard(&[letter], HeldLetters::Leave));
     measure!("forget", store.forget(&retention, 10));
     work

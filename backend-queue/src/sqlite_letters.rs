@@ -15,7 +15,7 @@ use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
 use crate::sqlite_history::{bounded, narrow};
 use crate::sqlite_row::{columns, integer, lossy, read};
-use crate::store::{Pushed, Retention};
+use crate::store::{Pushed, Replay, Retention};
 
 /// A page of the letters of a namespace, the newest fire first.
 pub(crate) async fn page(
@@ -51,15 +51,16 @@ fn letter(store: &SqliteStore, row: &SqliteRow) -> DeadLetter {
 
 impl Change<'_> {
     /// As [`Store::replay`](crate::store::Store::replay).
-    pub(crate) async fn replay(&mut self, letters: &[(RunId, RunId)]) -> sqlx::Result<Vec<Replayed>> {
+    pub(crate) async fn replay(&mut self, letters: &[Replay]) -> sqlx::Result<Vec<Replayed>> {
         let mut answers = Vec::with_capacity(letters.len());
-        for (letter, again) in letters {
-            answers.push(self.replay_one(*letter, *again).await?);
+        for letter in letters {
+            answers.push(self.replay_one(letter).await?);
         }
         Ok(answers)
     }
 
-    async fn replay_one(&mut self, letter: RunId, again: RunId) -> sqlx::Result<Replayed> {
+    async fn replay_one(&mut self, replay: &Replay) -> sqlx::Result<Replayed> {
+        let Replay { letter, run: again, params } = replay;
         let found = sqlx::query(concat!(
             "SELECT hold IS NOT NULL AS is_held, priority, alone, ",
             columns!(),
@@ -74,12 +75,12 @@ impl Change<'_> {
             return Ok(Replayed::Held);
         }
         let Ok(run) = read(&row, &self.store.backend) else { return Ok(Replayed::Unreadable) };
-        let mut replay = Run::queued(again, run.task, run.backend, Tier::Queue, run.fire_time);
+        let mut replay = Run::queued(*again, run.task, run.backend, Tier::Queue, run.fire_time);
         replay.origin = RunOrigin::Manual;
-        replay.params = run.params;
+        replay.params = params.clone().unwrap_or(run.params);
         replay.adhoc = run.adhoc;
         replay.queue = run.queue;
-        replay.replay_of = Some(letter);
+        replay.replay_of = Some(*letter);
         let pushed = Pushed {
             run: replay,
             due: now(),
@@ -93,7 +94,7 @@ impl Change<'_> {
         let left =
             sqlx::query("UPDATE run SET died = NULL WHERE seq = ?").bind(row.try_get::<i64, _>("seq")?);
         left.execute(&mut self.connection).await?;
-        Ok(Replayed::As(again))
+        Ok(Replayed::As(*again))
     }
 
     /// As [`Store::hold`](crate::store::Store::hold).

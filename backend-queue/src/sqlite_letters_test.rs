@@ -9,7 +9,7 @@ use scheduler_core::{
 
 use crate::sqlite_clock::now;
 use crate::sqlite_test::{Bench, LONG_LEASE, NO_LEASE, NOTHING, failed, open, pushed};
-use crate::store::{Ack, Claim, Pushed, Retention, Store};
+use crate::store::{Ack, Claim, Pushed, Replay, Retention, Store};
 
 const AGE: Duration = Duration::from_secs(3_600);
 const EVERYTHING: Retention = Retention { runs: 100, age: AGE, letters: 100, letter_age: AGE };
@@ -123,7 +123,7 @@ async fn a_replay_is_a_new_run_of_the_same_that_names_its_origin() {
     let letter = bench.fail(vec![pushed]).await[0];
     let again = RunId::manual(now());
 
-    let replayed = bench.store.replay(&[(letter, again)]).await.unwrap();
+    let replayed = bench.store.replay(&[Replay::new(letter, again)]).await.unwrap();
 
     assert_eq!((replayed, bench.letters().await), (vec![Replayed::As(again)], vec![]));
     assert_eq!(bench.state(letter).await, RunState::Failed);
@@ -143,7 +143,7 @@ async fn a_letter_is_replayed_once_however_many_ask() {
     let bench = Bench::new().await;
     let letter = bench.fail(vec![fired(1)]).await[0];
     let other = open(bench.folder.path()).await.unwrap();
-    let pairs: Vec<_> = (0..2).map(|_| (letter, RunId::manual(now()))).collect();
+    let pairs: Vec<_> = (0..2).map(|_| Replay::new(letter, RunId::manual(now()))).collect();
 
     let (one, two) = tokio::join!(bench.store.replay(&pairs), other.replay(&pairs));
 
@@ -161,7 +161,7 @@ async fn a_replay_waits_for_its_turn_as_its_origin_did() {
     bench.push(1, 3).await;
     bench.claim(1, LONG_LEASE).await;
 
-    bench.store.replay(&[(letter, RunId::manual(now()))]).await.unwrap();
+    bench.store.replay(&[Replay::new(letter, RunId::manual(now()))]).await.unwrap();
 
     assert!(bench.claim(10, LONG_LEASE).await.is_empty());
     assert_eq!(bench.store.waiting().await.unwrap(), 1);
@@ -173,7 +173,7 @@ async fn a_held_letter_and_one_that_cannot_be_read_are_not_replayed() {
     let ids = bench.fail(vec![fired(2), fired(1)]).await;
     let poison = sqlx::query("UPDATE run SET envelope = '{' WHERE id = ?").bind(ids[1].to_string());
     poison.execute(&mut bench.raw().await).await.unwrap();
-    let pairs = [(ids[0], RunId::manual(now())), (ids[1], RunId::manual(now()))];
+    let pairs = [Replay::new(ids[0], RunId::manual(now())), Replay::new(ids[1], RunId::manual(now()))];
 
     assert!(bench.store.hold(ids[0], Some("look at it")).await.unwrap());
     let refused = bench.store.replay(&pairs).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_held_letter_and_one_that_cannot_be_read_are_not_replayed() {
 
     assert_eq!(refused, [Replayed::Held, Replayed::Unreadable]);
     assert_eq!(held.as_deref(), Some("look at it"));
-    assert_eq!(replayed, [Replayed::As(pairs[0].1)]);
+    assert_eq!(replayed, [Replayed::As(pairs[0].run)]);
     assert!(!bench.store.hold(ids[0], Some("gone")).await.unwrap());
 }
 
@@ -266,7 +266,7 @@ async fn a_file_of_an_earlier_version_is_taken_over_and_its_failed_runs_are_lett
         assert_eq!(letters.len(), 1);
         assert_eq!(letters[0].died_at, Timestamp::from_millis(1_774_695_600_500));
         let again = RunId::manual(now());
-        let replayed = store.replay(&[(letters[0].run.id, again)]).await.unwrap();
+        let replayed = store.replay(&[Replay::new(letters[0].run.id, again)]).await.unwrap();
         assert_eq!(replayed, [Replayed::As(again)]);
         let claimed = store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap().claimed;
         assert_eq!(claimed.len(), 2);

@@ -7,7 +7,9 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::sqlite_clock::now;
 use crate::sqlite_test::{Bench, LONG_LEASE, NO_LEASE, NOTHING, done, failed, pushed};
-use crate::store::{Cancel, Claim, Decided, Decision, Effect, Held, Pushed, Retention, Standing, Store};
+use crate::store::{
+    Cancel, Claim, Decided, Decision, Effect, Held, Pushed, Replay, Retention, Standing, Store,
+};
 
 const NUMBERS: &[&str] = &["9223372036854775807", "-9223372036854775808", "-1", "0", "4294967296", "7"];
 const TEXTS: &[&str] =
@@ -100,7 +102,7 @@ async fn use_everything(bench: &Bench, place: &str) {
     for run in shown.iter().chain(letters.iter().map(|letter| &letter.run)) {
         bench.store.cancel(run.id, "asked").await.expect(place);
         bench.store.hold(run.id, None).await.expect(place);
-        bench.store.replay(&[(run.id, RunId::manual(now()))]).await.expect(place);
+        bench.store.replay(&[Replay::new(run.id, RunId::manual(now()))]).await.expect(place);
         bench.store.discard(&[run.id], HeldLetters::Leave).await.expect(place);
     }
     let (task, age) = (Name::new("t").unwrap(), Duration::ZERO);
@@ -138,7 +140,7 @@ async fn a_run_that_cannot_be_read_ends_as_a_letter_that_says_why_and_can_be_dis
         let stepped = bench.store.step(&[], &Claim::new(10, LONG_LEASE)).await.unwrap();
         let letter = bench.store.letters(&DeadLetterFilter::all()).await.unwrap().letters.remove(0);
         let shown = bench.store.runs(&RunFilter::of_run(letter.run.id)).await.unwrap().runs.remove(0);
-        let replayed = bench.store.replay(&[(letter.run.id, RunId::manual(now()))]).await.unwrap();
+        let replayed = bench.store.replay(&[Replay::new(letter.run.id, RunId::manual(now()))]).await.unwrap();
         let discarded = bench.store.discard(&[letter.run.id], HeldLetters::Leave).await.unwrap();
 
         assert_eq!((stepped.claimed.len(), stepped.undecodable.len()), (1, 1), "{column} {value}");

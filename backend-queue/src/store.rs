@@ -13,6 +13,7 @@ use scheduler_core::{
     Cursor, DeadLetterFilter, DeadLetterPage, EndedRun, Entry, HeldLetters, HistoryBounds, Live, Load, Name,
     Page, Pause, Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
+use serde_json::{Map, Value};
 
 use crate::adopt_task::Adoption;
 use crate::limits::Limits;
@@ -87,9 +88,9 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// A page of dead letters, the newest fire first. Every run that fails is one, from the step on that ends it.
     async fn letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage>;
 
-    /// Adds a run for each dead letter, under the id beside it, and takes the letter away in the same step: same
-    /// task, fire time, parameters, priority and most attempts, due now, naming its origin.
-    async fn replay(&self, letters: &[(RunId, RunId)]) -> Result<Vec<Replayed>>;
+    /// Adds a run for each dead letter, and takes the letter away in the same step: same task, fire time, priority and
+    /// most attempts, its parameters unless it shall have others, due now, naming its origin.
+    async fn replay(&self, letters: &[Replay]) -> Result<Vec<Replayed>>;
 
     /// Keeps a dead letter from replay and retention, or lets it go; says whether there is one.
     async fn hold(&self, run: RunId, reason: Option<&str>) -> Result<bool>;
@@ -153,6 +154,23 @@ pub(crate) struct Pushed {
     pub(crate) max_attempts: u32,
     /// Whether it waits until the runs of its task before it have ended.
     pub(crate) alone: bool,
+}
+
+/// A dead letter that is to run again.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay {
+    pub(crate) letter: RunId,
+    /// The run that it becomes.
+    pub(crate) run: RunId,
+    /// What that gets in place of the letter's parameters.
+    pub(crate) params: Option<Map<String, Value>>,
+}
+
+impl Replay {
+    /// With the parameters that it had.
+    pub(crate) fn new(letter: RunId, run: RunId) -> Self {
+        Self { letter, run, params: None }
+    }
 }
 
 /// What to take.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use scheduler_core::ArgsError;
+use scheduler_core::{ArgsError, ReplayRate};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -77,7 +77,8 @@ impl DeadLetterArgs {
     /// Every fault, with its place.
     pub(crate) fn read(self) -> Result<DeadLetterProcessing, Vec<ArgsError>> {
         let mut faults = Vec::new();
-        if !(self.rate > 0.0 && self.rate <= 1_000.0) {
+        let rate = ReplayRate::per_second(self.rate);
+        if rate.is_none() {
             let fault = format!("{} replays a second are not above 0 and at most 1000", self.rate);
             faults.push(ArgsError::new("/rate", fault).with_help("write `0.1` for one in ten seconds"));
         }
@@ -88,14 +89,10 @@ impl DeadLetterArgs {
         let rules = Rules::read(self.rules).map_err(|found| faults.extend(found));
         let archive = self.archive.map(ArchiveArgs::read).transpose();
         let archive = archive.map_err(|found| faults.extend(found));
-        match (rules, archive, faults.is_empty()) {
-            (Ok(rules), Ok(archive), true) => Ok(DeadLetterProcessing {
-                rules,
-                rate: self.rate,
-                limit: self.limit,
-                archive,
-                is_dry: self.dry_run,
-            }),
+        match (rules, archive, rate, faults.is_empty()) {
+            (Ok(rules), Ok(archive), Some(rate), true) => {
+                Ok(DeadLetterProcessing { rules, rate, limit: self.limit, archive, is_dry: self.dry_run })
+            }
             _ => Err(faults),
         }
     }

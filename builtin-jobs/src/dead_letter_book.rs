@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler_core::{Name, RunId, Timestamp};
+use scheduler_core::{CanaryVerdict, Name, ReplayFate, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -71,21 +71,6 @@ pub(crate) struct Archiving {
     pub(crate) runs: BTreeSet<RunId>,
 }
 
-/// What became of a replay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It has not ended.
-    UnderWay(RunId),
-    /// It ended well.
-    Succeeded,
-    /// It failed again.
-    Failed(RunId),
-    /// Nobody knows it, or it was ended from outside.
-    Gone,
-    /// It was never replayed: the letter is still there.
-    NotReplayed,
-}
-
 impl Book {
     /// The book in the state of the task; one that cannot be read is begun anew.
     pub(crate) fn read(stored: Option<&Value>) -> Self {
@@ -99,27 +84,27 @@ impl Book {
     }
 
     /// Takes down what became of replays.
-    pub(crate) fn settle(&mut self, fates: &[(RunId, Fate)], rules: &Rules, now: Timestamp) {
+    pub(crate) fn settle(&mut self, fates: &[(RunId, ReplayFate)], rules: &Rules, now: Timestamp) {
         for (letter, fate) in fates {
             let Some(replay) = self.replays.get_mut(letter) else { continue };
             match *fate {
-                Fate::UnderWay(run) => replay.new_run = Some(run),
-                Fate::Succeeded => {
-                    if replay.is_canary {
+                ReplayFate::UnderWay(run) => replay.new_run = Some(run),
+                ReplayFate::Succeeded => {
+                    if replay.is_canary && CanaryVerdict::of(&[*fate]) == CanaryVerdict::Passed {
                         let gate = Gate { failed: 0, not_before: now, is_open: true };
                         self.gates.insert(replay.group.clone(), gate);
                     }
                     self.replays.remove(letter);
                 }
-                Fate::Failed(run) if !replay.has_failed => {
+                ReplayFate::Failed(run) if !replay.has_failed => {
                     (replay.new_run, replay.has_failed) = (Some(run), true);
                     let (group, class) = (replay.group.clone(), replay.class.clone());
                     let failed = self.gates.get(&group).map_or(0, |gate| gate.failed).saturating_add(1);
                     let wait = rules.named(&class).map(|rule| rule.wait(failed)).unwrap_or_default();
                     self.gates.insert(group, Gate { failed, not_before: now + wait, is_open: false });
                 }
-                Fate::Failed(_) => {}
-                Fate::Gone | Fate::NotReplayed => drop(self.replays.remove(letter)),
+                ReplayFate::Failed(_) => {}
+                ReplayFate::Gone | ReplayFate::NotReplayed => drop(self.replays.remove(letter)),
             }
         }
     }
@@ -201,18 +186,18 @@ mod tests {
         let mut book = Book::read(None);
         let now = Timestamp::from_millis(0);
         book.reserve(id(1), replay("a", 1, true));
-        let failed = [(id(1), Fate::Failed(id(2)))];
+        let failed = [(id(1), ReplayFate::Failed(id(2)))];
         book.settle(&failed, &rules, now);
         book.settle(&failed, &rules, now);
         let first = book.gates["a"];
         assert_eq!((first.failed, first.is_open, first.not_before.as_millis()), (1, false, 120_000));
 
         book.reserve(id(3), replay("a", 3, true));
-        book.settle(&[(id(3), Fate::Failed(id(4)))], &rules, now);
+        book.settle(&[(id(3), ReplayFate::Failed(id(4)))], &rules, now);
         assert_eq!((book.gates["a"].failed, book.gates["a"].not_before.as_millis()), (2, 240_000));
 
         book.reserve(id(5), replay("a", 5, true));
-        book.settle(&[(id(5), Fate::Succeeded)], &rules, now);
+        book.settle(&[(id(5), ReplayFate::Succeeded)], &rules, now);
         assert!(book.gates["a"].is_open && !book.replays.contains_key(&id(5)));
     }
 

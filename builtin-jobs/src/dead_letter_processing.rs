@@ -5,27 +5,20 @@
 //! is left alone. Replays are counted in the state of the task.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use scheduler_core::{
-    ArgsError, DeadLetterFilter, Error, Job, JobDescriptor, JobError, Output, Replayed, Result, RunContext,
-    RunFilter, RunId, RunState, Scheduler, async_trait,
+    ArgsError, DeadLetterFilter, Error, Job, JobDescriptor, JobError, Output, ReplayRate, Replayed, Result,
+    RunContext, RunId, Scheduler, async_trait,
 };
 use serde_json::Value;
 
 use crate::dead_letter_archive::{Archive, Archived};
 use crate::dead_letter_args::DeadLetterArgs;
-use crate::dead_letter_book::{Book, Fate, Replay};
+use crate::dead_letter_book::{Book, Replay};
 use crate::dead_letter_report::{Action, Report};
 use crate::dead_letter_rule::Rules;
 use crate::dead_letter_survey::{Chosen, Judge, Survey};
 use crate::dry_run;
-
-/// The most replays that are asked for in one step.
-const LARGEST_STEP: usize = 100;
-
-/// How many runs of one fire are looked through for a replay whose id is not known.
-const SAME_FIRE: usize = 1_000;
 
 /// Describes the job.
 pub fn descriptor() -> JobDescriptor {
@@ -40,7 +33,7 @@ pub fn descriptor() -> JobDescriptor {
 #[derive(Debug)]
 pub(crate) struct DeadLetterProcessing {
     pub(crate) rules: Rules,
-    pub(crate) rate: f64,
+    pub(crate) rate: ReplayRate,
     pub(crate) limit: usize,
     pub(crate) archive: Option<Archive>,
     pub(crate) is_dry: bool,
@@ -133,7 +126,8 @@ impl DeadLetterProcessing {
         let mut book = Book::read(ctx.state().load::<Value>().await?.as_ref());
         let mut fates = Vec::new();
         for (letter, replay) in book.replays.iter().filter(|(_, replay)| !replay.has_failed) {
-            let fate = fate(scheduler, *letter, replay).await?;
+            let Replay { new_run, task, fire_time, .. } = replay;
+            let fate = scheduler.replay_fate(*letter, *new_run, task, *fire_time).await?;
             told(report).count(fate);
             fates.push((*letter, fate));
         }
@@ -162,7 +156,7 @@ impl DeadLetterProcessing {
 
     async fn replay(&self, round: Round<'_>, chosen: &[Chosen]) -> Result<()> {
         let ctx = round.ctx;
-        let (step, pause) = self.pace();
+        let (step, pause) = (self.rate.step(), self.rate.pause());
         for (index, some) in chosen.chunks(step).enumerate() {
             if index > 0 {
                 ctx.sleep(pause).await;
@@ -174,15 +168,6 @@ impl DeadLetterProcessing {
             self.replay_some(round, some).await?;
         }
         Ok(())
-    }
-
-    /// How many letters are replayed in a step, and how long to wait after it.
-    fn pace(&self) -> (usize, Duration) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 1000")]
-        let step = (self.rate as usize).clamp(1, LARGEST_STEP);
-        #[expect(clippy::cast_precision_loss, reason = "it is at most 100")]
-        let pause = Duration::from_secs_f64(step as f64 / self.rate);
-        (step, pause)
     }
 
     async fn replay_some(&self, round: Round<'_>, chosen: &[Chosen]) -> Result<()> {
@@ -249,33 +234,6 @@ impl Chosen {
             has_failed: false,
         }
     }
-}
-
-/// What became of a letter that was replayed, or was about to be.
-async fn fate(scheduler: &Scheduler, letter: RunId, replay: &Replay) -> Result<Fate> {
-    let run = match replay.new_run {
-        Some(run) => scheduler.history(&RunFilter::of_run(run)).await?.runs.into_iter().next(),
-        None => {
-            if !scheduler.letters(&DeadLetterFilter::of_run(letter)).await?.letters.is_empty() {
-                return Ok(Fate::NotReplayed);
-            }
-            // A replay has the fire time of its origin.
-            let same_fire = RunFilter::of_task(replay.task.clone()).fired_up_to(replay.fire_time);
-            let page = scheduler.history(&same_fire.limited(SAME_FIRE)).await?;
-            page.runs.into_iter().find(|run| run.replay_of == Some(letter))
-        }
-    };
-    Ok(match run {
-        None => Fate::Gone,
-        Some(run) => match run.state {
-            RunState::Succeeded => Fate::Succeeded,
-            RunState::Failed => Fate::Failed(run.id),
-            RunState::Cancelled | RunState::Skipped => Fate::Gone,
-            RunState::Scheduled | RunState::Queued | RunState::Running | RunState::Retrying => {
-                Fate::UnderWay(run.id)
-            }
-        },
-    })
 }
 
 fn told(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use scheduler_core::{Name, Output, Replayed, RunId};
+use scheduler_core::{Name, Output, ReplayFate, Replayed, RunId};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::dead_letter_archive::Archived;
-use crate::dead_letter_book::Fate;
 use crate::dead_letter_survey::{Chosen, Group, Survey};
 
 /// The version of the output's shape.
@@ -80,12 +79,12 @@ impl Report {
         self.groups.clone_from(&survey.groups);
     }
 
-    pub(crate) fn count(&mut self, fate: Fate) {
+    pub(crate) fn count(&mut self, fate: ReplayFate) {
         match fate {
-            Fate::UnderWay(_) => self.under_way += 1,
-            Fate::Succeeded => self.came_through += 1,
-            Fate::Failed(_) => self.failed_again += 1,
-            Fate::Gone | Fate::NotReplayed => {}
+            ReplayFate::UnderWay(_) => self.under_way += 1,
+            ReplayFate::Succeeded => self.came_through += 1,
+            ReplayFate::Failed(_) => self.failed_again += 1,
+            ReplayFate::Gone | ReplayFate::NotReplayed => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! `scheduler dlq replay` and `dlq discard`: what makes letters leave, one by one or by a filter.
+//! `scheduler dlq discard`, and what `dlq replay` has in common with it: which letters leave, one by one or by a filter.
 //!
 //! Letters that are named are settled at once. A filter may catch more than its author thinks, so it wants a
 //! confirmation, and leaves alone what is held.
@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::Args;
-use scheduler_core::{DeadLetter, HeldLetters, Name, Replayed, RunId};
+use scheduler_core::{CanaryVerdict, DeadLetter, HeldLetters, Name, Replayed, RunId};
 use serde::Serialize;
 
 use crate::dlq_list::letters;
@@ -25,7 +25,7 @@ pub(crate) struct Flags {
     /// The runs that failed.
     #[arg(value_name = "RUN", required_unless_present_any = ["task", "error", "all"],
           conflicts_with_all = ["task", "error", "all"])]
-    runs: Vec<RunId>,
+    pub(crate) runs: Vec<RunId>,
     /// All of this task, unless they are held.
     #[arg(long, value_name = "TASK")]
     task: Option<Name>,
@@ -42,13 +42,16 @@ pub(crate) struct Flags {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    output: OutputFlag,
+    pub(crate) output: OutputFlag,
 }
 
 /// What became of the letters.
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
+    /// What the canaries told, if some went first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryVerdict>,
     /// How many were settled, or would be.
     settled: usize,
     /// How many were not.
@@ -57,9 +60,9 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct Settled {
+pub(crate) struct Settled {
     run_id: RunId,
-    result: Settlement,
+    pub(crate) result: Settlement,
     /// The new run of one that was replayed.
     new_run_id: Option<RunId>,
 }
@@ -67,35 +70,22 @@ struct Settled {
 /// What became of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Settlement {
+pub(crate) enum Settlement {
     Replayed,
     Discarded,
     /// It would be settled.
     Chosen,
+    /// It was left alone, because the canaries did not succeed.
+    Left,
     Unknown,
     Held,
     Unreadable,
 }
 
 impl Settlement {
-    fn is_refusal(self) -> bool {
-        matches!(self, Self::Unknown | Self::Held | Self::Unreadable)
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self, Self::Left | Self::Unknown | Self::Held | Self::Unreadable)
     }
-}
-
-pub(crate) async fn replay(outside: &Outside, flags: &Flags) -> Result<Exit, Failure> {
-    let Some(chosen) = flags.choose(outside, "replay", true).await? else { return Ok(Exit::Done) };
-    let mut settled = Vec::new();
-    for runs in chosen.chunks(STEP) {
-        let answers = outside.scheduler.replay(runs).await?;
-        settled.extend(runs.iter().zip(answers).map(|(run, answer)| match answer {
-            Replayed::As(new) => Settled::new(*run, Settlement::Replayed, Some(new)),
-            Replayed::Unknown => Settled::new(*run, Settlement::Unknown, None),
-            Replayed::Held => Settled::new(*run, Settlement::Held, None),
-            Replayed::Unreadable => Settled::new(*run, Settlement::Unreadable, None),
-        }));
-    }
-    flags.report(outside, settled, "replayed").await
 }
 
 pub(crate) async fn discard(outside: &Outside, flags: &Flags) -> Result<Exit, Failure> {
@@ -117,15 +107,25 @@ pub(crate) async fn discard(outside: &Outside, flags: &Flags) -> Result<Exit, Fa
 }
 
 impl Settled {
-    fn new(run_id: RunId, result: Settlement, new_run_id: Option<RunId>) -> Self {
+    pub(crate) fn new(run_id: RunId, result: Settlement, new_run_id: Option<RunId>) -> Self {
         Self { run_id, result, new_run_id }
+    }
+
+    /// What became of a letter that was to be replayed.
+    pub(crate) fn replayed(run: RunId, answer: Replayed) -> Self {
+        match answer {
+            Replayed::As(new) => Self::new(run, Settlement::Replayed, Some(new)),
+            Replayed::Unknown => Self::new(run, Settlement::Unknown, None),
+            Replayed::Held => Self::new(run, Settlement::Held, None),
+            Replayed::Unreadable => Self::new(run, Settlement::Unreadable, None),
+        }
     }
 }
 
 impl Flags {
     /// The letters to settle; `None` when it was only to be shown which. `minds_hold` says whether a letter that
     /// is named is refused while it is held.
-    async fn choose(
+    pub(crate) async fn choose(
         &self,
         outside: &Outside,
         verb: &str,
@@ -137,7 +137,7 @@ impl Flags {
                 for run in &self.runs {
                     shown.push(Settled::new(*run, foreseen(outside.letter(*run).await?, minds_hold), None));
                 }
-                self.print(shown, &format!("would {verb}"))?;
+                self.print(shown, None, &format!("would {verb}"))?;
                 return Ok(None);
             }
             return Ok(Some(self.runs.clone()));
@@ -152,7 +152,7 @@ impl Flags {
                 let run = letter.run.id;
                 Settled::new(run, foreseen(Some(letter), minds_hold), None)
             };
-            self.print(meant.into_iter().map(shown).collect(), &format!("would {verb}"))?;
+            self.print(meant.into_iter().map(shown).collect(), None, &format!("would {verb}"))?;
             return Ok(None);
         }
         self.confirm(verb, meant.len())?;
@@ -183,21 +183,31 @@ impl Flags {
         Err(unconfirmed(format!("nothing was done: the answer was not {number}")))
     }
 
-    async fn report(&self, outside: &Outside, settled: Vec<Settled>, done: &str) -> Result<Exit, Failure> {
+    pub(crate) async fn report(
+        &self,
+        outside: &Outside,
+        settled: Vec<Settled>,
+        done: &str,
+    ) -> Result<Exit, Failure> {
         if let [only] = settled.as_slice()
             && let Some(failure) = only.refusal(outside).await
         {
             return Err(failure);
         }
         let has_refusals = settled.iter().any(|settled| settled.result.is_refusal());
-        self.print(settled, done)?;
+        self.print(settled, None, done)?;
         Ok(if has_refusals { Exit::PartOfBulk } else { Exit::Done })
     }
 
-    fn print(&self, letters: Vec<Settled>, done: &str) -> Result<(), Failure> {
+    pub(crate) fn print(
+        &self,
+        letters: Vec<Settled>,
+        canary: Option<CanaryVerdict>,
+        done: &str,
+    ) -> Result<(), Failure> {
         let refused = letters.iter().filter(|settled| settled.result.is_refusal()).count();
         let settled = letters.len() - refused;
-        let report = Report { dry_run: self.dry_run, settled, refused, letters };
+        let report = Report { dry_run: self.dry_run, canary, settled, refused, letters };
         output::one(self.output.format, &report, || {
             let lines: String = report.letters.iter().map(Settled::line).collect();
             let refused = match refused {
@@ -224,7 +234,7 @@ impl Settled {
     async fn refusal(&self, outside: &Outside) -> Option<Failure> {
         let run = self.run_id;
         match self.result {
-            Settlement::Replayed | Settlement::Discarded | Settlement::Chosen => None,
+            Settlement::Replayed | Settlement::Discarded | Settlement::Chosen | Settlement::Left => None,
             Settlement::Unknown => Some(no_letter(outside, run).await),
             Settlement::Held => Some(
                 Failure::new(Exit::Conflict, "dlq/held", format!("the dead letter of run {run} is held"))
@@ -248,6 +258,7 @@ impl Settled {
         match (self.result, self.new_run_id) {
             (_, Some(new)) => format!("{run} runs again as {new}\n"),
             (Settlement::Replayed | Settlement::Discarded | Settlement::Chosen, None) => format!("{run}\n"),
+            (Settlement::Left, None) => format!("{run} was left alone\n"),
             (Settlement::Unknown, None) => format!("{run} is no dead letter\n"),
             (Settlement::Held, None) => format!("{run} is held\n"),
             (Settlement::Unreadable, None) => format!("{run} cannot be read\n"),

@@ -19,6 +19,7 @@ mod data_dir;
 mod defaults;
 pub mod diagnostic;
 mod dlq_list;
+mod dlq_replay;
 mod dlq_settle;
 mod drain_wish;
 mod echo;

@@ -10,7 +10,7 @@ use crate::output::{self, OutputFlag};
 use crate::outside::{self, Outside};
 use crate::session::Session;
 use crate::verb_show::Whole;
-use crate::{dlq_list, dlq_settle};
+use crate::{dlq_list, dlq_replay, dlq_settle};
 
 /// What to do with them.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ enum Action {
     /// Shows one with everything that is known about its run.
     Show(One),
     /// Runs them again, each as a new run that names its origin.
-    Replay(dlq_settle::Flags),
+    Replay(dlq_replay::Flags),
     /// Removes them; their runs stay in history as long as others.
     Discard(dlq_settle::Flags),
     /// Keeps one from replay and from being forgotten.
@@ -66,7 +66,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     outside::open(session, async |outside| match &flags.action {
         Action::List(flags) => dlq_list::list(outside, flags).await,
         Action::Show(flags) => show(outside, flags).await,
-        Action::Replay(flags) => dlq_settle::replay(outside, flags).await,
+        Action::Replay(flags) => dlq_replay::replay(outside, flags).await,
         Action::Discard(flags) => dlq_settle::discard(outside, flags).await,
         Action::Hold(flags) => hold(outside, flags.run, Some(&flags.reason), flags.output).await,
         Action::Release(flags) => hold(outside, flags.run, None, flags.output).await,

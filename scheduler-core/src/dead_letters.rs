@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, PageToken, Result, Run, RunId, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::{Error, Name, PageToken, Result, Run, RunId, Timestamp};
 
 /// Keeps what failed for good, could not be read, or had no job.
 ///
@@ -21,6 +23,18 @@ pub trait DeadLetters: Send + Sync {
     /// origin, with every attempt before it. A replay and the letter's leaving are one step, so a letter is
     /// replayed once, however often and by how many it is asked for. Answers in the order of `runs`.
     async fn replay(&self, runs: &[RunId]) -> Result<Vec<Replayed>>;
+
+    /// Runs one dead letter again as [`replay`](Self::replay) does, in the same one step, but the new run gets these
+    /// parameters in place of the letter's. The run that failed keeps its own.
+    ///
+    /// # Errors
+    /// Those for which it refuses such parameters of a run that is triggered; `dead_letters/no_edit`, of kind
+    /// `Unsupported`, where it cannot.
+    async fn replay_with(&self, run: &RunId, params: &Map<String, Value>) -> Result<Replayed> {
+        let _ = params;
+        let message = format!("run {run} can be replayed as it was, but not with other parameters");
+        Err(Error::unsupported("dead_letters/no_edit", message))
+    }
 
     /// Keeps a dead letter from replay and from retention, for this reason; `None` lets it go again. Says whether
     /// there is such a letter.

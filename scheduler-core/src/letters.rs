@@ -1,5 +1,7 @@
 //! The dead letters of all backends as one list.
 
+use serde_json::{Map, Value};
+
 use crate::{
     DeadLetterFilter, DeadLetterPage, DeadLetters, HeldLetters, PageToken, Replayed, Result, RunId, Scheduler,
 };
@@ -40,6 +42,20 @@ impl Scheduler {
             }
         }
         Ok(answers)
+    }
+
+    /// Runs a dead letter again with these parameters in place of its own, which stay with the run that failed.
+    ///
+    /// # Errors
+    /// What its backend refuses such parameters for; `dead_letters/no_edit` where it cannot.
+    pub async fn replay_with(&self, run: &RunId, params: &Map<String, Value>) -> Result<Replayed> {
+        for keeper in self.keepers() {
+            let keeper = keeper?;
+            if !keeper.letters(&DeadLetterFilter::of_run(*run)).await?.letters.is_empty() {
+                return keeper.replay_with(run, params).await;
+            }
+        }
+        Ok(Replayed::Unknown)
     }
 
     /// Keeps a dead letter from replay and retention, for this reason; `None` lets it go again. Says whether there

@@ -1,0 +1,147 @@
+//! `scheduler dlq replay`: dead letters run again, as they were or with other parameters, all at once or behind a canary
+//! and at a rate.
+
+use std::time::Duration;
+
+use clap::Args;
+use scheduler_core::{CanaryVerdict, ReplayPlan, ReplayRate, ReplayReport, RunId, RunState, parse_duration};
+use serde_json::{Map, Value};
+
+use crate::asked::param;
+use crate::dlq_settle::{self, Settled, Settlement};
+use crate::exit::Exit;
+use crate::failure::{Failure, counted};
+use crate::output::Format;
+use crate::outside::Outside;
+use crate::verb_dlq::no_letter;
+
+/// Which letters, and how they run.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    which: dlq_settle::Flags,
+    /// No faster than this, such as 5/s, 90/m or 1/10s; all at once unless given.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<ReplayRate>,
+    /// So many go first, and the others only when all of these have succeeded.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    canary: usize,
+    /// Gives up waiting for the canaries after this time, with exit code 124; the others are left alone.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "canary")]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    edit: Edit,
+}
+
+/// The parameters of the new run, where they are to be others than the letter's.
+#[derive(Debug, Args)]
+struct Edit {
+    /// A parameter of the new run in place of the letter's; may be given several times.
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
+    params: Vec<(String, Value)>,
+    /// A parameter of the letter that the new run does not get; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+    /// All parameters of the new run, as a JSON object.
+    #[arg(long = "params", value_name = "JSON", value_parser = object, conflicts_with_all = ["params", "unset"])]
+    all: Option<Map<String, Value>>,
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("no JSON object: {error}"))
+}
+
+impl Edit {
+    fn is_none(&self) -> bool {
+        self.params.is_empty() && self.unset.is_empty() && self.all.is_none()
+    }
+
+    /// What becomes of a letter's parameters, which stay as they are themselves.
+    fn of(&self, mut params: Map<String, Value>) -> Map<String, Value> {
+        if let Some(all) = &self.all {
+            return all.clone();
+        }
+        self.unset.iter().for_each(|key| drop(params.remove(key)));
+        params.extend(self.params.iter().cloned());
+        params
+    }
+}
+
+pub(crate) async fn replay(outside: &Outside, flags: &Flags) -> Result<Exit, Failure> {
+    if !flags.edit.is_none() {
+        return replay_edited(outside, flags).await;
+    }
+    let Some(chosen) = flags.which.choose(outside, "replay", true).await? else { return Ok(Exit::Done) };
+    let plan = ReplayPlan::at_once().at_rate(flags.rate).behind_canaries(flags.canary, flags.timeout);
+    let report = outside.scheduler.replay_by(&chosen, plan).await?;
+    let stopped = report.verdict.filter(|verdict| *verdict != CanaryVerdict::Passed);
+    let mut settled = settled(&report);
+    settled.extend(report.left.iter().map(|run| Settled::new(*run, Settlement::Left, None)));
+    let Some(verdict) = stopped else {
+        if report.verdict.is_none() {
+            return flags.which.report(outside, settled, "replayed").await;
+        }
+        let has_refusals = settled.iter().any(|settled| settled.result.is_refusal());
+        flags.which.print(settled, report.verdict, "replayed")?;
+        return Ok(if has_refusals { Exit::PartOfBulk } else { Exit::Done });
+    };
+    flags.which.print(settled, report.verdict, "replayed")?;
+    if flags.which.output.format == Format::Table {
+        eprint!("{}", said(&report, verdict));
+    }
+    Ok(if verdict == CanaryVerdict::Waits { Exit::TimedOut } else { Exit::Findings })
+}
+
+fn settled(report: &ReplayReport) -> Vec<Settled> {
+    report.answers.iter().map(|(run, answer)| Settled::replayed(*run, *answer)).collect()
+}
+
+/// Why the others were left alone.
+fn said(report: &ReplayReport, verdict: CanaryVerdict) -> String {
+    let left = counted(report.left.len(), "dead letter");
+    let told = match verdict {
+        CanaryVerdict::Passed | CanaryVerdict::Failed => "failed again",
+        CanaryVerdict::Waits => "has not ended in time and goes on",
+        CanaryVerdict::Untold => "did not succeed",
+    };
+    let is_meant = |state: RunState| match verdict {
+        CanaryVerdict::Waits => !state.is_end(),
+        CanaryVerdict::Failed => state == RunState::Failed,
+        CanaryVerdict::Passed | CanaryVerdict::Untold => state != RunState::Succeeded,
+    };
+    let canary = report.canaries.iter().find(|run| is_meant(run.state));
+    let name = canary.map(|run| format!(" {}", run.id)).unwrap_or_default();
+    let reason = canary.and_then(|run| run.reason.as_ref()).map(|reason| format!(": {reason}"));
+    format!("the canary{name} {told}{}; {left} left alone\n", reason.unwrap_or_default())
+}
+
+/// One letter with other parameters.
+async fn replay_edited(outside: &Outside, flags: &Flags) -> Result<Exit, Failure> {
+    let [run]: [RunId; 1] = flags.which.runs.clone().try_into().map_err(|_| {
+        let message = "parameters are changed of one dead letter at a time";
+        Failure::new(Exit::Usage, "usage", message).with_help("name its run")
+    })?;
+    let Some(letter) = outside.letter(run).await? else { return Err(no_letter(outside, run).await) };
+    if flags.which.choose(outside, "replay", true).await?.is_none() {
+        return Ok(Exit::Done);
+    }
+    let answer = outside.scheduler.replay_with(&run, &flags.edit.of(letter.run.params)).await?;
+    flags.which.report(outside, vec![Settled::replayed(run, answer)], "replayed").await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_edit_keeps_what_it_does_not_name() {
+        let Value::Object(before) = json!({"a": 1, "b": 2, "c": 3}) else { unreachable!() };
+        let edit = Edit { params: vec![("a".into(), json!("x"))], unset: vec!["b".into()], all: None };
+        assert_eq!(Value::Object(edit.of(before.clone())), json!({"a": "x", "c": 3}));
+        let all = Edit { params: Vec::new(), unset: Vec::new(), all: object(r#"{"d": null}"#).ok() };
+        assert_eq!(Value::Object(all.of(before)), json!({"d": null}));
+        assert!(object("[1]").is_err());
+    }
+}
