@@ -234,6 +234,10 @@ impl Store for Model {
         Ok(was_paused)
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(now())
+    }
+
     async fn queues(&self) -> Result<Vec<QueueState>> {
         let state = self.state();
         let names: BTreeSet<Option<Name>> = state

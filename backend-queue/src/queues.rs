@@ -3,13 +3,27 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use scheduler_core::{Error, Name, Pause, QueueStatus, Queues, Result};
+use scheduler_core::{Error, Name, Pause, QueueStatus, Queues, Result, Timestamp};
 
 use crate::QueueBackend;
 use crate::config::default_queue;
 use crate::limits;
 use crate::requests::unknown_queue;
-use crate::store::kept_queue;
+use crate::store::{Store, kept_queue};
+
+impl QueueBackend {
+    /// # Errors
+    /// `queue/unknown_queue`, when it is not configured and there is nothing in it.
+    async fn must_know(&self, queue: &Name, store: Option<&dyn Store>) -> Result<()> {
+        let Some(unknown) = unknown_queue(&self.name, &self.config, queue) else { return Ok(()) };
+        let kept = kept_queue(queue);
+        let is_there = match store {
+            Some(store) => store.queues().await?.iter().any(|state| state.queue == kept),
+            None => false,
+        };
+        if is_there { Ok(()) } else { Err(Error::not_found(unknown.code(), unknown.to_string())) }
+    }
+}
 
 /// They are the store's, whether anything runs or not.
 #[async_trait]
@@ -41,19 +55,25 @@ impl Queues for QueueBackend {
     /// `queue/unknown_queue`, when it is not configured and there is nothing in it.
     async fn pause_queue(&self, queue: &Name, pause: Pause) -> Result<()> {
         let store = self.made().await?;
-        let kept = kept_queue(queue);
-        if let Some(unknown) = unknown_queue(&self.name, &self.config, queue)
-            && !store.queues().await?.iter().any(|state| state.queue == kept)
-        {
-            return Err(Error::not_found(unknown.code(), unknown.to_string()));
-        }
-        store.pause_queue(kept.as_ref(), Some(&pause)).await.map(drop)
+        self.must_know(queue, Some(&*store)).await?;
+        store.pause_queue(kept_queue(queue).as_ref(), Some(&pause)).await.map(drop)
     }
 
+    /// # Errors
+    /// `queue/unknown_queue`, as above.
     async fn resume_queue(&self, queue: &Name) -> Result<bool> {
-        match self.found().await? {
+        let store = self.found().await?;
+        self.must_know(queue, store.as_deref()).await?;
+        match store {
             Some(store) => store.pause_queue(kept_queue(queue).as_ref(), None).await,
             None => Ok(false),
+        }
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        match self.found().await? {
+            Some(store) => store.now().await,
+            None => Ok(Timestamp::from(std::time::SystemTime::now())),
         }
     }
 }

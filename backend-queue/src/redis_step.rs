@@ -14,7 +14,7 @@ use crate::redis_row::{self, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST, RedisStore, id_of, millis};
 use crate::redis_wire::{self, End};
-use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped, called};
+use crate::store::{Ack, Claim, Delivery, Held, Renewed, Share, Stepped, called};
 
 /// What is known of deliveries besides what Redis keeps.
 #[derive(Debug)]
@@ -49,6 +49,20 @@ fn told(limits: &Limits) -> String {
     let by_key = pace(by.and_then(|by| by.pace.as_ref()));
     let param = by.map(|by| by.param.as_str()).unwrap_or_default();
     format!("{most}:{}:{most_by_key}:{by_key}:{param}", pace(whole.as_ref()))
+}
+
+/// How many runs are taken from each queue where not as many are taken as were divided among them: its part of those.
+fn within(shares: &[Share], divided: u64, taken: u64) -> Vec<u64> {
+    // Each gets what its share adds to those before it, so what is left of a run is lost to nobody.
+    let (mut before, mut given) = (0, 0);
+    let mut part = |share: &Share| {
+        before += u64::from(share.count);
+        let up_to = if taken < divided { before * taken / divided } else { before };
+        let count = up_to - given;
+        given = up_to;
+        count
+    };
+    shares.iter().map(&mut part).collect()
 }
 
 /// The longest time for which leases are spared after Redis was away.
@@ -152,10 +166,12 @@ impl RedisStore {
         claim: &Claim,
     ) -> Result<Step> {
         let mut call = self.link.call(script);
-        call.arg(millis(claim.lease)).arg(limit.min(MOST)).arg(&self.deliveries.who).arg(number);
+        let limit = limit.min(MOST);
+        call.arg(millis(claim.lease)).arg(limit).arg(&self.deliveries.who).arg(number);
         call.arg(claim.from.len());
-        for share in &claim.from {
-            call.arg(called(share.queue.as_ref())).arg(share.count);
+        let counts = within(&claim.from, u64::from(claim.limit), limit as u64);
+        for (share, count) in claim.from.iter().zip(counts) {
+            call.arg(called(share.queue.as_ref())).arg(count);
             call.arg(share.limits.as_ref().map(|limits| told(limits)).unwrap_or_default());
         }
         let places = redis_wire::add_ends(&mut call, ends);
@@ -270,5 +286,24 @@ impl RedisStore {
             run.reason = Some(told.unwrap_or_else(|| spent.to_owned()));
         }
         (run, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_really_taken_is_divided_as_the_shares_are() {
+        let shares = |counts: &[u32]| -> Vec<Share> {
+            counts.iter().map(|count| Share { queue: None, count: *count, limits: None }).collect()
+        };
+        assert_eq!(within(&shares(&[6_000, 3_000, 1_000]), 10_000, 1_000), [600, 300, 100]);
+        assert_eq!(within(&shares(&[2, 2, 2]), 6, 4), [1, 1, 2]);
+        assert_eq!(within(&shares(&[3, 0, 1]), 4, 4), [3, 0, 1], "nothing was left away");
+        assert_eq!(within(&shares(&[1, 1]), 1, 1), [1, 1], "who comes first has it");
+        assert_eq!(within(&shares(&[u32::MAX, 0]), u64::from(u32::MAX), 1_000), [1_000, 0]);
+        assert_eq!(within(&shares(&[5, 7]), 12, 0), [0, 0]);
+        assert!(within(&[], 12, 1_000).is_empty());
     }
 }

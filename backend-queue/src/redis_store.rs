@@ -249,6 +249,10 @@ impl Store for RedisStore {
         redis_queue::pause_queue(&self.link, queue, pause).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.peek(&[]).await.map(|(at, _)| at)
+    }
+
     async fn queues(&self) -> Result<Vec<QueueState>> {
         redis_queue::queues(&self.link).await
     }

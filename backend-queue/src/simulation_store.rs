@@ -164,6 +164,10 @@ impl Store for Faulty {
         self.call(self.store.pause(task, pause)).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.call(self.store.now()).await
+    }
+
     async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool> {
         self.call(self.store.pause_queue(queue, pause)).await
     }

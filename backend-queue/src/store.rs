@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use scheduler_core::{
@@ -77,6 +77,11 @@ pub(crate) trait Store: Debug + Send + Sync {
 
     /// Keeps runs of a queue from being taken, or lets them be taken again; says whether it was paused before.
     async fn pause_queue(&self, queue: Option<&Name>, pause: Option<&Pause>) -> Result<bool>;
+
+    /// The time by the clock by which the store judges what is due and which pauses hold.
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(Timestamp::from(SystemTime::now()))
+    }
 
     /// The queues in which there is a run that is due or under way, and those that are paused, in the order of their
     /// names.

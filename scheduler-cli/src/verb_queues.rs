@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{BackendQueue, Name, Pause, Timestamp, parse_duration};
+use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Scheduler, Timestamp, parse_duration};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -13,6 +13,7 @@ use crate::output::{self, OutputFlag};
 use crate::outside;
 use crate::relative::relative;
 use crate::session::Session;
+use crate::suggest::suggestion;
 use crate::table::table;
 
 /// How to show them.
@@ -106,19 +107,27 @@ fn said(pause: &Pause, now: Timestamp) -> String {
 
 pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failure> {
     let now = Timestamp::from(std::time::SystemTime::now());
-    let until = flags.until_when.or_else(|| flags.length.map(|length| now + length));
-    if let Some(until) = until.filter(|until| *until <= now) {
-        let message = format!("a pause until {until} is over already");
+    let length = flags.length;
+    let is_over = flags.until_when.is_some_and(|until| until <= now) || length.is_some_and(|it| it.is_zero());
+    if is_over {
+        let message = format!("a pause until {} is over already", flags.until_when.unwrap_or(now));
         return Err(Failure::new(Exit::Usage, "usage", message).with_help("name a time to come"));
     }
     let mut pause = Pause::default();
-    (pause.by, pause.reason, pause.until) = (flags.by.clone(), flags.reason.clone(), until);
+    (pause.by, pause.reason, pause.until) = (flags.by.clone(), flags.reason.clone(), flags.until_when);
     let Which { queue, backend } = &flags.which;
     outside::open(session, async |outside| {
         outside.prepare()?;
-        let backends = outside.scheduler.pause_queue(backend.as_ref(), queue, &pause).await?;
-        output::one(flags.output.format, &Report { queue, backends, paused: Some(&pause) }, || {
-            format!("queue {queue} is {}; runs under way go on\n", said(&pause, now))
+        // How long it lasts is counted by the clock that ends it.
+        let scheduler = &outside.scheduler;
+        let paused = match scheduler.pause_queue(backend.as_ref(), queue, &pause, length).await {
+            Ok(paused) => paused,
+            Err(error) => return Err(unknown(error, queue, scheduler).await),
+        };
+        let kept = paused.first().map_or(&pause, |(_, kept)| kept);
+        let backends = paused.iter().map(|(backend, _)| backend.clone()).collect();
+        output::one(flags.output.format, &Report { queue, backends, paused: Some(kept) }, || {
+            format!("queue {queue} is {}; runs under way go on\n", said(kept, now))
         })?;
         Ok(Exit::Done)
     })
@@ -127,7 +136,10 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
 pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Failure> {
     let Which { queue, backend } = &flags.which;
     outside::open(session, async |outside| {
-        let backends = outside.scheduler.resume_queue(backend.as_ref(), queue).await?;
+        let backends = match outside.scheduler.resume_queue(backend.as_ref(), queue).await {
+            Ok(backends) => backends,
+            Err(error) => return Err(unknown(error, queue, &outside.scheduler).await),
+        };
         let was_paused = !backends.is_empty();
         output::one(flags.output.format, &Report { queue, backends, paused: None }, || match was_paused {
             true => format!("queue {queue} is paused no more\n"),
@@ -135,4 +147,13 @@ pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Fai
         })?;
         Ok(Exit::Done)
     })
+}
+
+/// The failure of what was asked of a queue; of one that nobody has it tells those that there are.
+async fn unknown(error: Error, queue: &Name, scheduler: &Scheduler) -> Failure {
+    let is_unknown = error.kind() == ErrorKind::NotFound;
+    let failure = Failure::from(error);
+    let Ok(queues) = scheduler.queues().await else { return failure };
+    let known: Vec<&str> = queues.iter().map(|queue| queue.status.queue.as_str()).collect();
+    if is_unknown { failure.with_help(suggestion(queue.as_str(), "queues", &known)) } else { failure }
 }

@@ -1,6 +1,8 @@
 //! The ability of a backend to keep several queues and to pause each of them, and the queues of all backends as one
 //! list.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 
@@ -21,7 +23,13 @@ pub trait Queues: Send + Sync {
     async fn pause_queue(&self, queue: &Name, pause: Pause) -> Result<()>;
 
     /// Lets runs of a queue be taken again; says whether it was paused.
+    ///
+    /// # Errors
+    /// Of kind `NotFound` when there is no such queue.
     async fn resume_queue(&self, queue: &Name) -> Result<bool>;
+
+    /// The time by the clock that decides when a pause is over: that of where the runs are kept.
+    async fn now(&self) -> Result<Timestamp>;
 }
 
 /// How a queue stands.
@@ -78,7 +86,8 @@ impl Scheduler {
     }
 
     /// Keeps runs of a queue from being taken, on one backend or on every one that has such a queue; answers on
-    /// which.
+    /// which, with the pause as it is kept there. A length is counted from now on by the clock of each of them, and
+    /// comes in place of the end that the pause names.
     ///
     /// # Errors
     /// Of kind `NotFound` when no backend has it; those of the first backend that does not answer.
@@ -87,11 +96,16 @@ impl Scheduler {
         backend: Option<&Name>,
         queue: &Name,
         pause: &Pause,
-    ) -> Result<Vec<Name>> {
+        length: Option<Duration>,
+    ) -> Result<Vec<(Name, Pause)>> {
         let (mut paused, mut missing) = (Vec::new(), None);
         for (member, queues) in self.queued(backend)? {
+            let mut pause = pause.clone();
+            if let Some(length) = length {
+                pause.until = Some(queues.now().await? + length);
+            }
             match queues.pause_queue(queue, pause.clone()).await {
-                Ok(()) => paused.push(member.info.name.clone()),
+                Ok(()) => paused.push((member.info.name.clone(), pause)),
                 Err(error) if error.kind() == crate::ErrorKind::NotFound => missing = Some(error),
                 Err(error) => return Err(error),
             }
@@ -102,15 +116,20 @@ impl Scheduler {
     /// Lets runs of a queue be taken again; answers on which backends it was paused.
     ///
     /// # Errors
-    /// Those of the first backend that does not answer.
+    /// Of kind `NotFound` when no backend has it; those of the first backend that does not answer.
     pub async fn resume_queue(&self, backend: Option<&Name>, queue: &Name) -> Result<Vec<Name>> {
-        let mut resumed = Vec::new();
+        let (mut resumed, mut is_known, mut missing) = (Vec::new(), false, None);
         for (member, queues) in self.queued(backend)? {
-            if queues.resume_queue(queue).await? {
-                resumed.push(member.info.name.clone());
+            match queues.resume_queue(queue).await {
+                Ok(was_paused) => {
+                    is_known = true;
+                    resumed.extend(was_paused.then(|| member.info.name.clone()));
+                }
+                Err(error) if error.kind() == crate::ErrorKind::NotFound => missing = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(resumed)
+        missing.filter(|_| !is_known).map_or(Ok(resumed), Err)
     }
 
     /// What has queues, of one backend or of all; an error when there is none, or for one that is known to be down.

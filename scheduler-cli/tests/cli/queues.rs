@@ -118,6 +118,14 @@ fn a_queue_that_is_not_listed_is_refused_with_those_that_are() {
 
     is_refused(&["trigger", "note", "--queue", "post"], 2);
     is_refused(&["pause", "--queue", "post"], 4);
+    // Nothing is there yet, and later something is.
+    is_refused(&["resume", "--queue", "post"], 4);
+    let typo = bench.run(&["resume", "--queue", "mial"]);
+    assert_eq!(typo.code, 4, "{typo:?}");
+    assert!(typo.stderr.contains("did you mean `mail`?"), "{typo:?}");
+    told(&bench, &["trigger", "note"]);
+    is_refused(&["resume", "--queue", "post"], 4);
+    assert_eq!(told(&bench, &["resume", "--queue", "mail"])["backends"], json!([]), "it was not paused");
     bench.write("lines", "{\"task\": \"note\", \"queue\": \"post\"}\n");
     is_refused(&["enqueue", "--file", "lines"], 2);
     bench.write("lines", "{\"task\": \"note\", \"queue\": \"mail\"}\n");
@@ -139,6 +147,7 @@ fn runs_in_a_queue_that_no_configuration_lists_any_more_wait_and_are_shown() {
 
     let mail = standing(&bench, "mail");
     let table = bench.run(&["queues"]).stdout;
+    assert_eq!(told(&bench, &["resume", "--queue", "mail"])["backends"], json!([]), "it was not paused");
 
     assert_eq!((&mail["waiting"], &mail["weight"]), (&json!(1), &Value::Null));
     assert!(table.contains("not here"), "{table}");

@@ -16,6 +16,7 @@ mod orders;
 mod outage;
 mod outside;
 mod overlap;
+mod queues;
 mod registry;
 mod routing;
 mod runs;
