@@ -125,6 +125,29 @@ async fn a_file_of_a_newer_version_or_of_somebody_else_is_refused_and_left_alone
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("this is no database"));
 }
 
+#[tokio::test]
+async fn a_database_of_somebody_else_keeps_its_journal() {
+    let stage = Stage::new();
+    let file = stage.path("metrics.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut theirs = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let made =
+        "PRAGMA journal_mode = delete; CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine');";
+    sqlx::raw_sql(made).execute(&mut theirs).await.unwrap();
+    sqlx::Connection::close(theirs).await.unwrap();
+    let before = std::fs::read(&file).unwrap();
+
+    let told = stage.look(script("x", "echo a 1")).await;
+
+    assert!(!told.asks_again() && told.error.is_some(), "{told:?}");
+    assert!(std::fs::read(&file).unwrap() == before, "not a byte is changed, nor that of its journal");
+    assert_eq!(SeriesFile::open(&file).await.unwrap_err().code(), "metrics/unreadable");
+    assert!(std::fs::read(&file).unwrap() == before);
+    for beside in ["metrics.db-wal", "metrics.db-shm"] {
+        assert!(!stage.path(beside).exists(), "{beside}");
+    }
+}
+
 /// The number at its place in the file's head.
 async fn set_version(file: &std::path::Path, version: u8) {
     let mut bytes = std::fs::read(file).unwrap();

@@ -45,6 +45,19 @@ async fn an_endpoint_is_scraped_and_a_program_is_read() {
 }
 
 #[tokio::test]
+async fn what_the_query_of_an_endpoint_names_is_told_as_it_is() {
+    let stage = Stage::new();
+    let page = "up{target=\"web01.example\"} 1\n";
+    let url = format!("{}?target=web01.example", endpoint("200 OK", page).await);
+
+    let told = stage.look(json!({"kind": "scrape", "url": url})).await;
+
+    assert!(told.error.is_none(), "{told:?}");
+    let kept = stage.values("up").await;
+    assert!(kept.len() == 1 && kept[0].0.contains("target=\"web01.example\""), "{kept:?}");
+}
+
+#[tokio::test]
 async fn only_what_is_wanted_is_kept() {
     let stage = Stage::new();
     let source = json!({"kind": "scrape", "url": endpoint("200 OK", PAGE).await, "only": ["temp*"]});

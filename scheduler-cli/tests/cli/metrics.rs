@@ -195,6 +195,10 @@ fn numbers_are_listed_shown_and_printed_for_a_scraper() {
     let text = bench.run(&["metrics", "system_cpu*", "--prometheus"]).stdout;
     assert!(text.starts_with("# TYPE system_cpu_seconds_total counter\nsystem_cpu_seconds_total "), "{text}");
     assert!(bench.run(&["metrics", "system_load1"]).stdout.lines().count() == 4);
+    // What was not told lately is no number of now.
+    std::thread::sleep(Duration::from_millis(20));
+    let late = bench.run(&["metrics", "system_cpu*", "--prometheus", "--since", "1ms"]);
+    assert_eq!((late.code, late.stdout.as_str()), (0, ""), "{late:?}");
 }
 
 #[test]
