@@ -44,7 +44,8 @@ impl Scheduler {
         pause: &Pause,
         patience: Option<Duration>,
     ) -> Result<QueueDrained> {
-        let mut backends = self.pause_queue(backend, queue, pause).await?;
+        let paused = self.pause_queue(backend, queue, pause, None).await?;
+        let mut backends: Vec<Name> = paused.into_iter().map(|(backend, _)| backend).collect();
         let clock = &self.0.clock;
         let until = patience.map(|patience| clock.monotonic().saturating_add(patience));
         loop {
