@@ -1,5 +1,7 @@
 //! What of a run only we read, as a store keeps it.
 
+use std::borrow::Cow;
+
 use scheduler_core::{Adhoc, FailedAttempt, Name, Run, RunId, RunOrigin, RunState, Tier, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,24 +13,24 @@ const VERSION: u32 = 1;
 pub(crate) const DEEPEST: usize = 100;
 
 /// What an index needs not know of a run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Envelope {
     v: u32,
-    #[serde(default, skip_serializing_if = "is_schedule")]
+    #[serde(default)]
     origin: Option<RunOrigin>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     started: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default)]
     output: Value,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     failures: Vec<FailedAttempt>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default)]
     params: Map<String, Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     adhoc: Option<Adhoc>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     replay_of: Option<RunId>,
 }
 
@@ -49,25 +51,55 @@ fn is_schedule(origin: &Option<RunOrigin>) -> bool {
     origin.is_none_or(|origin| origin == RunOrigin::Schedule)
 }
 
+/// An envelope that is about to be written.
+#[derive(Debug, Serialize)]
+struct Sealed<'a> {
+    v: u32,
+    #[serde(skip_serializing_if = "is_schedule")]
+    origin: Option<RunOrigin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_null")]
+    output: Cow<'a, Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    failures: &'a [FailedAttempt],
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    params: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adhoc: Option<&'a Adhoc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<RunId>,
+}
+
+fn is_null(value: &Value) -> bool {
+    value.is_null()
+}
+
 /// The envelope of a run as text.
 pub(crate) fn seal(run: &Run) -> String {
-    let envelope = Envelope {
+    let envelope = Sealed {
         v: VERSION,
         origin: Some(run.origin),
         started: run.started_at.map(Timestamp::as_millis),
-        reason: run.reason.clone(),
+        reason: run.reason.as_deref(),
         output: readable(&run.output),
-        failures: run.failures.clone(),
-        params: run.params.clone(),
-        adhoc: run.adhoc.clone(),
+        failures: &run.failures,
+        params: &run.params,
+        adhoc: run.adhoc.as_ref(),
         replay_of: run.replay_of,
     };
     serde_json::to_string(&envelope).expect("an envelope has text keys only")
 }
 
 /// The value, or its text where it is nested too deep to be read again.
-fn readable(value: &Value) -> Value {
-    if is_deeper(value, DEEPEST) { Value::String(value.to_string()) } else { value.clone() }
+fn readable(value: &Value) -> Cow<'_, Value> {
+    if is_deeper(value, DEEPEST) {
+        Cow::Owned(Value::String(value.to_string()))
+    } else {
+        Cow::Borrowed(value)
+    }
 }
 
 /// Whether a value has more levels of arrays and objects than that.

@@ -77,6 +77,8 @@ mod redis_open;
 #[cfg(feature = "redis")]
 mod redis_page;
 #[cfg(feature = "redis")]
+mod redis_push;
+#[cfg(feature = "redis")]
 mod redis_queue;
 #[cfg(feature = "redis")]
 mod redis_recall;

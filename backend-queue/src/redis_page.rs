@@ -1,10 +1,11 @@
 //! What is shown of the runs on Redis, a page at a time.
 
 use scheduler_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterPage, Name, Page, PageToken, Result, Run, RunFilter, RunId,
-    Timestamp,
+    DeadLetter, DeadLetterFilter, DeadLetterPage, ErrorKind, Name, Page, PageToken, Result, Run, RunFilter,
+    RunId, RunState, Timestamp,
 };
 
+use crate::redis_error::is_unanswered;
 use crate::redis_row::{Row, numbers};
 use crate::redis_script;
 use crate::redis_store::{LARGEST, Peeked, RedisStore, id_of};
@@ -32,10 +33,36 @@ pub(crate) async fn runs(store: &RedisStore, filter: &RunFilter) -> Result<Page>
         after: filter.after,
         count: filter.page_size(),
     };
+    show_all(store, wanted.states.is_empty() || filter.states.contains(&RunState::Queued)).await?;
     let (found, has_more) = look(store, &wanted).await?;
     let runs: Vec<Run> = found.iter().map(|(id, found)| store.shown(*id, &found.packed)).collect();
     let next = runs.last().filter(|_| has_more).map(PageToken::of);
     Ok(Page { runs, next })
+}
+
+/// How many runs are shown in one go: a script with them takes a few milliseconds.
+const SHOWN: usize = 1_000;
+
+/// Sees to it that the runs that are there now are shown, which most are not before somebody looks; those that are
+/// fresh where they are wanted. What a Redis that takes nothing now cannot show is left out.
+async fn show_all(store: &RedisStore, is_fresh_wanted: bool) -> Result<()> {
+    let script = &redis_script::INDEX;
+    // What comes meanwhile has not been asked for.
+    let mut turns = None;
+    loop {
+        let mut call = store.link.call(script);
+        call.arg(SHOWN).arg(u8::from(is_fresh_wanted));
+        let left: usize = match store.link.send(script, &call).await {
+            Ok(left) => left,
+            Err(error) if error.kind() == ErrorKind::Unavailable && !is_unanswered(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let turns = turns.get_or_insert(left.div_ceil(SHOWN));
+        if left == 0 || *turns == 0 {
+            return Ok(());
+        }
+        *turns -= 1;
+    }
 }
 
 /// A page of dead letters.

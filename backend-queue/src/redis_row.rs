@@ -26,6 +26,7 @@ pub(crate) const SNOOZED: u8 = 2;
 const READY: u8 = 3;
 pub(crate) const RUNNING: u8 = 4;
 const HELD: u8 = 5;
+const FRESH: u8 = 6;
 const SUCCEEDED: u8 = 10;
 const FAILED: u8 = 11;
 const CANCELLED: u8 = 12;
@@ -122,7 +123,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.state > HELD
+        self.state >= SUCCEEDED
     }
 
     /// What it begins with once it was cancelled.
@@ -188,7 +189,7 @@ pub(crate) fn numbers(state: RunState) -> &'static [u8] {
     match state {
         RunState::Scheduled => &[SCHEDULED],
         RunState::Retrying => &[RETRYING],
-        RunState::Queued => &[SNOOZED, READY, HELD],
+        RunState::Queued => &[SNOOZED, READY, HELD, FRESH],
         RunState::Running => &[RUNNING],
         RunState::Succeeded => &[SUCCEEDED],
         RunState::Failed => &[FAILED],

@@ -34,6 +34,7 @@ script!(STEP, "", "change", "remember", "acknowledge", "running", "admit", "step
 script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
 script!(ADOPT, "", "change", "wake", "insert", "adopt");
+script!(INDEX, "", "change", "index");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.

@@ -4,7 +4,7 @@
 //! expire and which are shown. What must look into an envelope is done here: it is read, computed, and written
 //! by a script that does nothing when the run has changed meanwhile.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use crate::QueueConfig;
 use crate::adopt_redis;
 use crate::adopt_task::Adoption;
 use crate::redis_link::Link;
+use crate::redis_push::Pushes;
 use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_step::Deliveries;
 use crate::redis_wake::Listener;
@@ -39,9 +40,10 @@ pub(crate) const MOST_TRIES: usize = 100;
 /// A queue on a Redis server.
 #[derive(Debug)]
 pub(crate) struct RedisStore {
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
     pub(crate) backend: Name,
     pub(crate) deliveries: Deliveries,
+    pushes: Pushes,
     listener: Listener,
 }
 
@@ -68,9 +70,10 @@ impl RedisStore {
     /// # Errors
     /// `queue/unreachable`, `queue/refused`, `queue/old_redis`, `queue/newer_store` and the like.
     pub(crate) async fn open(config: &QueueConfig, namespace: &Name, backend: Name) -> Result<Self> {
-        let link = Link::new(config, namespace)?;
+        let link = Arc::new(Link::new(config, namespace)?);
         redis_open::examine(&link).await?;
-        Ok(Self { link, backend, deliveries: Deliveries::new(config.lease), listener: Listener::default() })
+        let (deliveries, pushes) = (Deliveries::new(config.lease), Pushes::default());
+        Ok(Self { link, backend, deliveries, pushes, listener: Listener::default() })
     }
 
     /// The run that was stored under an id.
@@ -128,18 +131,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(1 << 50)
 }
 
-/// How many of these runs one script is given.
-fn as_many_as_fit(runs: &[Pushed], indexes: &[usize]) -> usize {
-    let mut bytes = 0;
-    let fit = indexes.iter().take(MOST).take_while(|index| {
-        let is_room = bytes < LARGEST;
-        // The parameters are all that is large in a run that waits.
-        bytes += serde_json::to_string(&runs[**index].run.params).map_or(0, |text| text.len());
-        is_room
-    });
-    fit.count()
-}
-
 /// The error of what changes faster than it can be read.
 pub(crate) fn restless(what: &str) -> Error {
     Error::unavailable("queue/unavailable", format!("{what} changes faster than it can be read"))
@@ -148,27 +139,7 @@ pub(crate) fn restless(what: &str) -> Error {
 #[async_trait]
 impl Store for RedisStore {
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
-        let script = &redis_script::PUSH;
-        let mut answers = vec![false; runs.len()];
-        let mut seen = HashSet::new();
-        // Of two of one id the first one counts.
-        let new: Vec<usize> = (0..runs.len()).filter(|index| seen.insert(runs[*index].run.id)).collect();
-        let mut rest = new.as_slice();
-        // Nothing at all is sent as well: the answer says whether Redis takes what is new.
-        loop {
-            let (some, others) = rest.split_at(as_many_as_fit(&runs, rest));
-            let pushed: Vec<&Pushed> = some.iter().map(|index| &runs[*index]).collect();
-            let mut call = self.link.call(script);
-            let places = redis_wire::add_runs(&mut call, &pushed);
-            let added: Vec<u64> = self.link.send(script, &call).await?;
-            for (place, is_new) in places.into_iter().zip(added) {
-                answers[some[place]] = is_new == 1;
-            }
-            rest = others;
-            if rest.is_empty() {
-                return Ok(answers);
-            }
-        }
+        self.pushes.push(&self.link, runs).await
     }
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::Cmd;
-use scheduler_core::{Name, Run, RunId, RunState, Timestamp};
+use scheduler_core::{Name, Priority, Run, RunId, RunState, Timestamp};
 
 use crate::envelope;
 use crate::redis_row::{self, CHANGING, FIXED, FLAGS, RETRYING, SNOOZED, head, lease_member, stored, tail};
@@ -22,6 +22,7 @@ const IS_FOLLOWED: u8 = 1;
 const STAYS: u8 = 2;
 const IS_BIG: u8 = 4;
 const IS_QUEUE_NAMED: u8 = 8;
+const IS_PLAIN: u8 = 16;
 const IS_WHOLE: u8 = 8;
 const TOOK_TURNS: u8 = 16;
 
@@ -31,20 +32,24 @@ type Common<'a> = (&'a str, Option<&'a Name>, u8);
 /// Members of groups, each with its place in the call.
 struct Groups<'a, T> {
     indexes: HashMap<Common<'a>, usize>,
+    /// The group that was added to last: most often it is the next one, too.
+    last: usize,
     groups: Vec<(Common<'a>, Vec<(usize, T)>)>,
 }
 
 impl<'a, T> Groups<'a, T> {
     fn new() -> Self {
-        Self { indexes: HashMap::new(), groups: Vec::new() }
+        Self { indexes: HashMap::new(), last: 0, groups: Vec::new() }
     }
 
     fn add(&mut self, common: Common<'a>, place: usize, member: T) {
-        let group = *self.indexes.entry(common).or_insert_with(|| {
-            self.groups.push((common, Vec::new()));
-            self.groups.len() - 1
-        });
-        self.groups[group].1.push((place, member));
+        if self.groups.get(self.last).is_none_or(|(of_last, _)| *of_last != common) {
+            self.last = *self.indexes.entry(common).or_insert_with(|| {
+                self.groups.push((common, Vec::new()));
+                self.groups.len() - 1
+            });
+        }
+        self.groups[self.last].1.push((place, member));
     }
 
     /// Writes the groups; answers the places in the order in which they were written.
@@ -67,15 +72,31 @@ impl<'a, T> Groups<'a, T> {
 
 /// Adds runs to the arguments; answers their places in the order of the answers.
 pub(crate) fn add_runs(call: &mut Cmd, runs: &[&Pushed]) -> Vec<usize> {
+    let sealed: Vec<String> = runs.iter().map(|pushed| envelope::seal(&pushed.run)).collect();
+    add_sealed(call, runs.iter().copied().zip(sealed.iter().map(String::as_str)))
+}
+
+/// As [`add_runs`], with their envelopes.
+pub(crate) fn add_sealed<'a>(
+    call: &mut Cmd,
+    runs: impl Iterator<Item = (&'a Pushed, &'a str)>,
+) -> Vec<usize> {
     let mut groups = Groups::new();
-    for (place, pushed) in runs.iter().enumerate() {
-        let envelope = envelope::seal(&pushed.run);
+    // When the last run without anything special is due, by its group.
+    let mut plain: HashMap<(&str, Option<&Name>), Timestamp> = HashMap::new();
+    for (place, (pushed, envelope)) in runs.enumerate() {
         let mut kind = if pushed.alone { TAKES_TURNS } else { 0 };
         kind |= if pushed.run.state.is_end() { HAS_ENDED } else { 0 };
         kind |= if envelope.len() > INLINE { IS_BIG } else { 0 };
         let queue = pushed.run.queue.as_ref();
+        let is_usual = kind == 0 && pushed.priority == Priority::default().level();
+        let last = plain.entry((pushed.run.task.as_str(), queue)).or_insert(pushed.due);
+        if is_usual && *last <= pushed.due {
+            *last = pushed.due;
+            kind |= IS_PLAIN;
+        }
         kind |= if queue.is_some() { IS_QUEUE_NAMED } else { 0 };
-        groups.add((pushed.run.task.as_str(), queue, kind), place, (place, *pushed, envelope));
+        groups.add((pushed.run.task.as_str(), queue, kind), place, (place, pushed, envelope));
     }
     groups.write(call, |call, (place, pushed, envelope)| {
         let run = &pushed.run;
@@ -84,27 +105,18 @@ pub(crate) fn add_runs(call: &mut Cmd, runs: &[&Pushed]) -> Vec<usize> {
         let place = u16::try_from(place).unwrap_or(u16::MAX);
         let mut member = place.to_be_bytes().to_vec();
         member.extend(run.id.to_string().bytes());
-        call.arg(member).arg(run.fire_time.as_millis());
-        match run.state.is_end() {
-            true => call.arg(head(stored(run.state), 0, 0, run.finished_at)),
-            false => call.arg(rank(pushed.priority, pushed.due)),
-        };
         let mut rest = tail(pushed, place, is_big);
-        if is_big {
-            call.arg(rest).arg(envelope);
-        } else {
+        if !is_big {
             rest.extend(envelope.bytes());
-            call.arg(rest);
+        }
+        call.arg(member).arg(rest);
+        if run.state.is_end() {
+            call.arg(head(stored(run.state), 0, 0, run.finished_at));
+        }
+        if is_big {
+            call.arg(envelope);
         }
     })
-}
-
-/// The order among what is ready: higher priorities first, then what is due earlier. Redis keeps it as a double,
-/// so it stays below 2^53.
-fn rank(priority: u8, due: Timestamp) -> i64 {
-    const LATEST: i64 = 1 << 48;
-    let rank = 15 - i64::from(priority.min(15));
-    (rank << 49) + due.as_millis().clamp(-LATEST, LATEST - 1) + LATEST
 }
 
 /// How a delivery ended.

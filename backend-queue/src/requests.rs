@@ -7,6 +7,7 @@ use scheduler_core::{
     BackendContext, CancelReason, Cancelled, Drained, Enqueued, Error, Event, Name, Overlap, Pause, Placed,
     Result, Run, RunId, RunRequest, ScheduleStatus, Tier,
 };
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -204,15 +205,21 @@ pub(crate) fn refusal(backend: &Name, config: &QueueConfig, request: &RunRequest
     if let Some(refusal) = request.queue.as_ref().and_then(|queue| unknown_queue(backend, config, queue)) {
         return Some(refusal);
     }
-    let params = serde_json::to_string(&request.params).map_or(0, |text| text.len());
-    let adhoc = serde_json::to_string(&request.adhoc).map_or(0, |text| text.len());
-    let size = params + if request.adhoc.is_some() { adhoc } else { 0 };
     let args = request.adhoc.iter().map(|adhoc| &adhoc.args);
     if request.params.values().chain(args).any(|value| envelope::is_deeper(value, DEEPEST)) {
         let message =
             format!("the parameters of a run of `{}` are nested more than {DEEPEST} deep", request.task);
         return Some(Error::invalid("queue/params_too_deep", message));
     }
+    let values = request.params.iter().map(|(name, value)| longest(name.len()) + longest_of(value));
+    let values = values.chain(request.adhoc.iter().map(|adhoc| LONGEST_NAME + longest_of(&adhoc.args)));
+    // Most are so small that nobody needs to write them to know.
+    if values.sum::<usize>() <= LARGEST_PARAMS {
+        return None;
+    }
+    let params = serde_json::to_string(&request.params).map_or(0, |text| text.len());
+    let adhoc = serde_json::to_string(&request.adhoc).map_or(0, |text| text.len());
+    let size = params + if request.adhoc.is_some() { adhoc } else { 0 };
     (size > LARGEST_PARAMS).then(|| {
         let message = format!(
             "the parameters of a run of `{}` have {size} bytes, more than {LARGEST_PARAMS}; \
@@ -221,6 +228,26 @@ pub(crate) fn refusal(backend: &Name, config: &QueueConfig, request: &RunRequest
         );
         Error::invalid("queue/params_too_large", message)
     })
+}
+
+/// What an ad-hoc job needs besides its args, at most.
+const LONGEST_NAME: usize = 256;
+
+/// How many bytes of JSON a text of so many bytes makes at most, and what stands around it.
+fn longest(text: usize) -> usize {
+    text.saturating_mul(6) + 4
+}
+
+/// How many bytes of JSON a value makes at most.
+fn longest_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+        Value::String(text) => longest(text.len()),
+        Value::Array(values) => values.iter().fold(2, |sum, value| sum + 1 + longest_of(value)),
+        Value::Object(values) => {
+            values.iter().fold(2, |sum, (name, value)| sum + longest(name.len()) + longest_of(value))
+        }
+    }
 }
 
 /// The error about a queue that is not configured, if it is not.

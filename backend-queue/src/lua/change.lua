@@ -62,12 +62,70 @@ local became_ready = {}
 local turns = {}
 
 -- Higher priorities first, then what is due earlier: both in one number below 2^53.
+local function rank_of(priority, due)
+  return (15 - math.min(15, priority)) * 2 ^ 49 + math.max(-2 ^ 48, math.min(2 ^ 48 - 1, due)) + 2 ^ 48
+end
+
+local function rank_of_run(run)
+  return rank_of(byte(run, 37), (parse('>i8', run, 29)))
+end
+
 local function make_ready(id, run)
-  local due = math.max(-2 ^ 48, math.min(2 ^ 48 - 1, (parse('>i8', run, 29))))
-  local rank = 15 - math.min(15, byte(run, 37))
   local ready = ready_of(run)
-  later('ZADD', ready, rank * 2 ^ 49 + due + 2 ^ 48, sub(run, 22, 28) .. id)
+  later('ZADD', ready, rank_of_run(run), sub(run, 22, 28) .. id)
   became_ready[ready] = (became_ready[ready] or 0) + 1
+end
+
+-- Shows a run by its fire time, the task's name being that of the run.
+local function show(id, run)
+  local fire = parse('>i8', run, 43)
+  later('ZADD', SHOWN, fire, id)
+  later('ZADD', SHOWN .. ':' .. task_of(run), fire, id)
+end
+
+-- Shows the first of those that are not, as far as they are there.
+local function show_unshown(most)
+  local ids = call('LRANGE', UNSHOWN, 0, most - 1)
+  if #ids == 0 then return 0 end
+  local runs = runs_of(ids)
+  for i = 1, #ids do
+    if runs[i] then show(ids[i], runs[i]) end
+  end
+  call('LTRIM', UNSHOWN, #ids, -1)
+  flush()
+  return #ids
+end
+
+-- Notes that so many members of a list of fresh runs, which have no run any more, are there or there no longer.
+local function note_gone(fresh, more)
+  if more ~= 0 and call('HINCRBY', GONE, fresh, more) <= 0 then call('HDEL', GONE, fresh) end
+end
+
+-- Moves the first of the fresh runs of a queue to the others that are ready; answers how many that were.
+local function unfreshen(ready, most)
+  local fresh = fresh_of(ready)
+  local members, gone = call('LRANGE', fresh, 0, most - 1), 0
+  if #members == 0 then return 0 end
+  local ids = {}
+  for i = 1, #members do ids[i] = sub(members[i], 8) end
+  local runs = runs_of(ids)
+  for i = 1, #members do
+    local run = runs[i]
+    if not is_of(members[i], run) then
+      gone = gone + 1
+    else
+      if byte(run, 1) == S_FRESH then
+        run = char(S_READY) .. sub(run, 2)
+        later('HSET', RUN, ids[i], run)
+      end
+      later('ZADD', ready, rank_of_run(run), members[i])
+      show(ids[i], run)
+    end
+  end
+  call('LTRIM', fresh, #members, -1)
+  note_gone(fresh, -gone)
+  flush()
+  return #members
 end
 
 -- A run lives no longer.

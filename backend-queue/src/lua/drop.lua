@@ -11,4 +11,6 @@ local function drop(ids, runs)
   end
   if #ids > 0 then call('ZREMRANGEBYRANK', ENDED, 0, #ids - 1) end
   flush()
+  -- As many as are forgotten are looked at, so those that nobody shows are never more than those that are kept.
+  show_unshown(#ids)
 end

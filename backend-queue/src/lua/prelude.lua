@@ -7,10 +7,17 @@
 -- 8 is added where it may begin at the time at which it is due, whatever the rate of its queue, and 16 where it waits
 -- until another of its key has ended. Where two runs are due alike the order of insertion
 -- decides, so the members of most sorted sets are that place and the id.
+--
+-- A run of the usual priority that is due when it is added is fresh: a list per queue holds such runs in their order
+-- until they are taken, and they stand in no other index. Whoever wants to show them, or to change their order, moves
+-- them to where all others are. What was taken from such a list waits in another one until it is shown or forgotten.
 local call, pack, parse = redis.call, struct.pack, struct.unpack
 local sub, byte, char = string.sub, string.byte, string.char
 local base = KEYS[1]
 local RUN, BIG, READY, DELAYED = base .. 'run', base .. 'big', base .. 'ready', base .. 'delayed'
+-- The fresh runs of the queue called `default`, how many members of such lists have no run any more, and the ids of
+-- runs that are neither fresh nor shown.
+local FRESH, GONE, UNSHOWN = base .. 'fresh', base .. 'gone', base .. 'unshown'
 local LEASE, ENDED, SHOWN, WAKE = base .. 'lease', base .. 'ended', base .. 'shown', base .. 'wake'
 -- What lives of a task, but for what is for later: the ids of runs that take turns, how many others, and what waits
 -- for its turn.
@@ -22,10 +29,10 @@ local LETTERS, DIED, HOLD, TASK = base .. 'letters', base .. 'died', base .. 'ho
 local QUEUES, PAUSED = base .. 'queues', base .. 'paused'
 local SEQ, FENCE, BEAT, TOLD = base .. 'seq', base .. 'fence', base .. 'beat', base .. 'told:'
 -- States, numbered so that what waits for its time is below `S_READY` and what has ended is from 10 on.
-local S_SCHEDULED, S_SNOOZED, S_READY, S_RUNNING, S_HELD, S_FAILED = 0, 2, 3, 4, 5, 11
+local S_SCHEDULED, S_SNOOZED, S_READY, S_RUNNING, S_HELD, S_FRESH, S_FAILED = 0, 2, 3, 4, 5, 6, 11
 -- The most bytes of one answer, and the most values of one command.
 local LARGEST, CHUNK = 8 * 1024 * 1024, 1000
-local NEVER = pack('>i8', -9223372036854775808)
+local NEVER, NOWHERE = pack('>i8', -9223372036854775808), string.rep('\0', 7)
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -43,6 +50,18 @@ end
 local function ready_of(run)
   if byte(run, 38) < 4 then return READY end
   return ready_in(string.match(sub(run, 52, 51 + byte(run, 51)), '@(.*)$') or 'default')
+end
+
+-- Where those of them are that are fresh.
+local function fresh_of(ready)
+  return FRESH .. sub(ready, #READY + 1)
+end
+
+-- Whether a run is still the one that a member of a list of fresh runs stands for. What cannot be read is: it fails.
+local function is_of(member, run)
+  if not run then return false end
+  local place, state = sub(run, 22, 28), byte(run, 1)
+  return place == sub(member, 1, 7) and state <= S_FRESH and state ~= S_RUNNING or place == NOWHERE
 end
 
 -- Whether a queue is paused now, and the pause, as it is kept: until when, a colon, and what else there is to say.

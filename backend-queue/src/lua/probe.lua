@@ -1,6 +1,7 @@
 -- Tries all that a queue needs, so that a user who may not do it hears so before anything is half done.
 -- Argument: the version of what we store. Answers that of what is stored here.
 local hash, sorted, set, text = base .. 'probe:hash', base .. 'probe:sorted', base .. 'probe:set', base .. 'probe:text'
+local list = base .. 'probe:list'
 call('HSET', hash, 'a', '1')
 call('HMGET', hash, 'a')
 call('HGET', hash, 'a')
@@ -17,6 +18,14 @@ call('ZREM', sorted, 'a')
 call('ZPOPMIN', sorted)
 call('ZREMRANGEBYRANK', sorted, 0, 0)
 call('ZREMRANGEBYSCORE', sorted, 0, 0)
+call('RPUSH', list, 'a', 'b')
+call('LRANGE', list, 0, 0)
+call('LINDEX', list, -1)
+call('LLEN', list)
+call('LTRIM', list, 1, -1)
+call('RPOP', list)
+call('HINCRBY', hash, 'a', 1)
+call('HDEL', hash, 'a')
 call('SADD', set, 'a')
 call('SCARD', set)
 call('SREM', set, 'a')

@@ -6,7 +6,9 @@ for _, name in ipairs(call('HKEYS', PAUSED)) do names[name] = true end
 local found = {}
 for name in pairs(names) do
   local at = ready_in(name)
-  local waiting, is_paused, pause = call('ZCARD', at), pause_of(name)
+  local fresh = fresh_of(at)
+  local waiting = call('ZCARD', at) + call('LLEN', fresh) - (call('HGET', GONE, fresh) or 0)
+  local is_paused, pause = pause_of(name)
   local oldest = oldest_in(at)
   if waiting > 0 or running[at] or is_paused then
     found[#found + 1] = { name, waiting, running[at] or 0, oldest and string.format('%.0f', oldest) or '',

@@ -9,6 +9,13 @@ local function oldest_in(at)
     local due = some[2] and tonumber(some[2]) - first - 2 ^ 48
     if due then oldest = math.min(oldest or due, due) end
   end
+  for _, member in ipairs(call('LRANGE', fresh_of(at), 0, 99)) do
+    local run = runs_of({ sub(member, 8) })[1]
+    if is_of(member, run) then
+      local due = parse('>i8', run, 29)
+      return math.min(oldest or due, due)
+    end
+  end
   return oldest
 end
 

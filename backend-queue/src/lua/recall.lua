@@ -9,7 +9,17 @@ if not told or sub(told, 1, 8) ~= number or #told == 8 then
   return { 0, {}, {}, now, {}, {} }
 end
 local answer = cmsgpack.unpack(sub(told, 9))
-local members, ids, held = answer[2], {}, {}
+local first, last, members = answer[2], answer[3], {}
+-- What was claimed has a lease of those fences.
+for from = 0, last >= first and call('ZCARD', LEASE) - 1 or -1, CHUNK do
+  for _, member in ipairs(call('ZRANGE', LEASE, from, from + CHUNK - 1)) do
+    local fence = parse('>I8', member)
+    if fence >= first and fence <= last then members[#members + 1] = member end
+  end
+end
+-- In the order in which they were claimed.
+table.sort(members, function(one, other) return parse('>I8', one) < parse('>I8', other) end)
+local ids, held = {}, {}
 for i = 1, #members do ids[i] = sub(members[i], 9) end
 local runs = runs_of(ids)
 for i = 1, #ids do
@@ -19,4 +29,4 @@ for i = 1, #ids do
     held[#held + 1] = whole(ids[i], run)
   end
 end
-return { 1, answer[1], held, now, answer[3] or {}, answer[4] or {} }
+return { 1, answer[1], held, now, answer[4] or {}, answer[5] or {} }

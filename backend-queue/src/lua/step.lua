@@ -26,6 +26,8 @@ local function next_due()
   return tonumber(call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2])
 end
 
+local NEW_ATTEMPT, FIRST_ATTEMPT = '\0\0\0\0', '\4\0\0\0\1'
+
 local due_at = next_due()
 if due_at and due_at <= now then
   local due = call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, CHUNK)
@@ -53,17 +55,20 @@ release()
 
 local claimed, found, has_more = {}, 0, 0
 local leases = {}
--- What is taken in its order, and beside others from which queue each is; the queues, and those that are paused.
-local ready, taken = {}, 0
-local from, open, paused = nil, {}, {}
+-- The fences that are given, of which some may be of nothing.
+local first_fence, last_fence = 0, -1
+-- What is taken in its order. Either all of it is fresh or none of it is, and it comes from one queue, or `from` says of
+-- each from which, and `upto` of what is fresh how much of its list has been passed then.
+local ready, taken, is_fresh = {}, 0, false
+local from, upto, open, paused = nil, {}, {}, {}
 
--- Takes from several queues, or from one that has limits or may be paused.
+-- Takes from several queues, or from one that has limits or may be paused, or where not all is of one kind.
 local function take_from_each()
   from = {}
-  open[1] = { name = 'default', ready = READY, share = limit, taken = 0 }
+  open[1] = { name = 'default', ready = READY, share = limit }
   for i = 1, shares do
     local at = 3 + 3 * i
-    open[i] = { name = ARGV[at], ready = ready_in(ARGV[at]), share = tonumber(ARGV[at + 1]), taken = 0,
+    open[i] = { name = ARGV[at], ready = ready_in(ARGV[at]), share = tonumber(ARGV[at + 1]),
       limits = ARGV[at + 2] ~= '' and ARGV[at + 2] }
   end
   if is_any_paused then
@@ -76,14 +81,26 @@ local function take_from_each()
   end
   local admit, prepare
 
-  local function take(queue, member)
-    ready[#ready + 1] = member
-    from[#ready] = queue
+  local function take(queue, member, listed)
+    local at = #ready + 1
+    ready[at], from[at], upto[at] = member, queue, listed
     queue.taken = queue.taken + 1
+  end
+
+  -- Sees to it that so many of the first runs of a queue can be put aside.
+  local function sort_first(queue, count)
+    local first = call('LINDEX', queue.fresh, 0)
+    if not first then return end
+    local last = call('ZRANGE', queue.ready, count - 1, count - 1, 'WITHSCORES')[2]
+    local run = runs_of({ sub(first, 8) })[1]
+    if not last or not is_of(first, run) or tonumber(last) >= rank_of_run(run) then
+      unfreshen(queue.ready, count)
+    end
   end
 
   -- As `take_some`, of a queue with limits. What may not begin leaves it, so those that were taken stay in front.
   local function take_admitted(queue, most)
+    sort_first(queue, queue.taken + most + LOOKED)
     local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + most + LOOKED - 1)
     local _, runs = split(some)
     local last = queue.taken + most
@@ -105,15 +122,39 @@ local function take_from_each()
   -- Takes up to so many more from a queue, and notes whether it has others.
   local function take_some(queue, most)
     if queue.limits then return take_admitted(queue, most) end
-    local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + most)
-    queue.has_more = #some > most
-    for i = 1, math.min(#some, most) do take(queue, some[i]) end
+    local sorted = call('ZRANGE', queue.ready, queue.sorted, queue.sorted + most, 'WITHSCORES')
+    local listed = call('LRANGE', queue.fresh, queue.listed, queue.listed + most)
+    queue.has_more = #sorted / 2 + #listed > most
+    local is_looked_at, _, runs = #listed > 0 and (#sorted > 0 or queue.has_gone)
+    if is_looked_at then _, runs = split(listed) end
+    local s, l = 1, 1
+    for _ = 1, most do
+      while runs and l <= #listed and not is_of(listed[l], runs[l]) do l = l + 1 end
+      local is_listed = l <= #listed
+      if s < #sorted and is_listed then
+        local rank, other = rank_of_run(runs[l]), tonumber(sorted[s + 1])
+        is_listed = rank < other or rank == other and parse('>I7', listed[l]) < parse('>I7', sorted[s])
+      end
+      if is_listed then
+        take(queue, listed[l], queue.listed + l)
+        l = l + 1
+      elseif s < #sorted then
+        take(queue, sorted[s])
+        s = s + 2
+      else
+        break
+      end
+    end
+    queue.sorted, queue.listed = queue.sorted + (s - 1) / 2, queue.listed + l - 1
   end
 
   for i = 1, #open do
-    if open[i].limits then
+    local queue = open[i]
+    queue.fresh, queue.taken, queue.sorted, queue.listed = fresh_of(queue.ready), 0, 0, 0
+    queue.has_gone = call('HEXISTS', GONE, queue.fresh) == 1
+    if queue.limits then
       if not admit then admit, prepare = admission() end
-      prepare(open[i])
+      prepare(queue)
     end
   end
   for i = 1, #open do take_some(open[i], math.min(open[i].share, limit - #ready)) end
@@ -129,11 +170,40 @@ local function take_from_each()
   end
 end
 
+-- Takes what was taken out of where it waited.
+local function take_out()
+  if not from then
+    if is_fresh then call('LTRIM', FRESH, taken, -1) else call('ZREMRANGEBYRANK', READY, 0, taken - 1) end
+    return
+  end
+  local is_all = taken == #ready
+  for i = 1, #open do open[i].sorted, open[i].passed, open[i].kept = 0, is_all and open[i].listed or 0, 0 end
+  for i = 1, taken do
+    local queue = from[i]
+    if upto[i] then
+      queue.passed, queue.kept = math.max(queue.passed, upto[i]), queue.kept + 1
+    else
+      queue.sorted = queue.sorted + 1
+    end
+  end
+  for i = 1, #open do
+    local queue = open[i]
+    if queue.sorted > 0 then call('ZREMRANGEBYRANK', queue.ready, 0, queue.sorted - 1) end
+    if queue.passed > 0 then
+      call('LTRIM', queue.fresh, queue.passed, -1)
+      note_gone(queue.fresh, queue.kept - queue.passed)
+    end
+  end
+end
+
 if limit > 0 then
-  if shares > 0 or is_any_paused then
+  ready = shares == 0 and not is_any_paused and call('ZRANGE', READY, 0, limit) or ready
+  is_fresh = #ready == 0 and call('HEXISTS', GONE, FRESH) == 0
+  if shares > 0 or is_any_paused or not is_fresh and call('EXISTS', FRESH) == 1 then
+    ready, is_fresh = {}, false
     take_from_each()
   else
-    ready = call('ZRANGE', READY, 0, limit)
+    if is_fresh then ready = call('LRANGE', FRESH, 0, limit) end
     taken = math.min(#ready, limit)
     if #ready > limit then
       has_more = 1
@@ -144,20 +214,23 @@ end
 if taken > 0 then
   local ids, runs = split(ready)
   local fence = call('INCRBY', FENCE, taken) - taken
+  first_fence, last_fence = fence + 1, fence + taken
   local expiry = string.format('%.0f', now + lease)
-  local values, bytes = {}, 0
+  local values, unshown, bytes = {}, {}, 0
   for i = 1, taken do
     local id, run = ids[i], runs[i]
     if run then
-      local delivery = pack('>I8', fence + i)
+      local delivery, attempt = pack('>I8', fence + i), sub(run, 2, 5)
       local flags = byte(run, 38)
       if flags >= 8 then run = sub(run, 1, 37) .. char(flags % 8) .. sub(run, 39) end
-      run = pack('>BI4', S_RUNNING, parse('>I4', run, 2) + 1) .. delivery .. sub(run, 14)
+      local begin = attempt == NEW_ATTEMPT and FIRST_ATTEMPT or pack('>BI4', S_RUNNING, parse('>I4', attempt) + 1)
+      run = begin .. delivery .. sub(run, 14)
       values[found + 1] = id
       values[found + 2] = run
       leases[found + 1] = expiry
       leases[found + 2] = delivery .. id
-      run = whole(id, run)
+      if is_fresh or upto[i] then unshown[#unshown + 1] = id end
+      if flags % 4 >= 2 then run = whole(id, run) end
       claimed[found + 1] = id
       claimed[found + 2] = run
       found = found + 2
@@ -170,15 +243,10 @@ if taken > 0 then
   end
   send('ZADD', LEASE, leases, found)
   send('HSET', RUN, values, found)
-  if from then
-    for i = 1, #open do open[i].taken = 0 end
-    for i = 1, taken do from[i].taken = from[i].taken + 1 end
-    for i = 1, #open do
-      if open[i].taken > 0 then call('ZREMRANGEBYRANK', open[i].ready, 0, open[i].taken - 1) end
-    end
-  else
-    call('ZREMRANGEBYRANK', READY, 0, taken - 1)
-  end
+  send('RPUSH', UNSHOWN, unshown, #unshown)
+end
+if taken > 0 or from then
+  take_out()
   flush()
 end
 -- Others are told of what is left, and of what is in queues that are not taken from here.
@@ -194,9 +262,8 @@ if next(became_ready) then
 end
 -- The answer may be lost on its way; it can be asked for again.
 if #ARGV >= first or found > 0 then
-  local members = {}
-  for i = 2, found, 2 do members[i / 2] = leases[i] end
-  call('SET', told, pack('>I8', number) .. cmsgpack.pack({ refused, members, marked, reasons }), 'PX', REMEMBERED)
+  local answer = cmsgpack.pack({ refused, first_fence, last_fence, marked, reasons })
+  call('SET', told, pack('>I8', number) .. answer, 'PX', REMEMBERED)
 end
 if opens_at then due_at = math.min(due_at or math.huge, opens_at) end
 return { refused, claimed, due_at and math.max(0, due_at - now) or -1, has_more, now, marked, reasons, paused }

@@ -15,6 +15,11 @@ local function withdraw(id, run, head, envelope, is_big)
   local state = byte(run, 1)
   if state == S_HELD then
     later('ZREM', HELD .. task, member)
+  elseif state == S_FRESH then
+    -- Taking it out of the middle of a list would take long; whoever comes to it passes over it.
+    note_gone(fresh_of(ready_of(run)), 1)
+    later('RPUSH', UNSHOWN, id)
+    unlive(id, run, task)
   else
     later('ZREM', state == S_READY and ready_of(run) or DELAYED, member)
     if state ~= S_SCHEDULED then unlive(id, run, task) end
