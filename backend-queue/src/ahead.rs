@@ -17,7 +17,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// How long a run that was taken ahead may wait.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The most that are taken ahead.
-const MOST: usize = 256;
+const MOST: usize = 512;
 
 /// What was taken and has not begun, and how fast runs end.
 #[derive(Debug)]
@@ -62,6 +62,11 @@ impl Ahead {
 
     pub(crate) fn push(&mut self, now: Instant, delivery: Delivery) {
         self.waiting.push_back((now, delivery));
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The next to begin.

@@ -47,7 +47,7 @@ impl Stepping {
 impl Driver {
     /// Begins to write the ends and to take what is due, beside the loop; `None` when there is nothing to do.
     pub(crate) fn step(&mut self, may_claim: bool) -> Option<Stepping> {
-        let places = self.free() + self.ahead.room(Instant::now());
+        let places = self.free().saturating_sub(self.ahead.len()) + self.ahead.room(Instant::now());
         let limit = if may_claim { u32::try_from(places).unwrap_or(u32::MAX) } else { 0 };
         if limit == 0 && self.acks.is_empty() {
             return None;
@@ -60,15 +60,17 @@ impl Driver {
         })))
     }
 
-    /// Waits for the step under way and for one more, so that what had ended is written if the store answers.
+    /// Waits for the step under way, begins what it took, and waits for one more, so that what had ended is written if the store answers.
     pub(crate) async fn settle(&mut self, may_claim: bool) {
         if let Some(mut under_way) = self.stepping.take() {
             let answer = under_way.done().await;
             self.stepped(answer, may_claim);
+            self.begin_all();
         }
         if let Some(mut last) = self.step(may_claim) {
             let answer = last.done().await;
             self.stepped(answer, may_claim);
+            self.begin_all();
         }
     }
 
@@ -77,7 +79,7 @@ impl Driver {
         self.config.concurrency.get().saturating_sub(self.flights.len())
     }
 
-    /// Goes on with what a step answered; answers how long nothing more is to be done.
+    /// Goes on with what a step answered; answers how long nothing more is to be done. What was taken is to begin then.
     pub(crate) fn stepped(&mut self, (mut acks, stepped): Answer, may_begin: bool) -> Duration {
         let told = std::mem::take(&mut self.told);
         let stepped = match stepped {
@@ -115,8 +117,7 @@ impl Driver {
                 None => self.acks.push(given_back(delivery.run, delivery.fence)),
             }
         }
-        self.begin_all();
-        if !self.acks.is_empty() || stepped.has_more && self.free() > 0 {
+        if !self.acks.is_empty() || stepped.has_more && self.free() > self.ahead.len() {
             return Duration::ZERO;
         }
         stepped.next_due.map_or(SAFETY_POLL, |due| due.min(SAFETY_POLL))

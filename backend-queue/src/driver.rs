@@ -169,6 +169,8 @@ impl Driver {
                     self.stepping = None;
                     let again = Instant::now() + self.stepped(answer, drain.is_none());
                     times.step = if self.backoff.is_zero() { times.step.min(again) } else { again };
+                    self.step_at_once(&mut times, drain.is_none()).await;
+                    self.begin_all();
                 }
                 command = commands.recv() => {
                     let Some(first) = command else { return };
@@ -241,6 +243,19 @@ impl Driver {
             self.stepping = self.step(may_claim);
             let again = if self.stepping.is_some() { UNTIL_ASKED } else { SAFETY_POLL };
             times.step = Instant::now() + again;
+        }
+    }
+
+    /// Sends what has ended meanwhile before what was taken begins, so that the store is at work meanwhile.
+    async fn step_at_once(&mut self, times: &mut Times, may_claim: bool) {
+        if self.acks.is_empty() || self.stepping.is_some() || times.step > Instant::now() {
+            return;
+        }
+        self.stepping = self.step(may_claim);
+        times.step = Instant::now() + UNTIL_ASKED;
+        // The step writes to its connection in its first turn, and the connection to the network in its own.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
         }
     }
 
