@@ -68,6 +68,9 @@ mod redis_error;
 #[cfg(test)]
 #[cfg(feature = "redis")]
 mod redis_fault_test;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_fresh_test;
 #[cfg(feature = "redis")]
 mod redis_letters;
 #[cfg(feature = "redis")]

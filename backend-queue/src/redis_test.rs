@@ -71,7 +71,7 @@ pub(crate) async fn state(store: &RedisStore, id: RunId) -> RunState {
 }
 
 /// The ends of the names of the keys that hold something.
-async fn keys(store: &RedisStore) -> Vec<String> {
+pub(crate) async fn keys(store: &RedisStore) -> Vec<String> {
     let mut command = redis::cmd("KEYS");
     command.arg(format!("{}*", store.link.base.replace(['{', '}'], "?")));
     let mut keys: Vec<String> = store.link.ask(&command).await.unwrap();
