@@ -17,6 +17,7 @@ use crate::ahead::Ahead;
 use crate::deliveries::{Answer, Stepping};
 use crate::drain::Drain;
 use crate::flight::Flights;
+use crate::forgetting::Forgetting;
 use crate::pauses::Pauses;
 use crate::requests::Command;
 use crate::shares::Shares;
@@ -36,8 +37,6 @@ const UNTIL_ASKED: Duration = Duration::from_secs(86_400);
 const MOST_REASONS: usize = 5;
 /// How often a store that refused a run is asked whether it would take one.
 const OFFER_EVERY: Duration = Duration::from_secs(1);
-/// How many old runs are forgotten in one go.
-const FORGOTTEN: u32 = 1_000;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// The loop.
@@ -69,6 +68,8 @@ pub(crate) struct Driver {
     pub(crate) steadiness: Steadiness,
     /// What takes over from neighbours.
     pub(crate) adopting: Adopting,
+    /// What retention does not keep is forgotten beside the loop.
+    pub(crate) forgetting: Option<Forgetting>,
 }
 
 /// Listens to the store beside the loop, until it is dropped.
@@ -128,6 +129,7 @@ impl Driver {
             steadiness: Steadiness::new(config.lease, Instant::now()),
             shares: Shares::new(&config),
             pauses: Pauses::default(),
+            ahead: Ahead::new(Instant::now(), store.stride()),
             name,
             config,
             ctx,
@@ -136,7 +138,6 @@ impl Driver {
             flights: Flights::default(),
             timetable: Timetable::default(),
             acks: Vec::new(),
-            ahead: Ahead::new(Instant::now()),
             stepping: None,
             told: Vec::new(),
             backoff: Duration::ZERO,
@@ -144,6 +145,7 @@ impl Driver {
             reasons: Vec::new(),
             refusing_since: None,
             adopting: Adopting::default(),
+            forgetting: None,
         }
     }
 
@@ -221,8 +223,11 @@ impl Driver {
             self.tell_pauses().await;
         }
         if times.forget <= Instant::now() {
-            let more = self.forget().await;
-            times.forget = Instant::now() + if more { Duration::ZERO } else { FORGET_EVERY };
+            times.forget = Instant::now() + FORGET_EVERY;
+            if self.forgetting.as_ref().is_none_or(Forgetting::is_over) {
+                let forgetting = Forgetting::begin(Arc::clone(&self.store), self.config.retention());
+                self.forgetting = Some(forgetting);
+            }
         }
         if may_claim && self.look_in() == Some(Duration::ZERO) {
             self.look_at_due().await;
@@ -262,11 +267,6 @@ impl Driver {
     /// How long until the next task is to be looked at.
     pub(crate) fn look_in(&self) -> Option<Duration> {
         Some(self.timetable.next_look()?.saturating_duration_since(Instant::now()))
-    }
-
-    async fn forget(&mut self) -> bool {
-        let forgotten = self.store.forget(&self.config.retention(), FORGOTTEN).await;
-        forgotten.is_ok_and(|count| count >= FORGOTTEN as usize)
     }
 
     pub(crate) fn in_trouble(&mut self, error: &Error) -> Duration {

@@ -43,6 +43,7 @@ mod layers;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod layers_test;
+mod forgetting;
 mod leases;
 #[cfg(test)]
 mod leases_test;
@@ -123,6 +124,8 @@ mod simulation_store;
 mod simulation_world;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_acks;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_backend_test;
@@ -153,6 +156,8 @@ mod sqlite_letters_test;
 mod sqlite_limits;
 #[cfg(feature = "sqlite")]
 mod sqlite_load;
+#[cfg(feature = "sqlite")]
+mod sqlite_offers;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_poison_test;
@@ -167,6 +172,8 @@ mod sqlite_ready;
 #[cfg(feature = "sqlite")]
 mod sqlite_retention;
 #[cfg(feature = "sqlite")]
+mod sqlite_room;
+#[cfg(feature = "sqlite")]
 mod sqlite_row;
 #[cfg(feature = "sqlite")]
 mod sqlite_schedule;
@@ -178,6 +185,9 @@ mod sqlite_schema;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_test;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod sqlite_together_test;
 mod steadiness;
 mod store;
 mod threads;

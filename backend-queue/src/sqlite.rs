@@ -12,12 +12,14 @@ use scheduler_core::{
     Replayed, Result, Run, RunFilter, RunId,
 };
 use sqlx::SqliteConnection;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::Synchronous;
+use crate::ahead::Stride;
 use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
+use crate::sqlite_offers::{Along, Offers};
 use crate::sqlite_reading::Reader;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Replay, Retention, Standing,
@@ -44,6 +46,9 @@ pub(crate) struct SqliteStore {
     /// Until when the file is left to other processes.
     pub(crate) rests_until: std::sync::Mutex<Option<Instant>>,
     pub(crate) reader: Reader,
+    pub(crate) offers: Offers,
+    /// While there is more to forget than one change takes.
+    pub(crate) forgets_to: std::sync::Mutex<Option<sqlite_history::ForgetsTo>>,
 }
 
 impl SqliteStore {
@@ -58,9 +63,17 @@ impl SqliteStore {
         backend: Name,
     ) -> Result<Self> {
         let writer = Mutex::new(Some(sqlite_schema::open(file, synchronous).await?));
-        let (reader, rests_until) = (Reader::new(), std::sync::Mutex::default());
-        let store =
-            Self { file: file.to_owned(), synchronous, namespace, backend, writer, rests_until, reader };
+        let store = Self {
+            file: file.to_owned(),
+            synchronous,
+            namespace,
+            backend,
+            writer,
+            rests_until: std::sync::Mutex::default(),
+            reader: Reader::new(),
+            offers: Offers::default(),
+            forgets_to: std::sync::Mutex::default(),
+        };
         // What is there by now is no news.
         store.has_changed().await?;
         Ok(store)
@@ -68,6 +81,17 @@ impl SqliteStore {
 
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_ref().map_or("", Name::as_str)
+    }
+
+    /// Adds what is taken along, in a change of its own.
+    async fn add(
+        &self,
+        writer: MutexGuard<'_, Option<SqliteConnection>>,
+        along: &Along<'_>,
+    ) -> Result<Vec<bool>> {
+        let mut change = self.change_on(writer).await?;
+        let added = change.insert(along.runs()).await;
+        change.end(added).await
     }
 
     pub(crate) fn failed(&self, error: sqlx::Error) -> Error {
@@ -78,15 +102,30 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
-        let mut change = self.change().await?;
-        let pushed = change.insert(&runs).await;
-        change.end(pushed).await
+        let mut answer = self.offers.add(runs);
+        loop {
+            let writer = tokio::select! {
+                biased;
+                answer = &mut answer => return answer.unwrap_or_else(|_| Err(self.failed(sqlx::Error::WorkerCrashed))),
+                writer = self.writer.lock() => writer,
+            };
+            // Whoever had it before may have taken these runs along.
+            if let Ok(answer) = answer.try_recv() {
+                return answer;
+            }
+            let along = self.offers.take();
+            let added = self.add(writer, &along).await;
+            along.answer(added);
+        }
     }
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
         let mut change = self.change().await?;
-        let stepped = change.step(acks, claim).await;
-        change.end(stepped).await
+        let along = self.offers.take();
+        let stepped = change.step(acks, claim, &along).await;
+        let (stepped, added) = change.end(stepped).await?;
+        along.answer(Ok(added));
+        Ok(stepped)
     }
 
     async fn renew(&self, held: &[Held], lease: Duration) -> Result<Renewed> {
@@ -192,9 +231,7 @@ impl Store for SqliteStore {
     }
 
     async fn forget(&self, retention: &Retention, limit: u32) -> Result<usize> {
-        let mut change = self.change().await?;
-        let forgotten = change.forget(retention, limit).await;
-        change.end(forgotten).await
+        self.forget_old(retention, limit).await
     }
 
     async fn beyond(&self, bounds: &HistoryBounds, skip: usize, limit: u32) -> Result<Vec<EndedRun>> {
@@ -209,6 +246,11 @@ impl Store for SqliteStore {
         let mut change = self.change().await?;
         let forgotten = change.prune(bounds, limit).await;
         change.end(forgotten).await
+    }
+
+    /// A commit costs the same for few and for many.
+    fn stride(&self) -> Stride {
+        Stride::LONG
     }
 
     async fn changed(&self) {

@@ -47,7 +47,17 @@ impl SqliteStore {
     /// # Errors
     /// `queue/locked` when another process writes for too long, and those of opening the file again.
     pub(crate) async fn change(&self) -> Result<Change<'_>> {
-        let mut writer = self.writer.lock().await;
+        self.change_on(self.writer.lock().await).await
+    }
+
+    /// As [`change`](Self::change), by whoever has the place of the connection already.
+    ///
+    /// # Errors
+    /// Those of [`change`](Self::change).
+    pub(crate) async fn change_on<'a>(
+        &'a self,
+        mut writer: MutexGuard<'a, Option<SqliteConnection>>,
+    ) -> Result<Change<'a>> {
         let rests_until = *rest(self);
         if let Some(until) = rests_until {
             sleep_until(until).await;

@@ -15,7 +15,7 @@ async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody()
     let other = open(bench.folder.path()).await.unwrap();
 
     let mut change = bench.store.change().await.unwrap();
-    change.insert(&[pushed(3)]).await.unwrap();
+    change.insert([&pushed(3)].into_iter()).await.unwrap();
     drop(change);
 
     // The file is free again once the connection is closed, which its thread does.

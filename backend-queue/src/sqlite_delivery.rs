@@ -2,21 +2,20 @@
 //!
 //! A statement does a whole batch, so a step costs the same few of them for one run and for a thousand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use scheduler_core::{Name, RunId, RunState, Timestamp};
+use scheduler_core::{Name, RunState};
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::{now, since_boot};
-use crate::sqlite_push::{batches, ids, json};
+use crate::sqlite_offers::Along;
+use crate::sqlite_push::{batches, json};
 use crate::sqlite_queue::Ready;
 use crate::sqlite_ready::ReadyRun;
-use crate::sqlite_row::{HELD, RETRYING, SNOOZED, integer, lossy, stored, text};
-use crate::store::{Ack, Claim, Delivery, Held, Next, Renewed, Stepped};
+use crate::sqlite_row::{HELD, integer, lossy, text};
+use crate::store::{Ack, Claim, Delivery, Held, Renewed, Stepped};
 
 /// How many runs become ready in one step, so that no step takes long.
 const PROMOTED: i64 = 1_000;
@@ -27,22 +26,19 @@ const DRAW: &str = "UPDATE meta SET value = ?1 + CASE WHEN typeof(value) = 'inte
      ELSE coalesce((SELECT max(fence) FROM run WHERE fence < 4611686018427387904), 0) END \
      WHERE key = 'fence' RETURNING value";
 
-/// Writes the ends of distinct runs whose delivery it still is, unless they shall be cancelled and get another attempt.
-macro_rules! acknowledge {
-    () => {
-        "UPDATE run SET state = ack.value ->> 2, died = CASE ack.value ->> 2 WHEN 11 THEN ?2 END, \
-         due = coalesce(ack.value ->> 3, due), attempt = ack.value ->> 4, lease_until = 0, \
-         finished = ack.value ->> 5, envelope = ack.value ->> 6 FROM json_each(?1) AS ack \
-         WHERE run.id = ack.value ->> 0 AND run.fence = ack.value ->> 1 AND run.state = 4 \
-         AND (run.cancel IS NULL OR ack.value ->> 2 >= 10)"
-    };
-}
-
 impl Change<'_> {
     /// As [`Store::step`](crate::store::Store::step).
-    pub(crate) async fn step(&mut self, acks: &[Ack], claim: &Claim) -> sqlx::Result<Stepped> {
+    /// Adds what is taken along as well; says of each of those runs whether it is new.
+    pub(crate) async fn step(
+        &mut self,
+        acks: &[Ack],
+        claim: &Claim,
+        along: &Along<'_>,
+    ) -> sqlx::Result<(Stepped, Vec<bool>)> {
         let mut answer = Stepped::default();
+        // They come first: when one of them is refused, all is begun anew.
         let mut turns = self.acknowledge_all(acks, &mut answer).await?;
+        let added = self.insert(along.runs()).await?;
         let at = now().as_millis();
         let mut next = self.first_due().await?;
         if next.is_some_and(|due| due <= at) {
@@ -58,7 +54,7 @@ impl Change<'_> {
         }
         let due = next.map(|next| Duration::from_millis(next.saturating_sub(at).max(0).unsigned_abs()));
         answer.next_due = [answer.next_due, due].into_iter().flatten().min();
-        Ok(answer)
+        Ok((answer, added))
     }
 
     async fn first_due(&mut self) -> sqlx::Result<Option<i64>> {
@@ -68,99 +64,11 @@ impl Change<'_> {
             .await
     }
 
-    /// Writes the ends of attempts; answers the tasks of the runs that ended by it.
-    async fn acknowledge_all(&mut self, acks: &[Ack], answer: &mut Stepped) -> sqlx::Result<BTreeSet<Name>> {
-        let at = now();
-        let (mut seen, mut is_refused) = (HashSet::new(), vec![true; acks.len()]);
-        // Of two for one delivery the first one counts.
-        let firsts = acks.iter().enumerate().filter(|(_, ack)| seen.insert((ack.run.id, ack.fence)));
-        let (indexes, rows): (Vec<_>, Vec<_>) = firsts.map(|(index, ack)| (index, row(ack, at))).unzip();
-        if self.acknowledge_each(&rows, at).await? {
-            indexes.iter().for_each(|index| is_refused[*index] = false);
-        } else {
-            // Which one it was is told of each, and that is only asked when one was.
-            self.restart().await?;
-            self.acknowledge_some(&rows, &indexes, (&mut is_refused, answer), at).await?;
-        }
-        let (mut ended, mut finished) = (BTreeSet::new(), BTreeMap::new());
-        for (index, ack) in acks.iter().enumerate() {
-            if is_refused[index] {
-                answer.refused.push(index);
-            } else if ack.next == Next::End {
-                if !ended.contains(&ack.run.task) {
-                    ended.insert(ack.run.task.clone());
-                }
-                if let Some(at) = ack.run.finished_at.filter(|_| ack.is_followed) {
-                    let latest: &mut Timestamp = finished.entry(ack.run.task.clone()).or_insert(at);
-                    *latest = at.max(*latest);
-                }
-            }
-        }
-        for (task, at) in finished {
-            self.note_finish(&task, at).await?;
-        }
-        Ok(ended)
-    }
-
-    /// Writes the ends of distinct deliveries; says whether every one of them still was one.
-    async fn acknowledge_each(&mut self, rows: &[Row], at: Timestamp) -> sqlx::Result<bool> {
-        for batch in batches(rows, |row| (row.0, row.6.len())) {
-            let written = sqlx::query(acknowledge!())
-                .bind(json(&batch)?)
-                .bind(at.as_millis())
-                .execute(&mut self.connection);
-            if written.await?.rows_affected() != batch.len() as u64 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Writes the ends of those of distinct deliveries that still are ones and that do not get another attempt although
-    /// they shall be cancelled.
-    async fn acknowledge_some(
-        &mut self,
-        rows: &[Row],
-        indexes: &[usize],
-        (is_refused, answer): (&mut [bool], &mut Stepped),
-        at: Timestamp,
-    ) -> sqlx::Result<()> {
-        let mut indexes = indexes.iter();
-        for batch in batches(rows, |row| (row.0, row.6.len())) {
-            let written = sqlx::query(concat!(acknowledge!(), " RETURNING id"))
-                .bind(json(&batch)?)
-                .bind(at.as_millis())
-                .fetch_all(&mut self.connection)
-                .await?;
-            let (taken, mut reasons) = (ids(&written)?, self.reasons(batch).await?);
-            for (row, index) in batch.iter().zip(&mut indexes) {
-                let reason = reasons.remove(&row.0);
-                is_refused[*index] = reason.is_none() && !taken.contains(&row.0);
-                answer.marked.extend(reason.map(|reason| (*index, reason)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Why runs shall be cancelled, of deliveries whose end was not written because of it.
-    async fn reasons(&mut self, rows: &[Row]) -> sqlx::Result<HashMap<RunId, String>> {
-        let marked = sqlx::query(
-            "SELECT run.id, run.cancel FROM json_each(?1) AS ack JOIN run ON run.id = ack.value ->> 0 \
-             WHERE run.fence = ack.value ->> 1 AND run.state = 4 AND run.cancel IS NOT NULL \
-             AND ack.value ->> 2 < 10",
-        )
-        .bind(json(&rows.iter().map(|row| (row.0, row.1, row.2)).collect::<Vec<_>>())?)
-        .fetch_all(&mut self.connection)
-        .await?;
-        let reason = |row: &SqliteRow| Some((text(row, "id").ok()?.parse().ok()?, lossy(row, "cancel")?));
-        Ok(marked.iter().filter_map(reason).collect())
-    }
-
     /// Makes runs ready whose time has come; answers the tasks of those that wait for their turn now.
     async fn promote(&mut self, at: i64) -> sqlx::Result<BTreeSet<Name>> {
         let promoted = sqlx::query(
             "UPDATE run SET state = CASE WHEN alone AND state = 0 THEN 5 ELSE 3 END WHERE seq IN \
-             (SELECT seq FROM run WHERE namespace = ? AND state < 3 AND due <= ? ORDER BY due LIMIT ?) \
+             (SELECT seq FROM run WHERE namespace = ? AND state < 3 AND due <= ? ORDER BY due LIMIT ? + 0) \
              RETURNING state, task",
         )
         .bind(self.namespace())
@@ -244,20 +152,6 @@ impl Change<'_> {
         }
         Ok(answer)
     }
-}
-
-type Row = (RunId, i64, i64, Option<i64>, u32, Option<i64>, String);
-
-fn row(Ack { run, fence, next, .. }: &Ack, at: Timestamp) -> Row {
-    let (state, due, finished) = match next {
-        Next::End => (stored(run.state), None, Some(run.finished_at.unwrap_or(at).as_millis())),
-        Next::Again(wait) => {
-            let state = if run.state == RunState::Retrying { RETRYING } else { SNOOZED };
-            (state, Some((at + *wait).as_millis()), None)
-        }
-    };
-    let fence = i64::try_from(*fence).unwrap_or(i64::MAX);
-    (run.id, fence, state, due, run.attempt, finished, envelope::seal(run))
 }
 
 fn millis(duration: Duration) -> i64 {

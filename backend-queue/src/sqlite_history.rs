@@ -1,6 +1,8 @@
 //! The history of the SQLite store: what is shown of its runs, and how long it is kept.
 
-use scheduler_core::{HistoryBounds, Name, Page, PageToken, Run, RunFilter, Timestamp};
+use std::sync::{MutexGuard, PoisonError};
+
+use scheduler_core::{HistoryBounds, Name, Page, PageToken, Result, Run, RunFilter, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
@@ -119,23 +121,73 @@ pub(crate) async fn waiting(namespace: &str, connection: &mut SqliteConnection) 
     Ok(usize::try_from(counted).unwrap_or(0))
 }
 
-impl Change<'_> {
+/// Up to which place in the order of ends runs are to be forgotten, by what retention.
+pub(crate) type ForgetsTo = (Retention, (i64, i64));
+
+impl SqliteStore {
     /// As [`Store::forget`](crate::store::Store::forget).
-    pub(crate) async fn forget(&mut self, retention: &Retention, limit: u32) -> sqlx::Result<usize> {
-        let let_go = self.let_letters_go(retention, limit).await?;
-        let left = u64::from(limit).saturating_sub(let_go);
+    ///
+    /// # Errors
+    /// Those of a change.
+    pub(crate) async fn forget_old(&self, retention: &Retention, limit: u32) -> Result<usize> {
+        let mut forgotten = self.let_letters_go(retention, limit).await?;
+        // What lay beyond a place stays beyond it; what were letters may lie beyond it now.
+        let known = self.known_place().take().filter(|(by, _)| by == retention && forgotten == 0);
+        let left = |forgotten| limit.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+        if let Some((_, last)) = known {
+            forgotten += self.forget_to(left(forgotten), last).await?;
+        }
+        if left(forgotten) > 0 {
+            let last = self.last_to_forget(retention).await?;
+            forgotten += self.forget_to(left(forgotten), last).await?;
+            *self.known_place() = Some((*retention, last)).filter(|_| left(forgotten) == 0);
+        } else {
+            *self.known_place() = known;
+        }
+        if forgotten < limit as usize {
+            self.give_room_back().await?;
+        }
+        Ok(forgotten)
+    }
+
+    fn known_place(&self) -> MutexGuard<'_, Option<ForgetsTo>> {
+        self.forgets_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks while nobody is kept from writing, since all that is kept is passed by.
+    async fn last_to_forget(&self, retention: &Retention) -> Result<(i64, i64)> {
+        let mut reading = self.reading().await?;
         let bounds = HistoryBounds::default().aged(retention.age).counting(retention.runs);
-        let last = last_beyond(self.namespace(), &mut self.connection, &bounds).await?;
+        let last = last_beyond(self.namespace(), &mut reading.connection, &bounds).await;
+        reading.end(last)
+    }
+
+    async fn let_letters_go(&self, retention: &Retention, limit: u32) -> Result<usize> {
+        let mut change = self.change().await?;
+        let gone = change.let_letters_go(retention, limit).await;
+        Ok(usize::try_from(change.end(gone).await?).unwrap_or(usize::MAX))
+    }
+
+    async fn forget_to(&self, limit: u32, last: (i64, i64)) -> Result<usize> {
+        let mut change = self.change().await?;
+        let forgotten = change.forget(limit, last).await;
+        Ok(usize::try_from(change.end(forgotten).await?).unwrap_or(usize::MAX))
+    }
+}
+
+impl Change<'_> {
+    /// Forgets runs that have ended as far as a place in the order of ends; answers how many.
+    async fn forget(&mut self, limit: u32, last: (i64, i64)) -> sqlx::Result<u64> {
         let forgotten = sqlx::query(
             "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
-             AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?)",
+             AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ? + 0)",
         )
         .bind(self.namespace())
         .bind(last.0)
         .bind(last.1)
-        .bind(i64::try_from(left).unwrap_or(i64::MAX))
+        .bind(limit)
         .execute(&mut self.connection)
         .await?;
-        Ok(usize::try_from(let_go.saturating_add(forgotten.rows_affected())).unwrap_or(usize::MAX))
+        Ok(forgotten.rows_affected())
     }
 }

@@ -88,7 +88,7 @@ impl Change<'_> {
             max_attempts: integer(&row, "max_attempts").unwrap_or(1),
             alone: row.try_get("alone")?,
         };
-        if self.insert(&[pushed]).await? != [true] {
+        if self.insert([&pushed].into_iter()).await? != [true] {
             return Ok(Replayed::Unknown);
         }
         let left =
@@ -144,7 +144,7 @@ impl Change<'_> {
         }
         let gone = sqlx::query(
             "UPDATE run SET died = NULL WHERE seq IN (SELECT seq FROM run WHERE namespace = ? \
-             AND died IS NOT NULL AND hold IS NULL AND (died, seq) <= (?, ?) ORDER BY died, seq LIMIT ?)",
+             AND died IS NOT NULL AND hold IS NULL AND (died, seq) <= (?, ?) ORDER BY died, seq LIMIT ? + 0)",
         )
         .bind(self.namespace())
         .bind(last.0)

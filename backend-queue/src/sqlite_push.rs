@@ -14,7 +14,7 @@ use crate::sqlite_row::{HELD, READY, SCHEDULED, stored};
 use crate::store::Pushed;
 
 /// How many rows one statement writes at most, and how many bytes of envelopes besides the last.
-const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 pub(crate) const LARGEST: usize = 8 * 1024 * 1024;
 
 /// How many tasks are looked through for one whose turn was not passed on.
@@ -32,10 +32,13 @@ macro_rules! release {
 
 impl Change<'_> {
     /// Adds runs; says of each whether it is new.
-    pub(crate) async fn insert(&mut self, runs: &[Pushed]) -> sqlx::Result<Vec<bool>> {
+    pub(crate) async fn insert(
+        &mut self,
+        runs: impl Iterator<Item = &Pushed> + Clone,
+    ) -> sqlx::Result<Vec<bool>> {
         let at = now();
-        let mut answers = Vec::with_capacity(runs.len());
-        let rows: Vec<_> = runs.iter().map(|pushed| row(pushed, at)).collect();
+        let rows: Vec<_> = runs.clone().map(|pushed| row(pushed, at)).collect();
+        let mut answers = Vec::with_capacity(rows.len());
         for batch in batches(&rows, |row| (row.0, row.9.len())) {
             let inserted = sqlx::query(
                 "INSERT INTO run (id, namespace, task, state, died, priority, due, fire_time, attempt, \
@@ -56,7 +59,7 @@ impl Change<'_> {
                 answers.extend(batch.iter().map(|row| new.contains(&row.0)));
             }
         }
-        let alone = runs.iter().filter(|pushed| pushed.alone);
+        let alone = runs.filter(|pushed| pushed.alone);
         let turns = alone.map(|pushed| pushed.run.task.clone()).collect();
         self.release(&turns).await?;
         Ok(answers)

@@ -23,13 +23,15 @@ macro_rules! holds {
 }
 
 /// What of a queue is ready, but for a queue that is paused.
+///
+/// A limit that is an argument by itself makes SQLite prepare the statement anew each time; a sum does not.
 macro_rules! ready {
     () => {
         concat!(
             " FROM run WHERE namespace = ?1 AND queue IS ?4 AND state = 3 AND NOT EXISTS \
              (SELECT 1 FROM queue WHERE name = ?3 AND ",
             holds!(),
-            ") ORDER BY priority DESC, due, seq LIMIT ?5 OFFSET ?6"
+            ") ORDER BY priority DESC, due, seq LIMIT ?5 + 0 OFFSET ?6 + 0"
         )
     };
 }

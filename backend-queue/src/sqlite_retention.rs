@@ -80,7 +80,7 @@ impl Change<'_> {
         let last = last_beyond(self.namespace(), &mut self.connection, bounds).await?;
         let mut rows = sqlx::query(concat!(
             "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
-             AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?) RETURNING ",
+             AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ? + 0) RETURNING ",
             told!()
         ))
         .bind(self.namespace())

@@ -23,9 +23,9 @@ pub(crate) async fn standing(
 ) -> sqlx::Result<Option<(u64, Standing)>> {
     let found = sqlx::query(
         "SELECT *, (SELECT count(*) FROM (SELECT 1 FROM run WHERE namespace = ?1 AND task = ?2 \
-         AND state >= 1 AND state <= 4 AND state < 10 LIMIT ?3)) AS running, \
+         AND state >= 1 AND state <= 4 AND state < 10 LIMIT ?3 + 0)) AS running, \
          (SELECT count(*) FROM (SELECT 1 FROM run WHERE namespace = ?1 AND task = ?2 \
-         AND state = 5 AND state < 10 LIMIT ?3)) AS queued \
+         AND state = 5 AND state < 10 LIMIT ?3 + 0)) AS queued \
          FROM schedule WHERE namespace = ?1 AND task = ?2",
     )
     .bind(namespace)
@@ -141,12 +141,12 @@ impl Change<'_> {
                 if entry == Entry::CancelOthers {
                     (ended, marked) = self.replace(task, CancelReason::Replaced.as_str()).await?;
                 }
-                self.insert(&[*pushed]).await?;
+                self.insert([&*pushed].into_iter()).await?;
             }
             Effect::Skip(run) => {
                 let due = run.fire_time;
                 let skipped = Pushed { run: *run, due, priority: 0, max_attempts: 1, alone: false };
-                self.insert(&[skipped]).await?;
+                self.insert([&skipped].into_iter()).await?;
             }
             Effect::Nothing => {}
         }

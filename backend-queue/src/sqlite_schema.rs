@@ -17,9 +17,9 @@ const VERSION: i64 = 4;
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
 
-/// How long the log beside the file becomes before what it holds is written into the file, in pages: as long as
-/// SQLite lets it by itself, and the least.
-const LOG: u64 = 1_000;
+/// How long the log beside the file becomes before what it holds is written into the file, in pages: four times as long
+/// as SQLite lets it by itself, since a page that is written again and again leaves it once, and the least.
+const LOG: u64 = 4_000;
 const SHORTEST_LOG: u64 = 64;
 /// How much of the room that is left on the disk the log takes at most. While it has taken all of it the file cannot
 /// grow, so what it holds cannot leave it.
@@ -131,6 +131,9 @@ DROP INDEX run_ready;
 /// What makes the tables of version 3 those of version 4: queues have limits.
 const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER; ALTER TABLE run ADD COLUMN line TEXT;";
 
+/// That a file can give back what is free in it.
+pub(crate) const GIVES_BACK: &str = "PRAGMA auto_vacuum = INCREMENTAL";
+
 /// How a file is opened.
 fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
     let synchronous = match synchronous {
@@ -207,7 +210,10 @@ fn create_private(file: &Path) -> Result<()> {
 async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     let failed = |error| failed(error, file);
     // Not even its journal is changed before it is known whose it is.
-    version(connection, file).await?;
+    if version(connection, file).await? == 0 {
+        // This can be said only before anything is in it.
+        run_all(connection, &[GIVES_BACK]).await.map_err(failed)?;
+    }
     run_all(connection, &["PRAGMA journal_mode = WAL"]).await.map_err(failed)?;
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     match version(&mut change, file).await? {
@@ -254,7 +260,8 @@ async fn version(connection: &mut SqliteConnection, file: &Path) -> Result<i64> 
     }
 }
 
-async fn run_all(connection: &mut SqliteConnection, scripts: &[&'static str]) -> sqlx::Result<()> {
+/// Runs scripts, one after the other.
+pub(crate) async fn run_all(connection: &mut SqliteConnection, scripts: &[&'static str]) -> sqlx::Result<()> {
     for script in scripts {
         sqlx::raw_sql(*script).execute(&mut *connection).await?;
     }
@@ -268,8 +275,8 @@ mod tests {
     #[test]
     fn the_log_takes_no_more_than_its_share_of_a_small_disk() {
         let cases = [
-            (u64::MAX, 1_000),
-            (1 << 30, 1_000),
+            (u64::MAX, LOG),
+            (1 << 30, LOG),
             (16 << 20, 512),
             (4 << 20, 128),
             (1 << 20, SHORTEST_LOG),

@@ -16,6 +16,7 @@ use scheduler_core::{
 use serde_json::{Map, Value};
 
 use crate::adopt_task::Adoption;
+use crate::ahead::Stride;
 use crate::limits::Limits;
 
 /// The queue of what names none.
@@ -121,6 +122,11 @@ pub(crate) trait Store: Debug + Send + Sync {
         Ok(TakenOver::default())
     }
 
+    /// How much a step does where there is much to do.
+    fn stride(&self) -> Stride {
+        Stride::SHORT
+    }
+
     /// Resolves when somebody, maybe another process, may have added work. It may resolve for nothing, and who
     /// waits looks from time to time all the same.
     async fn changed(&self);
@@ -138,7 +144,7 @@ pub(crate) struct TakenOver {
 }
 
 /// What is kept of what has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention {
     /// The newest so many ended runs.
     pub(crate) runs: usize,
