@@ -32,7 +32,10 @@ pub struct QueueBackend {
     pub(crate) name: Name,
     pub(crate) config: QueueConfig,
     data_dir: Option<PathBuf>,
-    layers: Layers,
+    pub(crate) layers: Layers,
+    /// Since when it runs.
+    #[cfg(feature = "board")]
+    since: Mutex<Option<scheduler_core::Timestamp>>,
     commands: Mutex<Option<UnboundedSender<Command>>>,
     /// What was opened; it answers also while nothing runs.
     store: Mutex<Option<Arc<dyn Store>>>,
@@ -66,6 +69,8 @@ impl QueueBackend {
             config,
             data_dir: None,
             layers: Layers::default(),
+            #[cfg(feature = "board")]
+            since: Mutex::default(),
             commands: Mutex::default(),
             store: Mutex::default(),
             connected: Mutex::default(),
@@ -211,6 +216,12 @@ impl QueueBackend {
         lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_closed())
     }
 
+    /// Since when it runs here, if it does.
+    #[cfg(feature = "board")]
+    pub(crate) fn runs_since(&self) -> Option<scheduler_core::Timestamp> {
+        (*lock(&self.since)).filter(|_| self.runs_here())
+    }
+
     fn stopped(&self) -> Error {
         Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
     }
@@ -262,6 +273,10 @@ impl Backend for QueueBackend {
         adopt::check(&self.config.adopt, &ctx.registry)?;
         let store = self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
         let started = threads::start(&self.name, self.config.clone(), ctx, store, &self.layers)?;
+        #[cfg(feature = "board")]
+        {
+            *lock(&self.since) = Some(std::time::SystemTime::now().into());
+        }
         // Of two that start at once, one stays; the other ends when its sender is dropped.
         lock(&self.commands).get_or_insert(started);
         Ok(())

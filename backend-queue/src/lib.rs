@@ -31,6 +31,13 @@ mod ahead;
 mod ahead_test;
 mod apalis;
 mod backend;
+#[cfg(feature = "board")]
+mod board;
+#[cfg(feature = "board")]
+mod board_pages;
+#[cfg(test)]
+#[cfg(all(feature = "board", any(feature = "sqlite", feature = "redis")))]
+mod board_test;
 mod config;
 #[cfg(test)]
 mod conformance;
@@ -198,6 +205,8 @@ mod work;
 
 pub use adopt::AdoptSettings;
 pub use backend::{QueueBackend, kind, kind_with};
+#[cfg(feature = "board")]
+pub use board::{AsJson, Board};
 pub use config::{QueueConfig, QueueSettings, Synchronous};
 pub use layers::{Attempt, AttemptFailure, AttemptService, BoxError};
 pub use limits::{PerKey, Rate};

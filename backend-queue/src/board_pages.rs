@@ -1,0 +1,215 @@
+//! What the pages of apalis-board list: queues, runs, workers and figures.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use apalis_core::backend::{
+    Filter, ListAllTasks, ListQueues, ListTasks, ListWorkers, Metrics, QueueInfo, RunningWorker, StatType,
+    Statistic,
+};
+use apalis_core::task::Task as ApalisTask;
+use apalis_core::task::status::Status;
+use scheduler_core::{Backend, Result, Run, RunFilter, RunState, Timestamp};
+use serde_json::Value;
+
+use crate::board::{Board, seconds, shown, status};
+use crate::store::called;
+
+/// How many runs are looked at for one page, the newest first.
+const LOOKED_AT: usize = 20_000;
+const PAGE: usize = 1_000;
+/// How many days a queue's activity is of.
+const DAYS: usize = 7;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What was counted of a queue.
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    by_status: BTreeMap<Status, usize>,
+    /// How many runs ended, by day, today last.
+    ended: [usize; DAYS],
+}
+
+impl Counted {
+    fn note(&mut self, run: &Run, now: Timestamp) {
+        *self.by_status.entry(status(run.state)).or_default() += 1;
+        let age = run.finished_at.map(|at| now.since(at).as_secs() / DAY.as_secs());
+        if let Some(days @ 0..DAYS) = age.and_then(|days| usize::try_from(days).ok()) {
+            self.ended[DAYS - 1 - days] += 1;
+        }
+    }
+
+    fn of(&self, status: &Status) -> usize {
+        self.by_status.get(status).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (status, count) in &other.by_status {
+            *self.by_status.entry(status.clone()).or_default() += count;
+        }
+    }
+
+    /// Under the titles by which the board finds them.
+    fn statistics(&self) -> Vec<Statistic> {
+        let figures = [
+            ("PENDING_JOBS", self.of(&Status::Pending)),
+            ("QUEUED_JOBS", self.of(&Status::Queued)),
+            ("RUNNING_JOBS", self.of(&Status::Running)),
+            ("FAILED_JOBS", self.of(&Status::Failed)),
+            ("DONE_JOBS", self.of(&Status::Done)),
+            ("KILLED_JOBS", self.of(&Status::Killed)),
+            ("TOTAL_JOBS", self.by_status.values().sum()),
+        ];
+        let mut statistics: Vec<Statistic> = figures
+            .into_iter()
+            .map(|(title, count)| figure(title, StatType::Number, count.to_string()))
+            .collect();
+        let (done, killed) = (self.of(&Status::Done), self.of(&Status::Killed));
+        if done + killed > 0 {
+            let rate = format!("{:.1}", 100.0 * done as f64 / (done + killed) as f64);
+            statistics.push(figure("SUCCESS_RATE", StatType::Percentage, rate));
+        }
+        statistics
+    }
+}
+
+fn figure(title: &str, stat_type: StatType, value: String) -> Statistic {
+    Statistic { title: title.to_owned(), stat_type, value, priority: None }
+}
+
+impl Board {
+    /// The states that the board's filter means.
+    fn states(filter: &Filter) -> Vec<RunState> {
+        let meant = |state: &RunState| filter.status.as_ref().is_none_or(|wanted| *wanted == status(*state));
+        RunState::ALL.iter().copied().filter(meant).collect()
+    }
+
+    /// Looks at runs, the newest first, until `look` has seen enough.
+    async fn look_at(&self, mut filter: RunFilter, mut look: impl FnMut(Run) -> bool + Send) -> Result<()> {
+        filter = filter.limited(PAGE);
+        for _ in 0..LOOKED_AT / PAGE {
+            let page = self.backend.runs(&filter).await?;
+            if page.runs.into_iter().any(&mut look) || page.next.is_none() {
+                return Ok(());
+            }
+            filter.after = page.next;
+        }
+        Ok(())
+    }
+
+    async fn listed(
+        &self,
+        filter: &Filter,
+        is_meant: impl Fn(&Run) -> bool + Send + Sync,
+    ) -> Result<Vec<ApalisTask<Value>>> {
+        // Their own arithmetic has no page before the first.
+        let limit = filter.limit() as usize;
+        let mut skip = (filter.page.saturating_sub(1) as usize).saturating_mul(limit);
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.look_at(RunFilter::all().in_states(&Self::states(filter)), |run| {
+            if is_meant(&run) {
+                if skip > 0 {
+                    skip -= 1;
+                } else {
+                    found.push(shown(&run));
+                }
+            }
+            found.len() == limit
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// What there is, by queue.
+    async fn counted(&self) -> Result<BTreeMap<String, Counted>> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let names = self.backend.config.queue_names();
+        let mut counted: BTreeMap<String, Counted> =
+            names.iter().map(|name| (name.to_string(), Counted::default())).collect();
+        self.look_at(RunFilter::all(), |run| {
+            counted.entry(called(run.queue.as_ref()).to_owned()).or_default().note(&run, now);
+            false
+        })
+        .await?;
+        // The store counts these, however many they are.
+        if let Some(store) = self.backend.found().await? {
+            for state in store.queues().await? {
+                let counts =
+                    &mut counted.entry(called(state.queue.as_ref()).to_owned()).or_default().by_status;
+                counts.insert(Status::Queued, state.waiting);
+                counts.insert(Status::Running, state.running);
+            }
+        }
+        Ok(counted)
+    }
+
+    /// The worker of this process, while it runs.
+    fn workers(&self) -> Vec<RunningWorker> {
+        let Some(since) = self.backend.runs_since() else { return Vec::new() };
+        vec![RunningWorker {
+            id: self.backend.name.to_string(),
+            queue: self.queue.to_string(),
+            backend: format!("{} of the scheduler", self.backend.config.shown_url()),
+            started_at: seconds(since),
+            last_heartbeat: seconds(Timestamp::from(std::time::SystemTime::now())),
+            layers: format!("{:?}", self.backend.layers),
+        }]
+    }
+}
+
+impl ListQueues for Board {
+    async fn list_queues(&self) -> Result<Vec<QueueInfo>> {
+        let workers: Vec<String> = self.workers().into_iter().map(|worker| worker.id).collect();
+        let known = self.backend.config.queue_names();
+        let info = |(name, counted): (String, Counted)| {
+            // A queue that is not configured here has no worker here.
+            let is_served = known.iter().any(|known| known.as_str() == name);
+            let workers = if is_served { workers.clone() } else { Vec::new() };
+            QueueInfo { stats: counted.statistics(), workers, activity: counted.ended.to_vec(), name }
+        };
+        Ok(self.counted().await?.into_iter().map(info).collect())
+    }
+}
+
+impl ListWorkers for Board {
+    async fn list_workers(&self) -> Result<Vec<RunningWorker>> {
+        Ok(self.workers())
+    }
+
+    async fn list_all_workers(&self) -> Result<Vec<RunningWorker>> {
+        Ok(self.workers())
+    }
+}
+
+impl ListTasks for Board {
+    async fn list_tasks(&self, filter: &Filter) -> Result<Vec<ApalisTask<Value>>> {
+        self.listed(filter, |run| self.has(run)).await
+    }
+}
+
+impl ListAllTasks for Board {
+    async fn list_all_tasks(&self, filter: &Filter) -> Result<Vec<ApalisTask<Value>>> {
+        self.listed(filter, |_| true).await
+    }
+}
+
+impl Metrics for Board {
+    async fn global(&self) -> Result<Vec<Statistic>> {
+        let mut all = Counted::default();
+        self.counted().await?.values().for_each(|counted| all.add(counted));
+        let mut statistics = all.statistics();
+        if let Some(store) = self.backend.found().await?
+            && let Some(letters) = store.load().await?.dead_letters
+        {
+            statistics.push(figure("DEAD_LETTERS", StatType::Number, letters.to_string()));
+        }
+        Ok(statistics)
+    }
+
+    async fn fetch_by_queue(&self) -> Result<Vec<Statistic>> {
+        Ok(self.counted().await?.remove(self.queue.as_str()).unwrap_or_default().statistics())
+    }
+}
