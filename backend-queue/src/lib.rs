@@ -165,6 +165,7 @@ mod sqlite_limits;
 mod sqlite_load;
 #[cfg(feature = "sqlite")]
 mod sqlite_offers;
+mod sqlite_pace;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_poison_test;

@@ -1,8 +1,9 @@
 //! The limits of a queue: how many of its runs are under way at once, and how many begin in a time, as a whole and for
 //! each value of a parameter. They are kept by the store, at the claim, over all processes.
 //!
-//! A rate is kept by slots: a run whose slot has not come gets the next one that is free, and waits for it like for any
-//! other time. So it is looked at once, stands in nobody's way, and how late it begins moves no other.
+//! A rate is kept by the time from which on the next run may begin. Who comes earlier keeps its place where the rate is
+//! that of the queue as a whole, and else waits in the line of its key, so it stands in nobody's way. A slot that comes
+//! goes to the first in line; how late that begins moves no other, up to a second.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -19,11 +20,8 @@ use serde_json::Value;
 
 use crate::config::QueueSettings;
 
-/// How far ahead slots of a queue as a whole are given: a run beyond that keeps its place in the queue. The scripts of
-/// Redis have these figures too.
-#[cfg(any(feature = "sqlite", test))]
-pub(crate) const HORIZON: Duration = Duration::from_secs(1);
-/// For how long a slot that has come is good. Later, because nobody took runs, the run needs another one.
+/// How late a run that waited for its slot may begin and still have it. Later, because nobody took runs, what was
+/// missed is lost. The scripts of Redis have these figures too.
 #[cfg(any(feature = "sqlite", test))]
 pub(crate) const GOOD: Duration = Duration::from_secs(1);
 /// How long a run waits in line at most before it is looked at again, should nobody let it go on.
@@ -154,12 +152,6 @@ pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
                 faults.push(ArgsError::new(format!("{place}/burst"), message));
             }
         }
-        if queue.rate.is_some() && per_key.is_some_and(|by| by.rate.is_some()) {
-            // A run that waits for a slot of its key would hold one of the queue as well.
-            let fault = "a rate of the queue as a whole and one by key exclude each other";
-            let fault = ArgsError::new(format!("/queues/{name}/per_key/rate"), fault);
-            faults.push(fault.with_help("keep one of them; `concurrency` goes with both"));
-        }
         if per_key.is_some_and(|by| by.concurrency.is_none() && by.rate.is_none()) {
             let fault = ArgsError::new(format!("/queues/{name}/per_key"), "it limits nothing");
             faults.push(fault.with_help("write a rate, or concurrency"));
@@ -212,12 +204,11 @@ mod tests {
         let section = serde_json::json!({"queues": {
             "a": {"rate": {"runs": 1, "per": "32d"}},
             "b": {"per_key": {"param": "a b", "rate": {"runs": 1, "per": "0s", "burst": 1_000_001}}},
-            "c": {"rate": {"runs": 1}, "per_key": {"param": "c", "rate": {"runs": 1}}},
+            "c": {"rate": {"runs": 1}, "per_key": {"param": "c", "rate": {"runs": 1}}, "concurrency": 1},
         }});
         let faults = crate::QueueConfig::from_value(&section).unwrap_err();
         let places: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         let of_b = ["/queues/b/per_key/rate/per", "/queues/b/per_key/rate/burst", "/queues/b/per_key/param"];
-        let of_c = ["/queues/c/per_key/rate"];
-        assert_eq!(places, [&["/queues/a/rate/per"][..], &of_b, &of_c].concat());
+        assert_eq!(places, [&["/queues/a/rate/per"][..], &of_b].concat(), "all limits go together");
     }
 }

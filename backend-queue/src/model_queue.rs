@@ -5,17 +5,15 @@ use std::collections::BTreeSet;
 
 use scheduler_core::{Name, Pause, RunState, Timestamp};
 
-use crate::limits::{ByKey, GOOD, HORIZON, IN_LINE, Pace, key_of};
+use crate::limits::{ByKey, GOOD, IN_LINE, Limits, Pace, key_of};
 use crate::model_run::{Kept, Place, State, now};
 use crate::store::{Claim, Delivery, QueueState, Share, Stepped};
 
 /// What becomes of a run that is ready and comes first.
 enum Admitted {
     Now,
-    /// It waits for its slot.
-    At(Timestamp),
-    /// It waits until another of the same value of a parameter has ended.
-    InLine,
+    /// It waits until another of the same value of a parameter has ended, or for the slot of that value.
+    InLine(Option<Timestamp>),
     /// Nothing more is taken from its queue, at most until then.
     Closed(Option<Timestamp>),
 }
@@ -27,35 +25,39 @@ impl State {
         let (paused, open): (Vec<&Share>, Vec<&Share>) =
             shares.iter().partition(|share| self.pause_of(share.queue.as_ref()).is_some());
         let (mut stepped, mut closed) = (Stepped::default(), BTreeSet::new());
+        let mut at_once = BTreeSet::new();
+        for share in &open {
+            at_once.extend(self.is_awaited(share).then(|| share.queue.clone()));
+            let (is_closed, until) = self.release_lines(share);
+            closed.extend(is_closed.then(|| share.queue.clone()));
+            stepped.wait(until);
+        }
         let own = open.iter().map(|share| (share, share.count));
         // What is left goes to whoever comes first.
-        open.iter().for_each(|share| self.release_lines(share));
         for (share, count) in own.chain(open.iter().map(|share| (share, claim.limit))) {
             let mut taken = 0;
             while taken < count
                 && stepped.claimed.len() < claim.limit as usize
                 && !closed.contains(&share.queue)
             {
-                match self.next_of(&share.queue).map(|index| (index, self.admit(index, share))) {
+                match self
+                    .next_of(&share.queue)
+                    .map(|index| (index, self.admit(index, share, at_once.contains(&share.queue))))
+                {
                     None => break,
                     Some((index, Admitted::Now)) => {
                         stepped.claimed.push(self.deliver(index, claim));
                         taken += 1;
                     }
-                    Some((index, Admitted::At(slot))) => {
+                    Some((index, Admitted::InLine(until))) => {
                         let kept = &mut self.runs[index];
-                        (kept.due, kept.has_slot, kept.is_in_line) = (slot, true, false);
+                        (kept.due, kept.has_waited, kept.is_in_line) = (now() + IN_LINE, false, true);
                         kept.place = Place::Delayed(RunState::Queued);
-                    }
-                    Some((index, Admitted::InLine)) => {
-                        let kept = &mut self.runs[index];
-                        (kept.due, kept.has_slot, kept.is_in_line) = (now() + IN_LINE, false, true);
-                        kept.place = Place::Delayed(RunState::Queued);
+                        stepped.wait(until);
                     }
                     Some((_, Admitted::Closed(until))) => {
                         closed.insert(share.queue.clone());
-                        let wait = until.map(|until| until.since(now()));
-                        stepped.next_due = [stepped.next_due, wait].into_iter().flatten().min();
+                        stepped.wait(until);
                     }
                 }
             }
@@ -66,44 +68,80 @@ impl State {
         stepped
     }
 
-    /// Whether the limits of its queue let a run that is ready begin.
-    fn admit(&mut self, index: usize, share: &Share) -> Admitted {
+    /// Whether the limits of its queue let a run that is ready begin. Who waited for a slot of the queue as a whole has
+    /// it also a little later.
+    fn admit(&mut self, index: usize, share: &Share, is_awaited: bool) -> Admitted {
         let Some(limits) = &share.limits else { return Admitted::Now };
-        let of_queue = |kept: &&Kept| kept.place == Place::Running && kept.run.queue == share.queue;
-        let running = self.runs.iter().filter(of_queue).count();
-        if limits.concurrency.is_some_and(|most| running >= most as usize) {
+        if self.is_full(share, limits) {
             return Admitted::Closed(None);
         }
-        let (kept, at) = (&self.runs[index], now());
-        if let Some(ByKey { param, concurrency: Some(most), .. }) = &limits.per_key
-            && self.running_by(share, param, &key_of(&kept.run, param)) >= *most as usize
-        {
-            return Admitted::InLine;
+        if let Some(until) = self.wait_for(share, limits) {
+            return Admitted::Closed(Some(until));
         }
-        if kept.has_slot && at <= kept.due + GOOD {
-            return Admitted::Now;
-        }
-        let by = limits.per_key.as_ref().and_then(|by| Some((Some(key_of(&kept.run, &by.param)), by.pace?)));
-        let paces: Vec<(Option<String>, Pace)> =
-            limits.pace.map(|pace| (None, pace)).into_iter().chain(by).collect();
-        let now = at.as_millis() * 1_000;
-        let next = |key: &Option<String>| {
-            self.paces.get(&(share.queue.clone(), key.clone())).copied().unwrap_or_default()
-        };
-        if let Some(pace) = limits.pace {
-            let horizon = i64::try_from(HORIZON.as_micros()).unwrap();
-            let slot = next(&None) - pace.tolerance;
-            if slot > now + horizon {
-                return Admitted::Closed(Some(Timestamp::from_millis((slot - horizon) / 1_000)));
+        let by = limits.per_key.as_ref();
+        let key = by.map(|by| key_of(&self.runs[index].run, &by.param));
+        if let Some((by, key)) = by.zip(key.as_ref()) {
+            let slot = by.pace.and_then(|pace| self.slot(share, Some(key), pace));
+            if self.free(share, by, key) == 0 {
+                return Admitted::InLine(None);
+            } else if slot.is_some() {
+                return Admitted::InLine(slot);
             }
         }
-        let nexts: Vec<i64> = paces.iter().map(|(key, _)| next(key)).collect();
-        let slots = nexts.iter().zip(&paces).map(|(next, (_, pace))| next - pace.tolerance);
-        let slot = slots.fold(now, i64::max);
-        for (next, (key, pace)) in nexts.into_iter().zip(paces) {
-            self.paces.insert((share.queue.clone(), key), next.max(now) + pace.interval);
+        // A slot of the whole queue is taken by a run whose own has come, so none is taken in vain.
+        if let Some(pace) = limits.pace {
+            self.take_slot(share, None, pace, is_awaited);
         }
-        if slot > now { Admitted::At(Timestamp::from_millis((slot + 999) / 1_000)) } else { Admitted::Now }
+        if let Some((pace, key)) = by.and_then(|by| by.pace).zip(key.as_ref()) {
+            self.take_slot(share, Some(key), pace, self.runs[index].has_waited);
+        }
+        Admitted::Now
+    }
+
+    /// Whether as many runs of a queue are under way as may be.
+    fn is_full(&self, share: &Share, limits: &Limits) -> bool {
+        let of_queue = |kept: &&Kept| kept.place == Place::Running && kept.run.queue == share.queue;
+        limits.concurrency.is_some_and(|most| self.runs.iter().filter(of_queue).count() >= most as usize)
+    }
+
+    /// Until when the rate of a queue as a whole lets nothing begin; it is noted that somebody waits for that.
+    fn wait_for(&mut self, share: &Share, limits: &Limits) -> Option<Timestamp> {
+        let pace = limits.pace?;
+        let until = self.slot(share, None, pace)?;
+        let next = self.next(share, None, pace);
+        self.awaited.insert(share.queue.clone(), next);
+        Some(until)
+    }
+
+    /// Whether somebody waits for the slot that a queue as a whole has next.
+    fn is_awaited(&self, share: &Share) -> bool {
+        let next = self.paces.get(&(share.queue.clone(), None));
+        next.is_some() && next == self.awaited.get(&share.queue)
+    }
+
+    /// From when on the next may begin. A time further ahead than the rate can have come is not believed.
+    fn next(&mut self, share: &Share, key: Option<&String>, pace: Pace) -> i64 {
+        let latest = micros() + pace.tolerance + pace.interval;
+        let next = self.paces.entry((share.queue.clone(), key.cloned())).or_default();
+        *next = latest.min(*next);
+        *next
+    }
+
+    /// The slot of whoever comes next, if it has not come.
+    fn slot(&mut self, share: &Share, key: Option<&String>, pace: Pace) -> Option<Timestamp> {
+        let slot = self.next(share, key, pace) - pace.tolerance;
+        (slot > micros()).then(|| Timestamp::from_millis((slot + 999) / 1_000))
+    }
+
+    fn take_slot(&mut self, share: &Share, key: Option<&String>, pace: Pace, has_waited: bool) {
+        let first = first_of(self.next(share, key, pace), has_waited);
+        self.paces.insert((share.queue.clone(), key.cloned()), first + pace.interval);
+    }
+
+    /// How many more runs of a value of a parameter may be under way.
+    fn free(&self, share: &Share, by: &ByKey, key: &str) -> usize {
+        let most = by.concurrency.map_or(usize::MAX, |most| most as usize);
+        most.saturating_sub(self.running_by(share, &by.param, key))
     }
 
     fn running_by(&self, share: &Share, param: &str, key: &str) -> usize {
@@ -111,30 +149,50 @@ impl State {
         of_queue.filter(|kept| kept.place == Place::Running && key_of(&kept.run, param) == key).count()
     }
 
-    /// Lets as many runs of each value of a parameter go on that wait in line as there are places.
-    fn release_lines(&mut self, share: &Share) {
-        let Some(ByKey { param, concurrency: Some(most), .. }) =
-            share.limits.as_ref().and_then(|limits| limits.per_key.as_ref())
-        else {
-            return;
-        };
+    /// Lets as many runs of each value of a parameter go on that wait in line as may begin; says whether nothing more of
+    /// the queue begins, and when it is to be looked at again.
+    fn release_lines(&mut self, share: &Share) -> (bool, Option<Timestamp>) {
+        let Some(limits) = share.limits.clone() else { return (false, None) };
+        let Some(by) = &limits.per_key else { return (false, None) };
         let is_in_line = |kept: &Kept| {
             kept.is_in_line && kept.run.queue == share.queue && matches!(kept.place, Place::Delayed(_))
         };
         let waiting = self.runs.iter().filter(|kept| is_in_line(kept));
-        let keys: BTreeSet<String> = waiting.map(|kept| key_of(&kept.run, param)).collect();
+        let keys: BTreeSet<String> = waiting.map(|kept| key_of(&kept.run, &by.param)).collect();
+        let mut again: Option<Timestamp> = None;
         for key in keys {
-            let free = (*most as usize).saturating_sub(self.running_by(share, param, &key));
+            let mut free = self.free(share, by, &key);
+            if let Some(pace) = by.pace.filter(|_| free > 0) {
+                if let Some(slot) = self.slot(share, Some(&key), pace) {
+                    again = Some(again.map_or(slot, |again| again.min(slot)));
+                    continue;
+                }
+                let first = first_of(self.next(share, Some(&key), pace), true);
+                let slots = (micros() + pace.tolerance - first) / pace.interval + 1;
+                free = free.min(usize::try_from(slots).unwrap_or(0));
+            }
+            if free == 0 {
+                continue;
+            }
+            if self.is_full(share, &limits) {
+                return (false, again);
+            }
+            if let Some(until) = self.wait_for(share, &limits) {
+                return (true, [again, Some(until)].into_iter().flatten().min());
+            }
             let mut line: Vec<&mut Kept> = self
                 .runs
                 .iter_mut()
-                .filter(|kept| is_in_line(kept) && key_of(&kept.run, param) == key)
+                .filter(|kept| is_in_line(kept) && key_of(&kept.run, &by.param) == key)
                 .collect();
             line.sort_by_key(|kept| Reverse(kept.priority));
             for kept in line.into_iter().take(free) {
-                (kept.place, kept.due, kept.is_in_line) = (Place::Ready, now(), false);
+                (kept.place, kept.is_in_line, kept.has_waited) = (Place::Ready, false, true);
+                // It is as old as it is, and behind nothing that came meanwhile.
+                kept.due = now().min(kept.run.fire_time);
             }
         }
+        (false, again)
     }
 
     /// Which of the runs of a queue that are ready comes first.
@@ -151,7 +209,7 @@ impl State {
         kept.run.attempt += 1;
         kept.place = Place::Running;
         kept.fence = self.deliveries;
-        (kept.has_slot, kept.is_in_line) = (false, false);
+        (kept.has_waited, kept.is_in_line) = (false, false);
         kept.leased_until = now() + claim.lease;
         Delivery { run: kept.shown(), fence: kept.fence, max_attempts: kept.max_attempts }
     }
@@ -174,4 +232,22 @@ impl State {
             paused: self.pause_of(queue).cloned(),
         }
     }
+}
+
+impl Stepped {
+    /// The next step is to be taken then at the latest.
+    fn wait(&mut self, until: Option<Timestamp>) {
+        let wait = until.map(|until| until.since(now()));
+        self.next_due = [self.next_due, wait].into_iter().flatten().min();
+    }
+}
+
+fn micros() -> i64 {
+    now().as_millis() * 1_000
+}
+
+/// From when on a slot counts that is taken now: who waited for it has it also a little later.
+fn first_of(next: i64, has_waited: bool) -> i64 {
+    let good = i64::try_from(GOOD.as_micros()).unwrap();
+    if has_waited && next >= micros() - good { next } else { next.max(micros()) }
 }

@@ -29,8 +29,10 @@ pub(crate) struct State {
     pub(crate) schedules: BTreeMap<Name, Schedule>,
     /// The pauses of queues; nothing stands for the one called `default`.
     pub(crate) paused: BTreeMap<Option<Name>, Pause>,
-    /// From when on the next slot is, by the queue, and by the value of a parameter.
+    /// From when on the next may begin in microseconds, by the queue, and by the value of a parameter.
     pub(crate) paces: BTreeMap<(Option<Name>, Option<String>), i64>,
+    /// For which of those something waits, by the queue as a whole.
+    pub(crate) awaited: BTreeMap<Option<Name>, i64>,
     pub(crate) deliveries: u64,
     pub(crate) lacks: Option<Lack>,
 }
@@ -67,10 +69,10 @@ pub(crate) struct Kept {
     pub(crate) cancel: Option<String>,
     pub(crate) died: Option<Timestamp>,
     pub(crate) hold: Option<String>,
-    /// Whether it has a slot at the time at which it is due.
-    pub(crate) has_slot: bool,
-    /// Whether it waits until another of the same value of a parameter has ended.
+    /// Whether it waits until another of the same value of a parameter has ended, or for the slot of that value.
     pub(crate) is_in_line: bool,
+    /// Whether it comes from there.
+    pub(crate) has_waited: bool,
 }
 
 #[derive(Debug)]
@@ -194,8 +196,8 @@ impl State {
             cancel,
             died,
             hold,
-            has_slot: false,
             is_in_line: false,
+            has_waited: false,
         });
         true
     }
@@ -254,6 +256,10 @@ impl State {
 
     pub(crate) fn promote(&mut self) {
         for kept in &mut self.runs {
+            if matches!(kept.place, Place::Delayed(_)) && kept.due <= now() && kept.is_in_line {
+                // It comes back as old as it is.
+                (kept.due, kept.is_in_line) = (now().min(kept.run.fire_time), false);
+            }
             match kept.place {
                 Place::Delayed(RunState::Scheduled) if kept.due <= now() && kept.alone => {
                     kept.place = Place::Behind;

@@ -24,13 +24,13 @@ script!(WAITING, " flags=no-writes", "waiting");
 script!(LOAD, " flags=no-writes", "ready", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
-script!(QUEUES, " flags=no-writes", "running", "ready", "queues");
+script!(QUEUES, " flags=no-writes", "under", "running", "ready", "queues");
 script!(ADOPT_LOOK, " flags=no-writes", "adopt_look");
 script!(LIVING, " flags=no-writes", "living");
 
 // What adds runs; refused when Redis has no memory left.
 script!(PUSH, "", "change", "wake", "insert", "push");
-script!(STEP, "", "change", "remember", "acknowledge", "running", "admit", "step");
+script!(STEP, "", "change", "remember", "under", "acknowledge", "admit", "step");
 script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
 script!(ADOPT, "", "change", "wake", "insert", "adopt");
@@ -38,11 +38,11 @@ script!(INDEX, "", "change", "index");
 script!(REGISTER, "", "register");
 
 // What must go on without memory: it frees as much as it takes.
-script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "acknowledge", "running", "admit", "step");
+script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "under", "acknowledge", "admit", "step");
 script!(PROBE, " flags=allow-oom", "probe");
 script!(RECALL, " flags=allow-oom", "remember", "recall");
 script!(EXPIRED, " flags=allow-oom", "expired");
-script!(SETTLE, " flags=allow-oom", "change", "wake", "acknowledge", "settle");
+script!(SETTLE, " flags=allow-oom", "change", "wake", "under", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
 script!(SERVE, " flags=allow-oom", "serve");
 script!(PAUSE, " flags=allow-oom", "pause");

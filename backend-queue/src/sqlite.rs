@@ -3,6 +3,7 @@
 //! What a run is lies in `sqlite_row`, how the file is changed in `sqlite_change`; each duty of a store has a file
 //! of its own beside this one, which only says who does what.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) struct SqliteStore {
     pub(crate) offers: Offers,
     /// While there is more to forget than one change takes.
     pub(crate) forgets_to: std::sync::Mutex<Option<sqlite_history::ForgetsTo>>,
+    /// The line of each queue that was looked at last.
+    pub(crate) looked_at: std::sync::Mutex<HashMap<Option<Name>, String>>,
 }
 
 impl SqliteStore {
@@ -73,6 +76,7 @@ impl SqliteStore {
             reader: Reader::new(),
             offers: Offers::default(),
             forgets_to: std::sync::Mutex::default(),
+            looked_at: std::sync::Mutex::default(),
         };
         // What is there by now is no news.
         store.has_changed().await?;

@@ -67,7 +67,8 @@ impl Change<'_> {
     /// Makes runs ready whose time has come; answers the tasks of those that wait for their turn now.
     async fn promote(&mut self, at: i64) -> sqlx::Result<BTreeSet<Name>> {
         let promoted = sqlx::query(
-            "UPDATE run SET state = CASE WHEN alone AND state = 0 THEN 5 ELSE 3 END WHERE seq IN \
+            "UPDATE run SET state = CASE WHEN alone AND state = 0 THEN 5 ELSE 3 END, line = NULL, \
+             due = CASE WHEN line IS NULL THEN due ELSE min(due, fire_time) END WHERE seq IN \
              (SELECT seq FROM run WHERE namespace = ? AND state < 3 AND due <= ? ORDER BY due LIMIT ? + 0) \
              RETURNING state, task",
         )

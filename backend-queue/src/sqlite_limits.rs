@@ -1,12 +1,14 @@
 //! The limits of queues in the SQLite store: which of the runs that are ready may begin, and when the others may.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
 
-use scheduler_core::Timestamp;
+use scheduler_core::{Name, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::limits::{GOOD, HORIZON, IN_LINE, Limits, Pace, key_of};
+use crate::limits::{ByKey, IN_LINE, Limits, key_of};
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
 use crate::sqlite_push::json;
@@ -15,8 +17,9 @@ use crate::store::{Share, called};
 
 /// How many runs are looked at in one go beyond those that are wanted.
 const LOOKED: usize = 100;
-/// How many lines one step looks through.
-const LINES: i64 = 1_000;
+/// How many lines one step looks through, and how soon the next one looks at others where there are more.
+const LINES: usize = 1_000;
+const NEXT_LINES: Duration = Duration::from_millis(200);
 
 /// What the limits of a queue let begin.
 #[derive(Debug, Default)]
@@ -26,15 +29,6 @@ pub(crate) struct Admitted {
     pub(crate) has_more: bool,
     /// When the queue is to be looked at again, which lets nothing begin before that.
     pub(crate) opens_at: Option<Timestamp>,
-}
-
-/// What becomes of a run that comes first.
-enum Verdict {
-    Begins,
-    /// It has this slot.
-    Waits(Timestamp),
-    /// Nothing of its queue begins before that.
-    Closed(Timestamp),
 }
 
 impl Change<'_> {
@@ -67,37 +61,33 @@ impl Change<'_> {
             places = (most as usize).saturating_sub(self.running_in(share).await? + behind);
         }
         let keys: Vec<Option<String>> = found.iter().map(|row| self.key(row, limits)).collect();
-        let mut paces = self.paces(share, limits, &keys).await?;
-        let (mut aside, mut in_line) = (Vec::new(), Vec::new());
+        let mut paces = self.paces(share, limits, keys.iter().flatten()).await?;
+        let mut in_line = Vec::new();
         for (row, key) in found.into_iter().zip(keys) {
             if admitted.rows.len() == count {
                 admitted.has_more = true;
                 break;
             }
-            if places == 0 {
-                admitted.has_more = false;
+            let opens_at = if places == 0 { None } else { paces.wait_for_whole(at) };
+            if places == 0 || opens_at.is_some() {
+                (admitted.has_more, admitted.opens_at) = (false, earlier(admitted.opens_at, opens_at));
                 break;
             }
             let under_way = running.entry(key.clone().unwrap_or_default()).or_default();
-            if most_by_key.is_some_and(|most| *under_way >= most) {
+            let is_full = most_by_key.is_some_and(|most| *under_way >= most);
+            let slot = key.as_ref().filter(|_| !is_full).and_then(|key| paces.slot_of_key(key, at));
+            if is_full || slot.is_some() {
+                admitted.opens_at = earlier(admitted.opens_at, slot);
                 in_line.push((row.try_get::<i64, _>("seq")?, key));
                 continue;
             }
-            let slot: Option<i64> = row.try_get("slot").unwrap_or_default();
-            match paces.verdict(key, slot.map(Timestamp::from_millis), at) {
-                Verdict::Begins => {
-                    *under_way += 1;
-                    admitted.rows.push(row);
-                    places -= 1;
-                }
-                Verdict::Waits(slot) => aside.push((row.try_get::<i64, _>("seq")?, slot.as_millis())),
-                Verdict::Closed(until) => {
-                    (admitted.has_more, admitted.opens_at) = (false, Some(until));
-                    break;
-                }
-            }
+            // Whoever comes from its line has this.
+            let waited: Option<i64> = row.try_get("slot").unwrap_or_default();
+            paces.take(key.as_deref(), waited.is_some(), at);
+            *under_way += 1;
+            admitted.rows.push(row);
+            places -= 1;
         }
-        self.put_aside(&aside).await?;
         self.put_in_line(&in_line, at).await?;
         self.note_paces(share, &paces, at).await?;
         Ok(admitted)
@@ -121,7 +111,7 @@ impl Change<'_> {
             " FROM run WHERE namespace = ? AND state = 4 AND queue IS ?"
         ))
         .bind(self.namespace())
-        .bind(share.queue.as_ref().map(scheduler_core::Name::as_str))
+        .bind(share.queue.as_ref().map(Name::as_str))
         .fetch_all(&mut self.connection)
         .await?;
         let mut running = HashMap::new();
@@ -131,51 +121,108 @@ impl Change<'_> {
         Ok(running)
     }
 
-    /// Lets as many runs of each key go on that wait in line as there are places, unless the queue is paused.
-    pub(crate) async fn release_lines(&mut self, share: &Share) -> sqlx::Result<()> {
-        let by_key = share.limits.as_ref().and_then(|limits| limits.per_key.as_ref());
-        let Some((by, most)) = by_key.and_then(|by| Some((by, by.concurrency? as usize))) else {
-            return Ok(());
-        };
-        let queue = share.queue.as_ref().map(scheduler_core::Name::as_str);
+    /// Lets as many runs of each key go on that wait in line as may begin, unless the queue is paused; says whether
+    /// nothing more of the queue begins, and when it is to be looked at again.
+    pub(crate) async fn release_lines(&mut self, share: &Share) -> sqlx::Result<(bool, Option<Timestamp>)> {
+        let Some(limits) = share.limits.clone() else { return Ok((false, None)) };
+        let Some(by) = &limits.per_key else { return Ok((false, None)) };
+        let lines = self.lines(share).await?;
+        if lines.is_empty() {
+            return Ok((false, None));
+        }
+        let at = now();
+        let mut opens_at = (lines.len() >= LINES).then(|| at + NEXT_LINES);
+        let mut running = HashMap::new();
+        if by.concurrency.is_some() {
+            running = self.running_by_key(share, &by.param).await?;
+        }
+        let (mut is_full, mut is_closed) = (None, false);
+        let mut paces = self.paces(share, &limits, lines.iter()).await?;
+        for line in &lines {
+            let mut free = places(by, running.get(line).copied());
+            if let Some(slot) = paces.slot_of_key(line, at).filter(|_| free > 0) {
+                opens_at = earlier(opens_at, Some(slot));
+                continue;
+            }
+            free = free.min(paces.slots_of_key(line, at));
+            if free == 0 {
+                continue;
+            }
+            if is_full.is_none() {
+                is_full = match limits.concurrency {
+                    Some(most) => Some(self.running_in(share).await? >= most as usize),
+                    None => Some(false),
+                };
+            }
+            let wait = paces.wait_for_whole(at).filter(|_| is_full == Some(false));
+            if is_full == Some(true) || wait.is_some() {
+                (is_closed, opens_at) = (wait.is_some(), earlier(opens_at, wait));
+                break;
+            }
+            self.release_line(share, line, free, at).await?;
+        }
+        self.note_paces(share, &paces, at).await?;
+        Ok((is_closed, opens_at))
+    }
+
+    /// Lets the first of a line go on. Each is as old as it is, and behind nothing that came meanwhile.
+    async fn release_line(
+        &mut self,
+        share: &Share,
+        line: &str,
+        count: usize,
+        at: Timestamp,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE run SET state = 3, line = NULL, slot = ?4, due = min(?4, fire_time) WHERE seq IN \
+             (SELECT seq FROM run WHERE namespace = ?1 AND queue IS ?2 AND state = 2 AND line = ?3 \
+             AND line IS NOT NULL ORDER BY priority DESC, seq LIMIT ?5)",
+        )
+        .bind(self.namespace())
+        .bind(share.queue.as_ref().map(Name::as_str))
+        .bind(line)
+        .bind(at.as_millis())
+        .bind(i64::try_from(count).unwrap_or(i64::MAX))
+        .execute(&mut self.connection)
+        .await
+        .map(drop)
+    }
+
+    /// The lines of a queue, those of a paused one left out: as many as one step looks through, behind those that the
+    /// last step looked at, so that each has its turn.
+    async fn lines(&mut self, share: &Share) -> sqlx::Result<Vec<String>> {
+        let seen = self.store.looked_at.lock().unwrap_or_else(PoisonError::into_inner).remove(&share.queue);
+        let mut lines = self.lines_behind(share, seen.as_deref().unwrap_or_default(), LINES).await?;
+        if let Some(seen) = seen.filter(|_| lines.len() < LINES) {
+            let first = self.lines_behind(share, "", LINES - lines.len()).await?;
+            lines.extend(first.into_iter().take_while(|line| *line <= seen));
+        }
+        if let Some(last) = lines.last().filter(|_| lines.len() >= LINES) {
+            let mut looked_at = self.store.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            looked_at.insert(share.queue.clone(), last.clone());
+        }
+        Ok(lines)
+    }
+
+    async fn lines_behind(&mut self, share: &Share, seen: &str, count: usize) -> sqlx::Result<Vec<String>> {
         // Each step of the recursion finds the next line in the index, however many runs wait in it.
         let lines: Vec<Option<String>> = sqlx::query_scalar(
-            "WITH RECURSIVE named (line) AS (VALUES ('') UNION ALL SELECT (SELECT min(line) FROM run \
+            "WITH RECURSIVE named (line) AS (VALUES (?6) UNION ALL SELECT (SELECT min(line) FROM run \
              WHERE namespace = ?1 AND queue IS ?2 AND state = 2 AND line IS NOT NULL AND line > named.line) AS next \
-             FROM named WHERE next IS NOT NULL LIMIT ?3) SELECT line FROM named WHERE line <> '' AND NOT EXISTS \
+             FROM named WHERE next IS NOT NULL LIMIT ?3) SELECT line FROM named WHERE line <> ?6 AND NOT EXISTS \
              (SELECT 1 FROM queue WHERE namespace = ?1 AND name = ?4 AND paused IS NOT NULL \
              AND (until IS NULL OR until > ?5))",
         )
         .bind(self.namespace())
-        .bind(queue)
-        .bind(LINES)
+        .bind(share.queue.as_ref().map(Name::as_str))
+        // The first is what was seen.
+        .bind(i64::try_from(count).unwrap_or(i64::MAX - 1) + 1)
         .bind(called(share.queue.as_ref()))
         .bind(now().as_millis())
+        .bind(seen)
         .fetch_all(&mut self.connection)
         .await?;
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let running = self.running_by_key(share, &by.param).await?;
-        for line in lines.into_iter().flatten() {
-            let free = most.saturating_sub(running.get(&line).copied().unwrap_or_default());
-            if free == 0 {
-                continue;
-            }
-            sqlx::query(
-                "UPDATE run SET state = 3, line = NULL, due = ?4 WHERE seq IN (SELECT seq FROM run \
-                 WHERE namespace = ?1 AND queue IS ?2 AND state = 2 AND line = ?3 AND line IS NOT NULL \
-                 ORDER BY priority DESC, seq LIMIT ?5)",
-            )
-            .bind(self.namespace())
-            .bind(queue)
-            .bind(line)
-            .bind(now().as_millis())
-            .bind(i64::try_from(free).unwrap_or(i64::MAX))
-            .execute(&mut self.connection)
-            .await?;
-        }
-        Ok(())
+        Ok(lines.into_iter().flatten().collect())
     }
 
     /// Lets runs wait until another of their key has ended.
@@ -198,122 +245,18 @@ impl Change<'_> {
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM run WHERE namespace = ? AND state = 4 AND queue IS ?")
                 .bind(self.namespace())
-                .bind(share.queue.as_ref().map(scheduler_core::Name::as_str))
+                .bind(share.queue.as_ref().map(Name::as_str))
                 .fetch_one(&mut self.connection)
                 .await?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
-
-    /// Lets runs wait for their slots.
-    async fn put_aside(&mut self, aside: &[(i64, i64)]) -> sqlx::Result<()> {
-        if aside.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "UPDATE run SET state = 2, line = NULL, due = aside.value ->> 1, slot = aside.value ->> 1 \
-             FROM json_each(?) AS aside WHERE run.seq = aside.value ->> 0",
-        )
-        .bind(json(&aside)?)
-        .execute(&mut self.connection)
-        .await
-        .map(drop)
-    }
-
-    async fn paces(
-        &mut self,
-        share: &Share,
-        limits: &Limits,
-        keys: &[Option<String>],
-    ) -> sqlx::Result<Paces> {
-        let by_key = limits.per_key.as_ref().and_then(|by| by.pace);
-        let mut paces = Paces { whole: limits.pace, by_key, next: HashMap::new(), changed: BTreeSet::new() };
-        if limits.pace.is_none() && by_key.is_none() {
-            return Ok(paces);
-        }
-        let keys: BTreeSet<&str> = keys.iter().flatten().map(String::as_str).chain([""]).collect();
-        let rows = sqlx::query(
-            "SELECT pace.key, pace.next FROM json_each(?3) AS wanted JOIN pace ON pace.key = wanted.value \
-             WHERE namespace = ?1 AND queue = ?2",
-        )
-        .bind(self.namespace())
-        .bind(called(share.queue.as_ref()))
-        .bind(json(&keys)?)
-        .fetch_all(&mut self.connection)
-        .await?;
-        for row in rows {
-            paces.next.insert(row.try_get(0)?, row.try_get(1)?);
-        }
-        Ok(paces)
-    }
-
-    /// Keeps the next slots; those that have come say nothing.
-    async fn note_paces(&mut self, share: &Share, paces: &Paces, at: Timestamp) -> sqlx::Result<()> {
-        if paces.changed.is_empty() {
-            return Ok(());
-        }
-        sqlx::query("DELETE FROM pace WHERE namespace = ?1 AND queue = ?2 AND next <= ?3")
-            .bind(self.namespace())
-            .bind(called(share.queue.as_ref()))
-            .bind(micros(at))
-            .execute(&mut self.connection)
-            .await?;
-        let rows: Vec<_> = paces.changed.iter().map(|key| (key, paces.next_of(key))).collect();
-        sqlx::query(
-            "INSERT INTO pace (namespace, queue, key, next) SELECT ?1, ?2, value ->> 0, value ->> 1 \
-             FROM json_each(?3) WHERE true ON CONFLICT (namespace, queue, key) DO UPDATE SET next = excluded.next",
-        )
-        .bind(self.namespace())
-        .bind(called(share.queue.as_ref()))
-        .bind(json(&rows)?)
-        .execute(&mut self.connection)
-        .await
-        .map(drop)
-    }
 }
 
-/// The next slots of a queue, by key, in microseconds.
-struct Paces {
-    whole: Option<Pace>,
-    by_key: Option<Pace>,
-    next: HashMap<String, i64>,
-    changed: BTreeSet<String>,
+/// How many more of a key may be under way.
+fn places(by: &ByKey, running: Option<usize>) -> usize {
+    by.concurrency.map_or(usize::MAX, |most| (most as usize).saturating_sub(running.unwrap_or_default()))
 }
 
-impl Paces {
-    fn next_of(&self, key: &str) -> i64 {
-        self.next.get(key).copied().unwrap_or_default()
-    }
-
-    fn verdict(&mut self, key: Option<String>, slot: Option<Timestamp>, at: Timestamp) -> Verdict {
-        if slot.is_some_and(|slot| at <= slot + GOOD) {
-            return Verdict::Begins;
-        }
-        let (now, mut begins) = (micros(at), micros(at));
-        let horizon = i64::try_from(HORIZON.as_micros()).unwrap_or(i64::MAX);
-        if let Some(pace) = self.whole {
-            begins = begins.max(self.next_of("") - pace.tolerance);
-            if begins > now + horizon {
-                return Verdict::Closed(Timestamp::from_millis((begins - horizon) / 1_000));
-            }
-        }
-        if let (Some(key), Some(pace)) = (&key, self.by_key) {
-            begins = begins.max(self.next_of(key) - pace.tolerance);
-        }
-        let whole = self.whole.map(|pace| (String::new(), pace));
-        for (key, pace) in whole.into_iter().chain(key.zip(self.by_key)) {
-            let next = self.next_of(&key).max(now).saturating_add(pace.interval);
-            self.changed.insert(key.clone());
-            self.next.insert(key, next);
-        }
-        // Rounded up, so that none begins before its slot.
-        if begins > now {
-            Verdict::Waits(Timestamp::from_millis((begins + 999) / 1_000))
-        } else {
-            Verdict::Begins
-        }
-    }
-}
-
-fn micros(at: Timestamp) -> i64 {
-    at.as_millis().saturating_mul(1_000)
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    [one, other].into_iter().flatten().min()
 }

@@ -46,6 +46,13 @@ pub(crate) struct Ready {
     pub(crate) opens_at: Option<Timestamp>,
 }
 
+impl Ready {
+    /// A queue is to be looked at again then at the latest.
+    fn wait(&mut self, until: Option<Timestamp>) {
+        self.opens_at = [self.opens_at, until].into_iter().flatten().min();
+    }
+}
+
 /// What was taken from one queue.
 struct Found {
     taken: usize,
@@ -67,7 +74,11 @@ impl Change<'_> {
         let shares = if claim.from.is_empty() { &whole } else { claim.from.as_slice() };
         let (mut ready, mut rich, mut is_any_empty) = (Ready::default(), Vec::new(), false);
         for share in shares {
-            self.release_lines(share).await?;
+            let (is_closed, until) = self.release_lines(share).await?;
+            ready.wait(until);
+            if is_closed {
+                continue;
+            }
             let count = (share.count as usize).min(limit - ready.runs.len());
             let found = self.begin_in(share, count, 0, &mut ready).await?;
             is_any_empty |= found.is_empty();
@@ -102,7 +113,7 @@ impl Change<'_> {
             let admitted = self.admit(share, limits, count, behind).await?;
             runs = admitted.rows.iter().map(|row| ReadyRun::of(row, &self.store.backend)).collect();
             has_more = admitted.has_more;
-            ready.opens_at = [ready.opens_at, admitted.opens_at].into_iter().flatten().min();
+            ready.wait(admitted.opens_at);
         } else {
             runs = self.first_in(share.queue.as_ref(), count + 1, behind).await?;
             has_more = runs.len() > count;

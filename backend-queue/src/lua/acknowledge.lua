@@ -7,6 +7,8 @@
 -- With 8, all have ended without failing, the second argument is the whole run, and the last its place in the order
 -- and its id in one; with 16 such runs take turns.
 local refused, counted = {}, 0
+-- The deliveries that have ended.
+local ended = {}
 local marked, reasons = {}, {}
 
 local function is_delivery(run, delivery)
@@ -18,6 +20,7 @@ local function end_whole(next, members, task, kind)
   for i = 1, members do
     local delivery = ARGV[next + 4 * i - 4]
     deliveries[i] = delivery
+    ended[#ended + 1] = delivery
     ids[i] = sub(delivery, 9)
   end
   -- Who holds a lease holds the delivery; where one does not, the runs say which.
@@ -58,6 +61,7 @@ local function end_one(at, run, task, kind)
   local id, state, length = sub(delivery, 9), byte(head, 1), 51 + byte(run, 51)
   local is_big = kind >= 4
   later('ZREM', LEASE, delivery)
+  ended[#ended + 1] = delivery
   if state < S_READY then
     local due = now + when
     later('ZADD', DELAYED, due, sub(run, 22, 28) .. id)
@@ -98,7 +102,10 @@ local function acknowledge(first, is_reaping)
           local lease = call('ZSCORE', LEASE, ARGV[at])
           is_due = lease and tonumber(lease) < now
           -- A lease of a delivery that is none any more would be found for ever.
-          if is_due and not is_held then later('ZREM', LEASE, ARGV[at]) end
+          if is_due and not is_held then
+            later('ZREM', LEASE, ARGV[at])
+            ended[#ended + 1] = ARGV[at]
+          end
         end
         local goes_on = is_any_odd and byte(ARGV[at + 1], 1) < S_READY
         local reason = goes_on and is_held and is_due and call('HGET', ODD, 'c' .. ids[i])
@@ -114,4 +121,5 @@ local function acknowledge(first, is_reaping)
     end
     next, counted = next + 4 * members, counted + members
   end
+  if #limited > 0 then discharge(ended) end
 end

@@ -1,20 +1,19 @@
--- The limits of queues: which of the runs that are ready may begin, and when the others may. The next slots of a queue
--- are kept in microseconds, that of the queue as a whole under no name, that of a value of a parameter behind a `=`.
-local PACE = base .. 'pace:'
--- How many runs are looked at in one go; how far ahead slots of a whole queue are given, and for how long one is good.
-local LOOKED, HORIZON, GOOD = 200, 1000000, 1000
+-- The limits of queues: which of the runs that are ready may begin, and when the others may. From when on the next may
+-- begin is kept in microseconds, that of the queue as a whole under no name, that of a value of a parameter behind a
+-- `=`, and under `!` that of the queue for which something waits.
+local PACE, LINE = base .. 'pace:', base .. 'line:'
+-- How many runs are looked at in one go, and how late one that waited for its slot may come and still have it.
+local LOOKED, GOOD = 200, 1000000
+-- How many lines a step looks at, how many runs it lets go on from them, and when a line is looked at by itself.
+local MOST_LINES, MOST_RELEASED, IN_LINE = 100, 1000, 90000
 local micros = time[1] * 1000000 + time[2]
 local is_any_aside = false
--- What waits in line, by queue and key, and the keys of a queue of which something does, by when they were looked at.
-local LINE, LINES = base .. 'line:', base .. 'lines:'
-local MOST_LINES, IN_LINE = 100, 90000
 -- When a queue is to be looked at again that lets nothing begin before that.
 local opens_at
 
 -- What says of a run whether it may begin. Most steps need none, so it is made when it is asked for.
 local function admission()
-  local LONGEST_KEY = 200
-  local running
+  forget_unasked()
 
   local function limits_of(queue)
     if type(queue.limits) == 'table' then return queue.limits end
@@ -25,131 +24,219 @@ local function admission()
     return queue.limits
   end
 
-  -- The value by which a run is told apart; what cannot be read is told apart from the others only.
-  local function key_of(id, run, param)
-    local is_read, envelope = pcall(cjson.decode, sub(whole(id, run), 52 + byte(run, 51)))
-    local params = is_read and type(envelope) == 'table' and envelope.params
-    local value = type(params) == 'table' and params[param]
-    local kind = type(value)
-    local is_plain = kind == 'string' or kind == 'number' or kind == 'boolean'
-    local text = kind == 'number' and string.format('%.17g', value) or tostring(value)
-    return '=' .. (is_plain and sub(text, 1, LONGEST_KEY) or '')
+  local function opens(at)
+    opens_at = math.min(opens_at or math.huge, at)
   end
 
-  local function next_slot(queue, key)
-    return tonumber(call('ZSCORE', PACE .. queue.name, key) or 0)
-  end
-
-  local function note_slot(queue, key, interval)
-    local next = math.max(next_slot(queue, key), micros) + interval
+  local function note_next(queue, key, next)
+    if not queue.is_swept then
+      queue.is_swept = true
+      -- What is long over says nothing.
+      call('ZREMRANGEBYSCORE', PACE .. queue.name, '-inf', string.format('(%.0f', micros - GOOD))
+    end
+    queue.next[key] = next
     call('ZADD', PACE .. queue.name, string.format('%.0f', next), key)
   end
 
-  -- How many runs of a queue are under way by their key. When this is first asked, as many of each that wait in line
-  -- go on as there are places.
-  local function running_by_key(queue, limits)
-    if queue.running then return queue.running end
-    queue.running = {}
-    each_running(function(id, run)
-      if ready_of(run) == queue.ready then
-        local key = key_of(id, run, limits.param)
-        queue.running[key] = (queue.running[key] or 0) + 1
-      end
-    end)
-    local lines = LINES .. queue.name
-    for _, key in ipairs(call('ZRANGE', lines, 0, MOST_LINES - 1)) do
-      local line = LINE .. queue.name .. '/' .. key
-      local free = limits.most_by - (queue.running[key] or 0)
-      while free > 0 do
-        local member = call('ZPOPMIN', line)[1]
-        if not member then break end
-        local id = sub(member, 8)
-        local run = call('HGET', RUN, id)
-        -- It may have been cancelled, or looked at again meanwhile.
-        if run and #run > 51 and byte(run, 38) % 32 >= 16 and byte(run, 1) == S_SNOOZED
-            and call('ZREM', DELAYED, member) == 1 then
-          run = char(S_READY) .. sub(run, 2, 28) .. pack('>i8', now) .. sub(run, 37, 37)
-            .. char(byte(run, 38) - 16) .. sub(run, 39)
-          call('HSET', RUN, id, run)
-          make_ready(id, run)
-          is_any_aside = true
-          free = free - 1
-        end
-      end
-      -- Where there are many lines, each has its turn.
-      if call('EXISTS', line) == 1 then call('ZADD', lines, now, key) else call('ZREM', lines, key) end
+  -- From when on the next may begin. A time further ahead than the rate can have come is from a clock that was set
+  -- back, or from another rate.
+  local function next_of(queue, key, interval, tolerance)
+    local next = queue.next[key]
+    if next then return next end
+    next = tonumber(call('ZSCORE', PACE .. queue.name, key) or 0)
+    if key == '' then
+      local awaited = call('ZSCORE', PACE .. queue.name, '!')
+      queue.is_awaited = awaited and tonumber(awaited) == next
     end
-    flush()
-    return queue.running
+    local latest = micros + tolerance + interval
+    queue.next[key] = next
+    if next > latest then
+      next = latest
+      note_next(queue, key, next)
+    end
+    return next
   end
 
-  -- Lets a run wait until another of its key has ended.
-  local function line_up(queue, member, id, run, key)
-    local due, flags = now + IN_LINE, byte(run, 38)
-    flags = flags % 8 + 16
-    run = char(S_SNOOZED) .. sub(run, 2, 28) .. pack('>i8', due) .. sub(run, 37, 37) .. char(flags) .. sub(run, 39)
+  -- The slot of who comes next: a time to come, or none where it has come.
+  local function slot_of(queue, limits)
+    if not limits.interval then return nil end
+    local slot = next_of(queue, '', limits.interval, limits.tolerance) - limits.tolerance
+    return slot > micros and slot or nil
+  end
+
+  local function slot_of_key(queue, limits, key)
+    if not limits.by_interval then return nil end
+    local slot = next_of(queue, key, limits.by_interval, limits.by_tolerance) - limits.by_tolerance
+    return slot > micros and slot or nil
+  end
+
+  -- Who waited for a slot has it also a little later, so that lateness does not add up.
+  local function first_of(next, has_waited)
+    return has_waited and next >= micros - GOOD and next or math.max(next, micros)
+  end
+
+  local function take_slot(queue, key, interval, tolerance, has_waited)
+    local next = first_of(next_of(queue, key, interval, tolerance), has_waited) + interval
+    note_next(queue, key, next)
+    return next
+  end
+
+  -- Nothing more of a queue begins, at least until a slot.
+  local function close(queue, slot)
+    queue.is_closed = true
+    if not slot then return end
+    opens(math.ceil(slot / 1000))
+    note_next(queue, '!', slot + limits_of(queue).tolerance)
+  end
+
+  local function under_way(queue, key)
+    local by = queue.by
+    if not by[key] then by[key] = tonumber(call('HGET', queue.under.counts, key) or 0) end
+    return by[key]
+  end
+
+  -- When a line is to be looked at again.
+  local function look_again(queue, key, at)
+    if queue.has_lines and call('ZADD', LINES .. queue.name, 'XX', 'CH', string.format('%.0f', at), key) == 1 then
+      opens(at)
+    end
+  end
+
+  -- Lets some go on that wait in a line; says how many are left to be let go on.
+  local function release_line(queue, key, free, left)
+    local line = LINE .. queue.name .. '/' .. key
+    while free > 0 and left > 0 do
+      local member = call('ZPOPMIN', line)[1]
+      if not member then break end
+      left = left - 1
+      local id = sub(member, 8)
+      local run = call('HGET', RUN, id)
+      -- It may have been cancelled, or looked at again meanwhile.
+      if run and #run > 51 and byte(run, 38) % 32 >= 16 and byte(run, 1) == S_SNOOZED
+          and call('ZREM', DELAYED, member) == 1 then
+        -- It is as old as it is, and behind nothing that came meanwhile.
+        run = char(S_READY) .. sub(run, 2, 28) .. pack('>i8', math.min(now, (parse('>i8', run, 43)))) .. sub(run, 37, 37)
+          .. char(byte(run, 38) - 8) .. sub(run, 39)
+        later('HSET', RUN, id, run)
+        make_ready(id, run)
+        is_any_aside = true
+        free = free - 1
+      end
+    end
+    return left
+  end
+
+  -- Lets as many of each key go on that wait in line as may begin.
+  local function release_lines(queue, limits)
+    local lines = LINES .. queue.name
+    local keys = call('ZRANGE', lines, 0, MOST_LINES)
+    if #keys == 0 then return end
+    queue.has_lines = true
+    local has_others = #keys > MOST_LINES
+    if has_others then
+      local score = call('ZSCORE', lines, keys[#keys])
+      has_others = tonumber(score) <= now
+      keys[#keys] = nil
+      -- What is to be looked at later than anything can be was put there before the clock was set back.
+      local latest = now + IN_LINE + math.ceil((limits.by_interval or 0) / 1000)
+      for _, key in ipairs(call('ZRANGE', lines, string.format('(%.0f', latest), '+inf', 'BYSCORE', 'LIMIT', 0, MOST_LINES)) do
+        keys[#keys + 1] = key
+      end
+    end
+    if limits.most_by then
+      local counts = fields(queue.under.counts, keys)
+      for i = 1, #keys do queue.by[keys[i]] = tonumber(counts[i] or 0) end
+    end
+    local left = MOST_RELEASED
+    for _, key in ipairs(keys) do
+      local free, at = limits.most_by and limits.most_by - queue.by[key] or math.huge, now
+      local slot = slot_of_key(queue, limits, key)
+      if free <= 0 then
+        at = now + IN_LINE
+      elseif slot then
+        free, at = 0, math.ceil(slot / 1000)
+        opens(at)
+      elseif limits.by_interval then
+        local first = first_of(next_of(queue, key, limits.by_interval, limits.by_tolerance), true)
+        free = math.min(free, math.floor((micros + limits.by_tolerance - first) / limits.by_interval) + 1)
+      end
+      if free > 0 then
+        if limits.most and queue.running >= limits.most then return end
+        local whole_slot = slot_of(queue, limits)
+        if whole_slot then
+          close(queue, whole_slot)
+          return
+        end
+        left = release_line(queue, key, free, left)
+      end
+      if free > 0 and call('EXISTS', LINE .. queue.name .. '/' .. key) == 0 then
+        call('ZREM', lines, key)
+      else
+        call('ZADD', lines, string.format('%.0f', at), key)
+      end
+    end
+    if has_others then opens(now) end
+  end
+
+  -- Lets a run wait until another of its key has ended, or until its slot.
+  local function line_up(queue, member, id, run, key, slot)
+    local due = now + IN_LINE
+    run = char(S_SNOOZED) .. sub(run, 2, 28) .. pack('>i8', due) .. sub(run, 37, 37) .. char(byte(run, 38) % 8 + 16)
+      .. sub(run, 39)
     call('ZREM', queue.ready, member)
     later('HSET', RUN, id, run)
     later('ZADD', DELAYED, due, member)
     later('ZADD', LINE .. queue.name .. '/' .. key, 15 - math.min(15, byte(run, 37)), member)
-    if not call('ZSCORE', LINES .. queue.name, key) then call('ZADD', LINES .. queue.name, now, key) end
+    local at = slot and math.ceil(slot / 1000) or due
+    if slot then opens(at) end
+    later('ZADD', LINES .. queue.name, string.format('%.0f', at), key)
     is_any_aside = true
   end
 
   -- What is to be done for a queue before anything is taken from it.
   local function prepare(queue)
     local limits = limits_of(queue)
-    if limits.most_by then running_by_key(queue, limits) end
+    queue.next, queue.by = {}, {}
+    if limits.most or limits.most_by then
+      queue.under = asked_for(queue.name, limits.most_by and limits.param or '')
+      if queue.under.phase == 'b' then
+        -- Not everything that is under way was counted yet.
+        queue.is_closed = true
+        opens(now)
+        return
+      end
+      queue.running = call('HLEN', queue.under.under)
+    end
+    if limits.param ~= '' then
+      release_lines(queue, limits)
+      flush()
+    end
   end
 
-  -- Whether a run that comes first may begin; it gets a slot otherwise, or the queue is closed.
+  -- Whether a run that comes first may begin; it waits in line otherwise, or the queue is closed.
   local function admit(queue, member, run)
     local limits, id = limits_of(queue), sub(member, 8)
-    if limits.most then
-      running = running or count_running()
-      if (running[queue.ready] or 0) >= limits.most then
-        queue.is_closed = true
-        return false
-      end
-    end
-    local key = limits.param ~= '' and key_of(id, run, limits.param)
-    local by_key = limits.most_by and running_by_key(queue, limits)
-    if by_key and (by_key[key] or 0) >= limits.most_by then
-      line_up(queue, member, id, run, key)
+    local whole_slot = slot_of(queue, limits)
+    if limits.most and queue.running >= limits.most or whole_slot then
+      close(queue, not (limits.most and queue.running >= limits.most) and whole_slot)
       return false
     end
-
-    local function begin()
-      if limits.most then running[queue.ready] = (running[queue.ready] or 0) + 1 end
-      if by_key then by_key[key] = (by_key[key] or 0) + 1 end
-      return true
+    local key = limits.param ~= '' and key_of(id, run, limits.param)
+    local is_full = limits.most_by and under_way(queue, key) >= limits.most_by
+    local slot = slot_of_key(queue, limits, key)
+    if is_full or slot then
+      line_up(queue, member, id, run, key, not is_full and slot)
+      return false
     end
-
-    if byte(run, 38) % 16 >= 8 and now <= parse('>i8', run, 29) + GOOD then return begin() end
-    local slot = micros
-    if limits.interval then
-      slot = math.max(slot, next_slot(queue, '') - limits.tolerance)
-      if slot > micros + HORIZON then
-        queue.is_closed = true
-        opens_at = math.min(opens_at or math.huge, math.floor((slot - HORIZON) / 1000))
-        return false
-      end
+    if queue.running then queue.running = queue.running + 1 end
+    if limits.most_by then queue.by[key] = queue.by[key] + 1 end
+    -- A slot of the whole queue is taken by a run whose own has come, so none is taken in vain.
+    if limits.interval then take_slot(queue, '', limits.interval, limits.tolerance, queue.is_awaited) end
+    if limits.by_interval then
+      local next = take_slot(queue, key, limits.by_interval, limits.by_tolerance, byte(run, 38) % 16 >= 8)
+      look_again(queue, key, math.max(now, math.ceil((next - limits.by_tolerance) / 1000)))
     end
-    if limits.by_interval then slot = math.max(slot, next_slot(queue, key) - limits.by_tolerance) end
-    call('ZREMRANGEBYSCORE', PACE .. queue.name, '-inf', string.format('%.0f', micros))
-    if limits.interval then note_slot(queue, '', limits.interval) end
-    if limits.by_interval then note_slot(queue, key, limits.by_interval) end
-    if slot <= micros then return begin() end
-    -- Rounded up, so that none begins before its slot.
-    local due = math.ceil(slot / 1000)
-    local flags = byte(run, 38)
-    flags = flags % 8 + 8
-    run = char(S_SNOOZED) .. sub(run, 2, 28) .. pack('>i8', due) .. sub(run, 37, 37) .. char(flags) .. sub(run, 39)
-    call('ZREM', queue.ready, member)
-    later('HSET', RUN, id, run)
-    later('ZADD', DELAYED, due, member)
-    is_any_aside = true
-    return false
+    return true
   end
 
   return admit, prepare

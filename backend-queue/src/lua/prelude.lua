@@ -4,8 +4,7 @@
 -- insertion (22-28), due (29-36), priority (37), flags (38), most attempts (39-42), fire time (43-50), the length
 -- of its task's name (51), that name, and the envelope. The flags are 1 for a run that takes turns, 2 for a large
 -- envelope, and 4 for a queue other than `default`, whose name follows that of the task behind an `@`;
--- 8 is added where it may begin at the time at which it is due, whatever the rate of its queue, and 16 where it waits
--- until another of its key has ended. Where two runs are due alike the order of insertion
+-- 16 is added where it waits in the line of its key, and 8 where it comes from there. Where two runs are due alike the order of insertion
 -- decides, so the members of most sorted sets are that place and the id.
 --
 -- A run of the usual priority that is due when it is added is fresh: a list per queue holds such runs in their order

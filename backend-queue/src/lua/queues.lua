@@ -1,6 +1,11 @@
 -- How the queues stand, those without anything left out: of each its name, how many runs are ready and under way,
 -- since when the oldest is due or nothing, whether it is paused, and the pause.
 local names, running = { default = true }, count_running()
+-- Where it is kept how many there are, all are counted.
+for _, kept in ipairs(limited) do
+  local count = call('HLEN', kept.under)
+  if kept.phase ~= 'b' and count > 0 then running[kept.ready] = count end
+end
 for _, name in ipairs(call('SMEMBERS', QUEUES)) do names[name] = true end
 for _, name in ipairs(call('HKEYS', PAUSED)) do names[name] = true end
 local found = {}

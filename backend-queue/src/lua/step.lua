@@ -36,8 +36,13 @@ if due_at and due_at <= now then
     local id, run = ids[i], runs[i]
     later('ZREM', DELAYED, due[i])
     if run then
-      local is_new = byte(run, 1) == S_SCHEDULED
-      local is_held = is_new and byte(run, 38) % 2 == 1
+      local is_new, flags = byte(run, 1) == S_SCHEDULED, byte(run, 38)
+      local is_held = is_new and flags % 2 == 1
+      if flags % 32 >= 16 then
+        -- It comes back from its line as old as it is.
+        run = sub(run, 1, 28) .. pack('>i8', math.min(now, (parse('>i8', run, 43)))) .. sub(run, 37, 37)
+          .. char(flags - 16) .. sub(run, 39)
+      end
       run = char(is_held and S_HELD or S_READY) .. sub(run, 2)
       later('HSET', RUN, id, run)
       if is_held then
@@ -100,6 +105,7 @@ local function take_from_each()
 
   -- As `take_some`, of a queue with limits. What may not begin leaves it, so those that were taken stay in front.
   local function take_admitted(queue, most)
+    if queue.is_closed then return end
     sort_first(queue, queue.taken + most + LOOKED)
     local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + most + LOOKED - 1)
     local _, runs = split(some)
@@ -242,6 +248,7 @@ if taken > 0 then
     end
   end
   send('ZADD', LEASE, leases, found)
+  if #limited > 0 then charge(leases, claimed, found) end
   send('HSET', RUN, values, found)
   send('RPUSH', UNSHOWN, unshown, #unshown)
 end
