@@ -46,11 +46,11 @@ mod drain;
 mod driver;
 mod envelope;
 mod flight;
+mod forgetting;
 mod layers;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod layers_test;
-mod forgetting;
 mod leases;
 #[cfg(test)]
 mod leases_test;
