@@ -6,7 +6,7 @@ local LIMITED, UNDER, COUNTS = base .. 'limited', base .. 'under:', base .. 'cou
 local LINES = base .. 'lines:'
 -- For how long it is kept without being asked for, how often that is noted and all of it compared with the leases, and
 -- how many leases one step looks at: of those that were never looked at, and of those that are compared.
-local KEPT, ASKED, FRESH, COMPARED = 600000, 10000, 1000, 100
+local KEPT, ASKED, AT_FIRST, COMPARED = 600000, 10000, 1000, 100
 local LONGEST_KEY = 200
 local limited = {}
 
@@ -144,7 +144,7 @@ local function asked_for(queue, param)
     if kept.cursor == '0' then kept.phase = 'd' end
   else
     local is_made = kept.phase == 'b'
-    add_missing(kept, is_made and FRESH or COMPARED)
+    add_missing(kept, is_made and AT_FIRST or COMPARED)
     if kept.cursor == '0' then kept.phase = is_made and 'd' or 'u' end
   end
   kept.asked = now
