@@ -1,7 +1,10 @@
 //! What a job of apalis becomes: a run of a job of ours or, where none can be made of it, a dead letter that says why
 //! and keeps what was there.
 
-#![cfg_attr(not(feature = "redis"), expect(dead_code, reason = "apalis is a neighbour on Redis only"))]
+#![cfg_attr(
+    not(any(feature = "redis", test)),
+    expect(dead_code, reason = "apalis is a neighbour on Redis only")
+)]
 
 use std::slice;
 
@@ -194,6 +197,10 @@ mod tests {
     const ID: &str = "01KBE1DZ8JVF4YQ1P2N8M5T0XR";
 
     fn adopted(offered: &Offered) -> Adopted {
+        adopted_from("emails", offered)
+    }
+
+    fn adopted_from(from: &str, offered: &Offered) -> Adopted {
         let mut registry = Registry::new();
         let job = JobDescriptor::typed("send", "", |email: Email| {
             assert!(!email.to.is_empty());
@@ -205,7 +212,7 @@ mod tests {
         ctx.registry = Arc::new(registry);
         let (config, settings) = (QueueConfig::default(), AdoptSettings::new(name("send")));
         let backend = name("queue");
-        Adoption { ctx: &ctx, backend: &backend, config: &config, from: "emails", settings: &settings }
+        Adoption { ctx: &ctx, backend: &backend, config: &config, from, settings: &settings }
             .adopt(offered, NOW)
     }
 
@@ -242,6 +249,7 @@ mod tests {
     fn a_job_is_one_run_and_jobs_of_one_id_in_two_queues_are_two() {
         let (first, again) = (adopted(&offered(b"{}")), adopted(&offered(b"1")));
         assert_eq!(first.run.run.id, again.run.run.id);
+        assert_ne!(first.run.run.id, adopted_from("sms", &offered(b"{}")).run.run.id);
         let other = Offered { id: b"\xff".to_vec(), ..offered(b"{}") };
         assert_ne!(first.run.run.id, adopted(&other).run.run.id);
     }

@@ -298,17 +298,22 @@ async fn a_queue_that_cannot_be_taken_from_is_told_and_keeps_no_other_waiting() 
 
     stage.push(0..1).await;
     stage.all_seen(1).await;
-    let findings = async || daemon.health().await.findings;
+    until_told(&daemon, &broken, true).await;
+
+    let _: u8 = stage.tell(&store, &["DEL", "@-broken:scheduled"]).await;
+    until_told(&daemon, &broken, false).await;
+    daemon.stop(PATIENCE).await.unwrap();
+}
+
+/// Waits until the health of a daemon speaks of something, or does no more.
+async fn until_told(daemon: &QueueBackend, what: &str, is_told: bool) {
     tokio::time::timeout(PATIENCE, async {
-        while !findings().await.iter().any(|finding| finding.contains(&broken)) {
+        while daemon.health().await.findings.iter().any(|finding| finding.contains(what)) != is_told {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
-    .unwrap();
-
-    let _: u8 = stage.tell(&store, &["DEL", "@-broken:scheduled"]).await;
-    daemon.stop(PATIENCE).await.unwrap();
+    .expect("its health says so in time");
 }
 
 #[tokio::test]

@@ -63,12 +63,16 @@ impl Board {
     ///
     /// # Errors
     /// `board/no_order`.
-    fn order(&self, args: Value) -> Result<RunRequest> {
+    fn order(&self, task: ApalisTask<Value>) -> Result<RunRequest> {
         let fault = |fault: String| {
             let form = r#"write {"task": NAME, "params": {…}} or {"job": NAME, "args": {…}}"#;
             Error::invalid("board/no_order", format!("what was pushed asks for no run: {fault}; {form}"))
         };
-        let order: Order = serde_json::from_value(args).map_err(|error| fault(error.to_string()))?;
+        if task.idempotency_key().is_some() {
+            return Err(fault("a board takes no idempotency key".to_owned()));
+        }
+        let later = task.run_at().and_then(|at| i64::try_from(at).ok()?.checked_mul(1_000));
+        let order: Order = serde_json::from_value(task.args).map_err(|error| fault(error.to_string()))?;
         let (name, adhoc) = match order {
             Order { task: Some(task), job: None, args: Value::Null, .. } => (task, None),
             Order { task: None, job: Some(job), args, .. } => (job.clone(), Some(Adhoc::new(job, args))),
@@ -77,6 +81,7 @@ impl Board {
         let now = Timestamp::from(std::time::SystemTime::now());
         let mut request = RunRequest::manual(RunId::manual(now), name, now);
         (request.adhoc, request.params, request.queue) = (adhoc, order.params, Some(self.queue.clone()));
+        request.due = later.map_or(now, |at| Timestamp::from_millis(at).max(now));
         Ok(request)
     }
 }
@@ -228,7 +233,7 @@ impl Sink<ApalisTask<Value>> for Board {
 
     fn start_send(self: Pin<&mut Self>, task: ApalisTask<Value>) -> Result<()> {
         let board = self.get_mut();
-        let request = board.order(task.args)?;
+        let request = board.order(task)?;
         board.asked.push(request);
         Ok(())
     }

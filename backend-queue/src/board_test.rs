@@ -8,6 +8,7 @@ use apalis_core::backend::{
     Expose, FetchById, Filter, ListAllTasks, ListQueues, ListTasks, ListWorkers, Metrics, Statistic,
     TaskSink, TaskSinkError,
 };
+use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
 use scheduler_core::{
@@ -156,6 +157,13 @@ async fn what_is_pushed_is_asked_for_as_by_anybody(stage: &Stage) {
         let TaskSinkError::PushError(error) = error else { panic!("{error}") };
         assert_eq!(error.code(), code, "{order}");
     }
+    let later = TaskBuilder::new(json!({"job": "well"})).run_in_seconds(3_600).build();
+    TaskSink::<Value, Durable>::push_task(&mut mail, later).await.unwrap();
+    let scheduled =
+        stage.backend.runs(&RunFilter::all().in_states(&[RunState::Scheduled])).await.unwrap().runs;
+    assert_eq!(scheduled.iter().filter(|run| run.queue == Some(name("mail"))).count(), 1);
+    let keyed = TaskBuilder::new(json!({"job": "well"})).idempotency_key("k").build();
+    assert!(TaskSink::<Value, Durable>::push_task(&mut mail, keyed).await.is_err());
     TaskSink::<Value, Durable>::push_bulk(&mut mail, vec![json!({"job": "well"}), json!({"job": "well"})])
         .await
         .unwrap();
