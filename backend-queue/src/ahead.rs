@@ -16,29 +16,12 @@ use crate::store::{Ack, Delivery, Held, Next};
 const MOMENT: Duration = Duration::from_millis(20);
 /// How long a run that was taken ahead may wait.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How much a step does where there is much to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stride {
-    /// The most that are taken ahead.
-    pub(crate) most: usize,
-    /// How many ends are written without waiting for more.
-    pub(crate) many: usize,
-    /// How long ends wait at most for others to be written with.
-    pub(crate) gather: Duration,
-}
-
-impl Stride {
-    /// Where others wait while a step is taken.
-    pub(crate) const SHORT: Self = Self { most: 512, many: 64, gather: Duration::from_millis(1) };
-    /// Where a step costs much by itself, however much it does.
-    #[cfg(feature = "sqlite")]
-    pub(crate) const LONG: Self = Self { most: 1_024, many: 256, gather: Duration::from_millis(3) };
-}
+/// The most that are taken ahead.
+const MOST: usize = 512;
 
 /// What was taken and has not begun, and how fast runs end.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    pub(crate) stride: Stride,
     waiting: VecDeque<(Instant, Delivery)>,
     /// When the present moment began, how many ended in it, and how many in the one before.
     moment: Instant,
@@ -47,8 +30,8 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    pub(crate) fn new(now: Instant, stride: Stride) -> Self {
-        Self { stride, waiting: VecDeque::new(), moment: now, ended: 0, ended_before: 0 }
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { waiting: VecDeque::new(), moment: now, ended: 0, ended_before: 0 }
     }
 
     /// Notes that a run ended.
@@ -60,7 +43,7 @@ impl Ahead {
     /// How many may be taken ahead.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
         self.turn(now);
-        self.ended.max(self.ended_before).min(self.stride.most).saturating_sub(self.waiting.len())
+        self.ended.max(self.ended_before).min(MOST).saturating_sub(self.waiting.len())
     }
 
     /// Whether more than half of what may wait does.
@@ -132,7 +115,7 @@ mod tests {
     #[test]
     fn as_many_may_be_taken_ahead_as_ended_a_moment_ago() {
         let start = Instant::now();
-        let mut ahead = Ahead::new(start, Stride::SHORT);
+        let mut ahead = Ahead::new(start);
         assert_eq!(ahead.room(start), 0, "nothing has ended");
         for _ in 0..7 {
             ahead.note_end(after(start, 1));
@@ -140,10 +123,10 @@ mod tests {
         assert_eq!(ahead.room(after(start, 2)), 7);
         assert_eq!(ahead.room(after(start, 21)), 7, "the moment before counts");
         assert_eq!(ahead.room(after(start, 42)), 0, "that was long ago");
-        for _ in 0..2 * Stride::SHORT.most {
+        for _ in 0..2 * MOST {
             ahead.note_end(after(start, 43));
         }
-        assert_eq!(ahead.room(after(start, 44)), Stride::SHORT.most);
+        assert_eq!(ahead.room(after(start, 44)), MOST);
         ahead.note_end(after(start, 200));
         assert_eq!(ahead.room(after(start, 201)), 1, "what was before the pause says nothing");
     }

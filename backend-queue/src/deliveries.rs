@@ -18,6 +18,11 @@ use crate::store::{Ack, Claim, Delivery, Next, Stepped};
 use crate::timetable::is_followed;
 use crate::work::{Ended, Work};
 
+/// How many ends are written without waiting for more.
+const MANY: usize = 64;
+/// How long ends wait at most for others to be written with.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// What a step was given to write, and what became of it.
 pub(crate) type Answer = (Vec<Ack>, Result<Stepped>);
 
@@ -130,9 +135,8 @@ impl Driver {
     /// How long an end may wait for others, so that they are written together: not at all when a place is free for
     /// what the step will take.
     pub(crate) fn gather(&mut self) -> Duration {
-        let stride = self.ahead.stride;
-        let has_enough = self.ahead.is_plenty(Instant::now()) && self.acks.len() < stride.many;
-        if has_enough { stride.gather } else { Duration::ZERO }
+        let has_enough = self.ahead.is_plenty(Instant::now()) && self.acks.len() < MANY;
+        if has_enough { GATHER } else { Duration::ZERO }
     }
 
     /// Gives back what was taken and has not begun.

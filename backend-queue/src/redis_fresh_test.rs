@@ -25,7 +25,10 @@ fn ids(runs: &[Pushed]) -> Vec<RunId> {
 async fn a_run_that_begins_at_once_is_in_no_index_until_somebody_looks() {
     let store = fresh().await;
     let ids = push(&store, 3).await;
-    assert_eq!(keys(&store).await, ["count", "fresh", "run", "seq", "version"]);
+    let mut there = keys(&store).await;
+    // What was tried when the store was opened goes a moment later.
+    there.retain(|key| !key.starts_with("probe:"));
+    assert_eq!(there, ["count", "fresh", "run", "seq", "version"]);
 
     let mut shown: Vec<RunId> =
         store.runs(&RunFilter::all()).await.unwrap().runs.iter().map(|run| run.id).collect();

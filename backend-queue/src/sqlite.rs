@@ -17,7 +17,6 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::Synchronous;
-use crate::ahead::Stride;
 use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
 use crate::sqlite_offers::{Along, Offers};
@@ -250,11 +249,6 @@ impl Store for SqliteStore {
         let mut change = self.change().await?;
         let forgotten = change.prune(bounds, limit).await;
         change.end(forgotten).await
-    }
-
-    /// A commit costs the same for few and for many.
-    fn stride(&self) -> Stride {
-        Stride::LONG
     }
 
     async fn changed(&self) {

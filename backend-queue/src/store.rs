@@ -16,7 +16,6 @@ use scheduler_core::{
 use serde_json::{Map, Value};
 
 use crate::adopt_task::Adoption;
-use crate::ahead::Stride;
 use crate::limits::Limits;
 
 /// The queue of what names none.
@@ -120,11 +119,6 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// same step in which its run is there.
     async fn adopt(&self, _: &Adoption<'_>) -> Result<TakenOver> {
         Ok(TakenOver::default())
-    }
-
-    /// How much a step does where there is much to do.
-    fn stride(&self) -> Stride {
-        Stride::SHORT
     }
 
     /// Resolves when somebody, maybe another process, may have added work. It may resolve for nothing, and who
