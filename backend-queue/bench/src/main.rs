@@ -18,6 +18,7 @@ mod profile;
 mod recorder;
 mod report;
 mod server;
+mod sqlite_extent;
 mod worker;
 
 use std::process::ExitCode;

@@ -1,53 +1,18 @@
 //! The measurements on SQLite files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use sqlx::sqlite::SqliteSynchronous;
 
 use crate::apalis_sqlite::ApalisSqlite;
-use crate::contender::Contender;
+use crate::contender::{BULK, CALLERS, Contender, KEPT, PAUSE};
+use crate::machine::processor_time;
 use crate::ours::Ours;
-use crate::report::{Report, Samples};
-
-/// How much is done.
-struct Extent {
-    repeats: usize,
-    finished: usize,
-    /// Jobs of one drain, ours and theirs: theirs take long.
-    ours: usize,
-    theirs: usize,
-    single: usize,
-    bulk: usize,
-    latencies: usize,
-}
-
-impl Extent {
-    fn new(quick: bool) -> Self {
-        if quick {
-            Self {
-                repeats: 1,
-                finished: 1_000,
-                ours: 2_000,
-                theirs: 200,
-                single: 50,
-                bulk: 2_000,
-                latencies: 50,
-            }
-        } else {
-            Self {
-                repeats: 3,
-                finished: 10_000,
-                ours: 10_000,
-                theirs: 500,
-                single: 300,
-                bulk: 10_000,
-                latencies: 300,
-            }
-        }
-    }
-}
+use crate::recorder::{PAYLOAD, Recorder};
+use crate::report::{Headline, Report, Samples};
+use crate::sqlite_extent::{Extent, Mode};
 
 /// Measures everything on files in `folder`.
 ///
@@ -58,86 +23,235 @@ pub(crate) async fn measure(folder: &Path, quick: bool) -> Result<Report> {
     let mut report = Report::new("sqlite", quick);
     report.version("apalis-sqlite", "1.0.0".to_owned());
     report.setting("payload", "100 bytes of JSON");
-    report.setting("ours", json!({"concurrency": 16, "others": "defaults"}));
-    report.setting("apalis-sqlite", "batches of 10, locks; polls every 10 ms by our strategy");
+    report.setting("ours", json!({"concurrency": 16, "history_runs": KEPT, "others": "defaults"}));
+    report.setting("ours, with many finished", json!({"history_runs": 100 * extent.many}));
+    report.setting(
+        "apalis-sqlite",
+        "batches of 10, locks; polls every 10 ms by our strategy; keeps all that ended",
+    );
     report.setting("both", "a write-ahead journal and the same `synchronous`");
+    report
+        .setting("store_cpu_us_per_run", "the processor time of the whole process: the store is part of it");
     for mode in [Mode::Full, Mode::Normal] {
         let folder = folder.join(mode.word());
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        mode.measure(&mut report, &folder, &extent).await?;
+        Measured { mode, folder, report: &mut report, extent: &extent }.all().await?;
     }
+    judge(&mut report);
     Ok(report)
 }
 
-/// What a commit waits for.
-#[derive(Clone, Copy, Debug)]
-enum Mode {
-    Full,
-    Normal,
+/// Says what was reached.
+fn judge(report: &mut Report) {
+    let (ours, full) = (report.headline.clone(), report.peer(Mode::Full.name()).clone());
+    let of = |figure: Option<f64>| figure.unwrap_or(f64::NAN);
+    report.want_above("drain, NORMAL", 40_000.0, of(ours.runs_per_s), "runs per second");
+    let callers = "enqueue from 64 callers";
+    report.want_above(
+        format!("{callers}, NORMAL"),
+        15_000.0,
+        of(ours.enqueue_single_64_per_s),
+        "runs per second",
+    );
+    report.want_above("drain, FULL", 20_000.0, of(full.runs_per_s), "runs per second");
+    report.want_above(
+        format!("{callers}, FULL"),
+        7_500.0,
+        of(full.enqueue_single_64_per_s),
+        "runs per second",
+    );
+    let (few, many) = (of(ours.finished_1k_runs_per_s), of(ours.finished_1m_runs_per_s));
+    report.want_ratio("drain at many finished against few", 0.8, many, few);
+    let left = of(ours.left_after_retention_bytes) / PAGE;
+    report.want_below("left after retention beyond an empty store", 10.0, left, "pages");
 }
 
-impl Mode {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Normal => "normal",
-        }
+/// How large a page is.
+const PAGE: f64 = 4_096.0;
+
+/// All that is measured with one `synchronous`.
+struct Measured<'a> {
+    mode: Mode,
+    folder: PathBuf,
+    report: &'a mut Report,
+    extent: &'a Extent,
+}
+
+impl Measured<'_> {
+    async fn all(&mut self) -> Result<()> {
+        self.drained().await?;
+        let theirs = ApalisSqlite::on(&self.folder.join("apalis.db"), self.mode.theirs()).await?;
+        self.beside(theirs).await?;
+        let mut ours = self.ours("new");
+        self.enqueued(&mut ours, true).await?;
+        let mut theirs = ApalisSqlite::on(&self.folder.join("new.db"), self.mode.theirs()).await?;
+        self.enqueued(&mut theirs, false).await?;
+        if self.mode == Mode::Normal { self.finished().await } else { Ok(()) }
     }
 
-    fn theirs(self) -> SqliteSynchronous {
-        match self {
-            Self::Full => SqliteSynchronous::Full,
-            Self::Normal => SqliteSynchronous::Normal,
-        }
+    /// Ourselves on a new file.
+    fn ours(&self, file: &str) -> Ours {
+        Ours::new("ours", self.folder.join(file), json!({"synchronous": self.mode.word()}))
     }
 
-    async fn measure(self, report: &mut Report, folder: &Path, extent: &Extent) -> Result<()> {
-        let word = self.word().to_uppercase();
-        let mut ours = Ours::new("ours", folder, json!({"synchronous": self.word()}));
-        let mut theirs = ApalisSqlite::on(&folder.join("apalis.db"), self.theirs()).await?;
+    fn headline(&mut self, is_ours: bool) -> &mut Headline {
+        let headline = match (is_ours, self.mode) {
+            (true, Mode::Normal) => &mut self.report.headline,
+            (true, Mode::Full) => self.report.peer(self.mode.name()),
+            (false, _) => self.report.peer(self.mode.peer()),
+        };
+        headline.synchronous = Some(self.mode.word());
+        headline
+    }
 
-        let mut rates = Rates::default();
-        rates.measure(&mut ours, &mut theirs, extent, extent.repeats).await?;
-        rates.tell(report, &format!("drain at 0 finished, {word}"), &ours, &theirs);
+    fn figure(&mut self, what: &str, of: &'static str, unit: &'static str, samples: &Samples) {
+        let what = format!("{what}, {}", self.mode.word().to_uppercase());
+        self.report.figure(what, of, unit, samples);
+    }
 
-        // Up to as many as were done already, and then on.
-        finish(&mut ours, extent.finished.saturating_sub(extent.repeats * extent.ours)).await?;
-        finish(&mut theirs, extent.finished.saturating_sub(extent.repeats * extent.theirs)).await?;
-        let mut rates = Rates::default();
-        rates.measure(&mut ours, &mut theirs, extent, extent.repeats).await?;
-        let what = format!("drain at {} finished, {word}", extent.finished);
-        rates.tell(report, &what, &ours, &theirs);
-        let wanted = format!("{what}, against apalis-sqlite");
-        report.want_ratio(wanted, 10.0, rates.ours.median(), rates.theirs.median());
-
-        let mut new = Ours::new("ours", folder.join("new"), json!({"synchronous": self.word()}));
-        self.enqueued(report, &mut new, extent).await?;
-        let mut new = ApalisSqlite::on(&folder.join("new.db"), self.theirs()).await?;
-        self.enqueued(report, &mut new, extent).await?;
-        let what = format!("enqueue to start, a job every 10 ms, {word}");
-        let latencies = ours.latencies(extent.latencies).await?;
-        report.latencies(&what, ours.name(), &latencies);
-        let latencies = theirs.latencies(extent.latencies).await?;
-        report.latencies(&what, theirs.name(), &latencies);
+    /// Drains of new files by us alone, with what a run costs.
+    async fn drained(&mut self) -> Result<()> {
+        let (mut rate, mut cpu, mut waiting) = (Samples::default(), Samples::default(), Samples::default());
+        let jobs = self.extent.backlog;
+        for round in 0..self.extent.repeats {
+            let mut ours = self.ours(&format!("drain-{round}"));
+            ours.fill(jobs).await?;
+            waiting.push(self.bytes(&format!("drain-{round}")).await? / jobs as f64 - PAYLOAD as f64);
+            let before = processor_time();
+            rate.push_rate(jobs, ours.drain(jobs).await?);
+            cpu.push((processor_time() - before) / jobs as f64);
+            ours.verify(jobs).await?;
+        }
+        self.figure(&format!("drain of {jobs}"), "ours", "runs per second", &rate);
+        self.figure("own processor", "ours", "µs per run", &cpu);
+        self.figure("a waiting run beyond its payload", "ours", "bytes", &waiting);
+        let headline = self.headline(true);
+        (headline.runs_per_s, headline.backlog) = (Some(rate.median()), Some(jobs));
+        headline.store_cpu_us_per_run = Some(cpu.median());
+        headline.bytes_per_waiting_run = Some(waiting.median());
         Ok(())
     }
 
-    async fn enqueued(
-        self,
-        report: &mut Report,
-        contender: &mut impl Contender,
-        extent: &Extent,
-    ) -> Result<()> {
-        let word = self.word().to_uppercase();
-        let took = contender.enqueue_singly(extent.single).await?;
-        let mut rate = Samples::default();
-        rate.push_rate(extent.single, took);
-        report.figure(format!("enqueue one by one, {word}"), contender.name(), "runs per second", &rate);
-        let took = contender.enqueue_in_bulk(extent.bulk).await?;
-        let mut rate = Samples::default();
-        rate.push_rate(extent.bulk, took);
-        report.figure(format!("enqueue 1,000 at once, {word}"), contender.name(), "runs per second", &rate);
+    /// How much is in a file of ours, which its log may still hold.
+    async fn bytes(&self, file: &str) -> Result<f64> {
+        use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+        let file = SqliteConnectOptions::new().filename(self.folder.join(file).join("queue.db"));
+        let pages: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut file.connect().await?).await?;
+        Ok(pages as f64 * PAGE)
+    }
+
+    /// Drains beside the peer, whose worker stays the same: nothing finished before, and then some.
+    async fn beside(&mut self, mut theirs: ApalisSqlite) -> Result<()> {
+        let Extent { repeats, ours: jobs, theirs: their_jobs, finished, .. } = *self.extent;
+        let mut ours = self.ours("beside");
+        let mut last = [f64::NAN; 2];
+        for at in [0, finished] {
+            let (mut rate, mut their_rate) = (Samples::default(), Samples::default());
+            if at > 0 {
+                finish(&mut ours, at.saturating_sub(repeats * jobs)).await?;
+                finish(&mut theirs, at.saturating_sub(repeats * their_jobs)).await?;
+            }
+            // They take turns, so that a busy moment of the disk hits both.
+            for _ in 0..repeats {
+                ours.fill(jobs).await?;
+                rate.push_rate(jobs, ours.drain(jobs).await?);
+                theirs.fill(their_jobs).await?;
+                their_rate.push_rate(their_jobs, theirs.drain(their_jobs).await?);
+            }
+            let what = format!("drain at {at} finished");
+            self.figure(&what, "ours", "runs per second", &rate);
+            self.figure(&what, "apalis-sqlite", "runs per second", &their_rate);
+            last = [rate.median(), their_rate.median()];
+        }
+        self.headline(false).runs_per_s = Some(last[1]);
+        let what = format!(
+            "drain at {finished} finished against apalis-sqlite, {}",
+            self.mode.word().to_uppercase()
+        );
+        self.report.want_ratio(what, 20.0, last[0], last[1]);
+        self.started(&mut ours, true).await?;
+        self.started(&mut theirs, false).await
+    }
+
+    /// From the call to the beginning of a job.
+    async fn started(&mut self, contender: &mut impl Contender, is_ours: bool) -> Result<()> {
+        let latencies = contender.latencies(self.extent.latencies).await?;
+        let word = self.mode.word().to_uppercase();
+        let what = format!("enqueue to start, a job every {} ms, {word}", PAUSE.as_millis());
+        let (p50, p99) = self.report.latencies(&what, contender.name(), &latencies);
+        let headline = self.headline(is_ours);
+        (headline.start_p50_ms, headline.start_p99_ms) = (Some(p50), Some(p99));
         Ok(())
+    }
+
+    /// How fast jobs come in.
+    async fn enqueued(&mut self, contender: &mut impl Contender, is_ours: bool) -> Result<()> {
+        let Extent { repeats, single, from_callers, bulk, .. } = *self.extent;
+        let [mut singly, mut by_many, mut at_once] = [(); 3].map(|()| Samples::default());
+        for _ in 0..repeats {
+            singly.push_rate(single, contender.enqueue_singly(single).await?);
+            by_many.push_rate(from_callers, contender.enqueue_from_callers(from_callers).await?);
+            at_once.push_rate(bulk, contender.enqueue_in_bulk(bulk).await?);
+        }
+        let (name, unit) = (contender.name(), "runs per second");
+        self.figure("enqueue one by one", name, unit, &singly);
+        self.figure(&format!("enqueue one by one from {CALLERS} callers"), name, unit, &by_many);
+        self.figure(&format!("enqueue {BULK} at once"), name, unit, &at_once);
+        let headline = self.headline(is_ours);
+        headline.enqueue_single_64_per_s = Some(by_many.median());
+        headline.enqueue_bulk_per_s = Some(at_once.median());
+        Ok(())
+    }
+
+    /// Drains with few and with many that ended before and are kept, and what is left of the file without them.
+    async fn finished(&mut self) -> Result<()> {
+        let Extent { repeats, ours: jobs, few, many, .. } = *self.extent;
+        let mut ours = self.ours("finished").with(&json!({"history_runs": 100 * many}));
+        let unused = ours.recording(&Recorder::new(0)).await?;
+        unused.start().await?;
+        ours.stop(&unused).await?;
+        let empty = self.bytes("finished").await?;
+        let [mut at_few, mut at_many, mut backlog] = [(); 3].map(|()| Samples::default());
+        finish(&mut ours, few).await?;
+        for _ in 0..repeats {
+            ours.fill(jobs).await?;
+            at_few.push_rate(jobs, ours.drain(jobs).await?);
+        }
+        ours.fill(many).await?;
+        backlog.push_rate(many, ours.drain(many).await?);
+        for _ in 0..repeats {
+            ours.fill(jobs).await?;
+            at_many.push_rate(jobs, ours.drain(jobs).await?);
+        }
+        let full = self.bytes("finished").await?;
+        ours.forget().await?;
+        let left = self.shrunk(&ours, "finished", empty).await? - empty;
+        self.figure(&format!("drain at {few} kept"), "ours", "runs per second", &at_few);
+        self.figure(&format!("drain of {many}"), "ours", "runs per second", &backlog);
+        self.figure(&format!("drain at {many} kept"), "ours", "runs per second", &at_many);
+        self.figure("file with all that ended", "ours", "bytes", &full.into());
+        self.figure("file after retention, beyond an empty one", "ours", "bytes", &left.into());
+        let headline = self.headline(true);
+        headline.finished_1k_runs_per_s = Some(at_few.median());
+        headline.finished_1m_runs_per_s = Some(at_many.median());
+        headline.backlog_1m_runs_per_s = Some(backlog.median());
+        headline.left_after_retention_bytes = Some(left);
+        Ok(())
+    }
+
+    /// How much is in a file when it has given back what it does not need, at the latest after a while.
+    async fn shrunk(&self, ours: &Ours, file: &str, empty: f64) -> Result<f64> {
+        let scheduler = ours.with(&json!({"history_runs": 0})).recording(&Recorder::new(0)).await?;
+        scheduler.start().await?;
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut bytes = self.bytes(file).await?;
+        while bytes > empty + 10.0 * PAGE && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            bytes = self.bytes(file).await?;
+        }
+        ours.stop(&scheduler).await?;
+        Ok(bytes)
     }
 }
 
@@ -148,34 +262,4 @@ async fn finish(contender: &mut impl Contender, jobs: usize) -> Result<()> {
         contender.drain(jobs).await?;
     }
     Ok(())
-}
-
-#[derive(Debug, Default)]
-struct Rates {
-    ours: Samples,
-    theirs: Samples,
-}
-
-impl Rates {
-    /// Who is measured takes turns, so that a busy moment of the disk hits both.
-    async fn measure(
-        &mut self,
-        ours: &mut Ours,
-        theirs: &mut ApalisSqlite,
-        extent: &Extent,
-        repeats: usize,
-    ) -> Result<()> {
-        for _ in 0..repeats {
-            ours.fill(extent.ours).await?;
-            self.ours.push_rate(extent.ours, ours.drain(extent.ours).await?);
-            theirs.fill(extent.theirs).await?;
-            self.theirs.push_rate(extent.theirs, theirs.drain(extent.theirs).await?);
-        }
-        Ok(())
-    }
-
-    fn tell(&self, report: &mut Report, what: &str, ours: &Ours, theirs: &ApalisSqlite) {
-        report.figure(what, ours.name(), "runs per second", &self.ours);
-        report.figure(what, theirs.name(), "runs per second", &self.theirs);
-    }
 }
