@@ -44,7 +44,7 @@ struct Edit {
     unset: Vec<String>,
     /// All parameters of the new run, as a JSON object.
     #[arg(long = "params", value_name = "JSON", value_parser = object, conflicts_with_all = ["params", "unset"])]
-    all: Option<Map<String, Value>>,
+    whole: Option<Map<String, Value>>,
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
@@ -53,13 +53,13 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
 
 impl Edit {
     fn is_none(&self) -> bool {
-        self.params.is_empty() && self.unset.is_empty() && self.all.is_none()
+        self.params.is_empty() && self.unset.is_empty() && self.whole.is_none()
     }
 
     /// What becomes of a letter's parameters, which stay as they are themselves.
     fn of(&self, mut params: Map<String, Value>) -> Map<String, Value> {
-        if let Some(all) = &self.all {
-            return all.clone();
+        if let Some(whole) = &self.whole {
+            return whole.clone();
         }
         self.unset.iter().for_each(|key| drop(params.remove(key)));
         params.extend(self.params.iter().cloned());
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn an_edit_keeps_what_it_does_not_name() {
         let Value::Object(before) = json!({"a": 1, "b": 2, "c": 3}) else { unreachable!() };
-        let edit = Edit { params: vec![("a".into(), json!("x"))], unset: vec!["b".into()], all: None };
+        let edit = Edit { params: vec![("a".into(), json!("x"))], unset: vec!["b".into()], whole: None };
         assert_eq!(Value::Object(edit.of(before.clone())), json!({"a": "x", "c": 3}));
-        let all = Edit { params: Vec::new(), unset: Vec::new(), all: object(r#"{"d": null}"#).ok() };
+        let all = Edit { params: Vec::new(), unset: Vec::new(), whole: object(r#"{"d": null}"#).ok() };
         assert_eq!(Value::Object(all.of(before)), json!({"d": null}));
         assert!(object("[1]").is_err());
     }
