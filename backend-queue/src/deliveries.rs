@@ -14,6 +14,7 @@ use crate::ahead::prevented;
 use crate::drain::Drain;
 use crate::driver::{Driver, SAFETY_POLL};
 use crate::flight::Flight;
+use crate::progress::bounded;
 use crate::store::{Ack, Claim, Delivery, Next, Stepped};
 use crate::timetable::is_followed;
 use crate::work::{Ended, Work};
@@ -166,7 +167,7 @@ impl Driver {
     fn begin(&mut self, delivery: Delivery) {
         let Delivery { mut run, fence, max_attempts } = delivery;
         let now = self.ctx.clock.now();
-        run.next_attempt_at = None;
+        (run.next_attempt_at, run.progress) = (None, None);
         let placed = match self.ctx.work_of(&run) {
             Ok(placed) => placed,
             Err(refusal) => {
@@ -220,6 +221,7 @@ impl Driver {
         let Flight { mut run, fence, max_attempts, placed, .. } = flight;
         let now = self.ctx.clock.now();
         run.output = ended.end.output().clone();
+        run.progress = ended.ctx.progress().map(bounded);
         let verdict = verdict(ended.end, &placed.task.retry, run.attempt, max_attempts, run.id.seed());
         let mut next = Next::End;
         match verdict {
@@ -247,7 +249,7 @@ impl Driver {
         }
         match next {
             Next::End => run.finished_at = Some(now),
-            Next::Again(after) => run.next_attempt_at = Some(now + after),
+            Next::Again(after) => (run.next_attempt_at, run.progress) = (Some(now + after), None),
         }
         Ack { run, fence, next, is_followed: is_followed(&placed) }
     }
@@ -266,6 +268,6 @@ fn ended_instead(mut ack: Ack, reason: &str, now: Timestamp) -> Ack {
 pub(crate) fn given_back(mut run: Run, fence: u64) -> Ack {
     run.state = RunState::Queued;
     run.attempt = run.attempt.saturating_sub(1);
-    run.output = serde_json::Value::Null;
+    (run.output, run.progress) = (serde_json::Value::Null, None);
     Ack { run, fence, next: Next::Again(Duration::ZERO), is_followed: false }
 }

@@ -19,6 +19,7 @@ use crate::drain::Drain;
 use crate::flight::Flights;
 use crate::forgetting::Forgetting;
 use crate::pauses::Pauses;
+use crate::progress::TELL_EVERY;
 use crate::requests::Command;
 use crate::shares::Shares;
 use crate::steadiness::Steadiness;
@@ -97,6 +98,7 @@ impl Drop for Changes {
 /// When what is to be done again.
 struct Times {
     step: Instant,
+    progress: Instant,
     renew: Instant,
     reap: Instant,
     forget: Instant,
@@ -105,7 +107,7 @@ struct Times {
 impl Times {
     fn new(lease: Duration) -> Self {
         let now = Instant::now();
-        Self { step: now, renew: now + lease / 3, reap: now, forget: now }
+        Self { step: now, progress: now, renew: now + lease / 3, reap: now, forget: now }
     }
 }
 
@@ -218,6 +220,11 @@ impl Driver {
         if self.ahead.until().is_some_and(|until| until <= Instant::now()) {
             self.give_ahead_back();
             times.step = Instant::now();
+        }
+        // Whatever else wakes the loop is soon enough.
+        if times.progress <= Instant::now() {
+            self.tell_progress().await;
+            times.progress = Instant::now() + TELL_EVERY;
         }
         if self.pauses.are_new() {
             self.tell_pauses().await;

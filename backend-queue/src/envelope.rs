@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use scheduler_core::{Adhoc, FailedAttempt, Name, Run, RunId, RunOrigin, RunState, Tier, Timestamp};
+use scheduler_core::{
+    Adhoc, FailedAttempt, Name, Progress, Run, RunId, RunOrigin, RunState, Tier, Timestamp, UniqueKey,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -32,6 +34,10 @@ pub(crate) struct Envelope {
     adhoc: Option<Adhoc>,
     #[serde(default)]
     replay_of: Option<RunId>,
+    #[serde(default)]
+    unique: Option<UniqueKey>,
+    #[serde(default)]
+    progress: Option<Progress>,
 }
 
 /// What an index knows of a run.
@@ -71,6 +77,10 @@ struct Sealed<'a> {
     adhoc: Option<&'a Adhoc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<&'a UniqueKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a Progress>,
 }
 
 fn is_null(value: &Value) -> bool {
@@ -89,6 +99,8 @@ pub(crate) fn seal(run: &Run) -> String {
         params: &run.params,
         adhoc: run.adhoc.as_ref(),
         replay_of: run.replay_of,
+        unique: run.unique.as_ref(),
+        progress: run.progress.as_ref(),
     };
     serde_json::to_string(&envelope).expect("an envelope has text keys only")
 }
@@ -137,6 +149,8 @@ pub(crate) fn open(indexed: Indexed, envelope: &str, backend: &Name) -> Result<R
             run.params = envelope.params;
             run.adhoc = envelope.adhoc;
             run.replay_of = envelope.replay_of;
+            run.unique = envelope.unique;
+            run.progress = envelope.progress;
             run.next_attempt_at =
                 Some(due).filter(|_| attempt > 0 && matches!(state, RunState::Retrying | RunState::Queued));
             Ok(run)

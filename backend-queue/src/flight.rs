@@ -42,6 +42,10 @@ impl Flights {
         self.0.get(&run)
     }
 
+    pub(crate) fn get_mut(&mut self, run: RunId) -> Option<&mut Flight> {
+        self.0.get_mut(&run)
+    }
+
     pub(crate) fn remove(&mut self, run: RunId) -> Option<Flight> {
         self.0.remove(&run)
     }

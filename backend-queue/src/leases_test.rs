@@ -89,6 +89,12 @@ impl Store for Moody {
         }
         self.answer("push").await
     }
+    async fn push_unique(&self, _: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+        self.answer("push_unique").await
+    }
+    async fn tell_progress(&self, _: &[(Run, u64)]) -> Result<()> {
+        self.answer("tell_progress").await
+    }
     async fn step(&self, _: &[Ack], _: &Claim) -> Result<Stepped> {
         self.answer::<()>("step").await?;
         Ok(Stepped {

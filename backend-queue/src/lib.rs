@@ -70,6 +70,9 @@ mod model_run;
 #[cfg(test)]
 mod model_test;
 mod pauses;
+mod progress;
+#[cfg(test)]
+mod progress_test;
 mod queues;
 #[cfg(feature = "redis")]
 mod redis_error;
@@ -111,6 +114,8 @@ mod redis_store;
 #[cfg(test)]
 #[cfg(feature = "redis")]
 mod redis_test;
+#[cfg(feature = "redis")]
+mod redis_unique;
 #[cfg(feature = "redis")]
 mod redis_wake;
 #[cfg(feature = "redis")]
@@ -196,12 +201,17 @@ mod sqlite_test;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_together_test;
+#[cfg(feature = "sqlite")]
+mod sqlite_unique;
 mod steadiness;
 mod store;
 mod threads;
 mod timetable;
 #[cfg(test)]
 mod trouble_test;
+mod unique;
+#[cfg(test)]
+mod unique_test;
 mod work;
 
 pub use adopt::AdoptSettings;

@@ -20,6 +20,7 @@ use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Effect, Held, Pushed, QueueState, Renewed, Replay, Retention,
     Standing, Stepped, Store,
 };
+use crate::unique::skipped;
 
 /// A store that one test has.
 #[derive(Debug, Default)]
@@ -43,6 +44,23 @@ impl Store for Model {
         let answers = runs.iter().map(|pushed| state.insert(pushed)).collect();
         state.release();
         Ok(answers)
+    }
+
+    async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+        let mut state = self.state();
+        let answers = runs.iter().map(|pushed| state.insert_unique(pushed)).collect();
+        state.release();
+        Ok(answers)
+    }
+
+    async fn tell_progress(&self, runs: &[(Run, u64)]) -> Result<()> {
+        let mut state = self.state();
+        for (run, fence) in runs {
+            if let Some(kept) = state.delivery(run.id, *fence) {
+                (kept.run.progress, kept.run.started_at) = (run.progress.clone(), run.started_at);
+            }
+        }
+        Ok(())
     }
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
@@ -192,6 +210,13 @@ impl Store for Model {
         let decision = decide(before, now());
         let (mut ended, mut marked) = (Vec::new(), Vec::new());
         match decision.effect {
+            Effect::Fire(pushed, _) if state.owner_of(&pushed.run).is_some() => {
+                let owner = state.owner_of(&pushed.run).expect("it was there just now");
+                let run = skipped(pushed.run, owner, now());
+                let due = run.fire_time;
+                state.insert(&Pushed { run: run.clone(), due, priority: 0, max_attempts: 1, alone: false });
+                ended.push(run);
+            }
             Effect::Fire(pushed, entry) => {
                 let others = state.runs.iter().filter(|kept| kept.run.task == *task);
                 let others = others.filter(|kept| kept.is_live() || kept.place == Place::Behind);
@@ -202,7 +227,7 @@ impl Store for Model {
                         _ => marked.push(id),
                     }
                 }
-                state.insert(&pushed);
+                state.insert_unique(&pushed);
             }
             Effect::Skip(run) => {
                 let due = run.fire_time;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use scheduler_core::{Entry, Name, Pause, Run, RunId, Tier, Timestamp};
+use scheduler_core::{Entry, Name, Pause, Run, RunId, Tier, Timestamp, Unique, UniqueUntil};
 
 use crate::limits::{ByKey, Limits, Pace};
 use crate::model_run::name;
@@ -28,6 +28,7 @@ pub(crate) enum Call {
     Renew { held: Vec<usize>, is_leased: bool },
     Reap,
     Cancel(u8),
+    Progress { held: usize, percent: u8 },
     Replay(Vec<u8>),
     Hold(u8, bool),
     Discard(Vec<u8>, bool),
@@ -51,6 +52,8 @@ pub(crate) struct New {
     pub(crate) max_attempts: u32,
     pub(crate) alone: bool,
     pub(crate) queue: usize,
+    /// The kind that it keeps others out of, and how.
+    pub(crate) unique: Option<(u8, u8)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +78,9 @@ pub(crate) fn new() -> impl Strategy<Value = New> {
     let order = (0..4_i64, prop::bool::weighted(0.1), 4..7_u8);
     // Half of all runs are in one queue.
     let queue = (0..2 * QUEUES.len()).prop_map(|place| place.saturating_sub(QUEUES.len()));
-    (0..RUNS, 0..TASKS.len(), order, 1..4_u32, any::<bool>(), queue).prop_map(
-        |(run, task, (fire, is_ahead, priority), max_attempts, alone, queue)| New {
+    let unique = prop::option::weighted(0.2, (0..2_u8, 0..5_u8));
+    (0..RUNS, 0..TASKS.len(), order, 1..4_u32, any::<bool>(), (queue, unique)).prop_map(
+        |(run, task, (fire, is_ahead, priority), max_attempts, alone, (queue, unique))| New {
             run,
             task,
             fire,
@@ -85,6 +89,7 @@ pub(crate) fn new() -> impl Strategy<Value = New> {
             max_attempts,
             alone,
             queue,
+            unique,
         },
     )
 }
@@ -156,6 +161,7 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         2 => (vec(0..64_usize, 0..4), leased()).prop_map(|(held, is_leased)| Call::Renew { held, is_leased }),
         3 => Just(Call::Reap),
         3 => run().prop_map(Call::Cancel),
+        1 => (0..64_usize, 0..100_u8).prop_map(|(held, percent)| Call::Progress { held, percent }),
         2 => vec(run(), 1..4).prop_map(Call::Replay),
         2 => (run(), any::<bool>()).prop_map(|(run, is_held)| Call::Hold(run, is_held)),
         1 => (vec(run(), 1..4), any::<bool>()).prop_map(|(runs, stays)| Call::Discard(runs, stays)),
@@ -189,6 +195,15 @@ pub(crate) fn pushed(new: &New) -> Pushed {
     }
     let due =
         Timestamp::from_millis(if new.is_ahead { FAR_AHEAD } else { LONG_AGO } + i64::from(new.run % 3));
+    run.unique = new.unique.map(|(kind, how)| {
+        let until =
+            [None, Some(UniqueUntil::Done), Some(UniqueUntil::Started), Some(UniqueUntil::Done), None];
+        // A window has passed at once, or lasts longer than any test.
+        let window = [None, None, None, Some(Duration::ZERO), Some(HOUR)];
+        let mut unique = Unique::default();
+        (unique.until, unique.window) = (until[usize::from(how)], window[usize::from(how)]);
+        unique.key_of(&name(TASKS[usize::from(kind)]), &run.params)
+    });
     let New { priority, max_attempts, alone, .. } = *new;
     Pushed { run, due, priority, max_attempts, alone }
 }

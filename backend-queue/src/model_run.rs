@@ -2,16 +2,17 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use scheduler_core::{
     Cursor, DeadLetter, EndedRun, HistoryBounds, Live, Name, Pause, Replayed, Run, RunId, RunOrigin,
-    RunState, Tier, Timestamp,
+    RunState, Tier, Timestamp, UniqueKey,
 };
 
 use tokio::time::Instant;
 
 use crate::store::{Ack, Cancel, Next, Pushed, Replay, Standing};
+use crate::unique::is_kept_out;
 
 /// A check that a model can be made without, to show what it is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct State {
     /// For which of those something waits, by the queue as a whole.
     pub(crate) awaited: BTreeMap<Option<Name>, i64>,
     pub(crate) deliveries: u64,
+    /// Which run has a kind, and until when at most.
+    pub(crate) owners: BTreeMap<String, (RunId, UniqueKey, Option<Timestamp>)>,
     pub(crate) lacks: Option<Lack>,
 }
 
@@ -200,6 +203,30 @@ impl State {
             has_waited: false,
         });
         true
+    }
+
+    /// Adds a run unless another one keeps it out; says which is there instead.
+    pub(crate) fn insert_unique(&mut self, pushed: &Pushed) -> Option<RunId> {
+        if let Some(owner) = self.owner_of(&pushed.run) {
+            return Some(owner);
+        }
+        let id = pushed.run.id;
+        if !self.insert(pushed) {
+            return Some(id);
+        }
+        if let Some(unique) = &pushed.run.unique {
+            let expires = unique.window_ms.map(|window| now() + Duration::from_millis(window));
+            self.owners.insert(unique.key.clone(), (id, unique.clone(), expires));
+        }
+        None
+    }
+
+    /// The run that keeps this one out.
+    pub(crate) fn owner_of(&self, run: &Run) -> Option<RunId> {
+        let (owner, unique, expires) = self.owners.get(&run.unique.as_ref()?.key)?;
+        let known = self.runs.iter().find(|kept| kept.run.id == *owner).map(Kept::shown);
+        let stands = known.map(|run| (run.state, run.attempt));
+        is_kept_out(unique.until, *expires, now(), stands).then_some(*owner)
     }
 
     /// Gives each task's turn to the first that waits for it, once nothing else of the task lives.

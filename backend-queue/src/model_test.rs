@@ -43,8 +43,21 @@ impl<S: Store> Side<S> {
     async fn answer(&mut self, call: &Call) -> String {
         let store = &self.store;
         let answer = match call {
+            Call::Push(runs) if runs.iter().any(|new| new.unique.is_some()) => {
+                format!("{:?}", store.push_unique(runs.iter().map(pushed).collect()).await.unwrap())
+            }
             Call::Push(runs) => {
                 format!("{:?}", store.push(runs.iter().map(pushed).collect()).await.unwrap())
+            }
+            Call::Progress { held, percent } => {
+                let told = self.delivery(*held).map(|delivery| {
+                    let progress = serde_json::json!({"done": f64::from(*percent) / 100.0, "note": "n"});
+                    let mut run = delivery.run.clone();
+                    run.progress = serde_json::from_value(progress).ok();
+                    (run, delivery.fence)
+                });
+                store.tell_progress(&told.into_iter().collect::<Vec<_>>()).await.unwrap();
+                String::new()
             }
             Call::Step { acks, limit, from, is_leased } => {
                 let acks: Vec<Ack> = acks.iter().filter_map(|(index, end)| self.ack(*index, *end)).collect();
@@ -158,9 +171,13 @@ impl<S: Store> Side<S> {
         format!("{answer}\n{}", self.everything().await)
     }
 
-    fn held(&self, index: usize) -> Option<Held> {
+    fn delivery(&self, index: usize) -> Option<&Delivery> {
         // The latest are asked for most often.
-        let delivery = self.deliveries.iter().rev().nth(index % 8)?;
+        self.deliveries.iter().rev().nth(index % 8)
+    }
+
+    fn held(&self, index: usize) -> Option<Held> {
+        let delivery = self.delivery(index)?;
         Some(Held { run: delivery.run.id, fence: delivery.fence })
     }
 

@@ -9,8 +9,10 @@ use crate::redis_link::Link;
 use crate::redis_row::{HEAD, RUNNING, Row};
 use crate::redis_script;
 use crate::redis_store::{MOST_TRIES, RedisStore, id_of, millis, restless};
+use crate::redis_unique;
 use crate::redis_wire;
 use crate::store::{Cancel, Decide, Decided, Decision, Effect, Pushed, Standing, Store};
+use crate::unique::skipped;
 
 /// How many runs of a task are replaced by one script.
 const REPLACED: usize = 1_000;
@@ -105,7 +107,8 @@ pub(crate) async fn decide(
             // Redis has lost data, and somebody else was the first to register the task again.
             return Ok(Decided::Unknown);
         }
-        let decision = decide(before.standing.clone(), before.now);
+        let mut decision = decide(before.standing.clone(), before.now);
+        let kept_out = keep_out(store, &mut decision, before.now).await?;
         let mut replaced = Replaced::default();
         if let Effect::Fire(_, Entry::CancelOthers) = &decision.effect {
             replaced = Replaced::read(store, task, before.now).await?;
@@ -118,12 +121,22 @@ pub(crate) async fn decide(
         }
         let step = Step { task, before: &before, decision: &decision, is_strict: attempt < LENIENT };
         if step.changes_nothing() || step.take(store, &replaced).await? {
-            ended.extend(replaced.ended.into_iter().map(|(_, _, run)| run));
+            ended.extend(replaced.ended.into_iter().map(|(_, _, run)| run).chain(kept_out));
             let marked = replaced.marked.into_iter().map(|(id, _)| id).collect();
             return Ok(Decided::Done { ended, marked });
         }
     }
     Err(restless(&format!("the schedule of task `{task}`")))
+}
+
+/// Turns a fire that another run of its kind keeps out into one that is skipped; answers its run then.
+async fn keep_out(store: &RedisStore, decision: &mut Decision, now: Timestamp) -> Result<Option<Run>> {
+    let Effect::Fire(pushed, _) = &decision.effect else { return Ok(None) };
+    let Some(unique) = &pushed.run.unique else { return Ok(None) };
+    let Some(owner) = redis_unique::owner_of(store, unique).await? else { return Ok(None) };
+    let run = skipped(pushed.run.clone(), owner, now);
+    decision.effect = Effect::Skip(Box::new(run.clone()));
+    Ok(Some(run))
 }
 
 /// The runs of a task that make room for a new one, each with what was read of it.
@@ -188,7 +201,11 @@ impl Step<'_> {
 
     /// Takes it; says whether the schedule still stood where it did.
     async fn take(&self, store: &RedisStore, replaced: &Replaced) -> Result<bool> {
-        let script = &redis_script::DECIDE;
+        let unique = match &self.decision.effect {
+            Effect::Fire(pushed, _) => pushed.run.unique.as_ref().map(|unique| (pushed.run.id, unique)),
+            Effect::Skip(_) | Effect::Nothing => None,
+        };
+        let script = if unique.is_some() { &redis_script::FIRE_UNIQUE } else { &redis_script::DECIDE };
         let mut call = store.link.call(script);
         call.arg(self.task.as_str()).arg(&self.before.fields);
         let Live { running, queued } = self.before.standing.live;
@@ -214,18 +231,22 @@ impl Step<'_> {
             let after = Row::parse(packed).map(|row| row.head_cancelled(at)).unwrap_or_default();
             redis_wire::add_withdrawn(&mut call, *id, &packed[..HEAD], &after, run);
         }
-        let skipped;
+        let note;
         let added = match &self.decision.effect {
             Effect::Fire(pushed, _) => Some(&**pushed),
             Effect::Skip(run) => {
                 let (due, run) = (run.fire_time, (**run).clone());
-                skipped = Pushed { run, due, priority: 0, max_attempts: 1, alone: false };
-                Some(&skipped)
+                note = Pushed { run, due, priority: 0, max_attempts: 1, alone: false };
+                Some(&note)
             }
             Effect::Nothing => None,
         };
         if let Some(pushed) = added {
             redis_wire::add_runs(&mut call, &[pushed]);
+        }
+        if let Some((id, unique)) = unique {
+            call.arg(id.to_string());
+            redis_unique::add_kind(&mut call, Some(unique));
         }
         Ok(store.link.send::<u64>(script, &call).await? == 1)
     }

@@ -27,6 +27,7 @@ script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
 script!(QUEUES, " flags=no-writes", "under", "running", "ready", "queues");
 script!(ADOPT_LOOK, " flags=no-writes", "adopt_look");
 script!(LIVING, " flags=no-writes", "living");
+script!(OWNER, " flags=no-writes", "unique", "owner");
 
 // What adds runs; refused when Redis has no memory left.
 script!(PUSH, "", "change", "wake", "insert", "push");
@@ -36,6 +37,8 @@ script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");
 script!(ADOPT, "", "change", "wake", "insert", "adopt");
 script!(INDEX, "", "change", "index");
 script!(REGISTER, "", "register");
+script!(PUSH_UNIQUE, "", "change", "wake", "insert", "unique", "push_unique");
+script!(FIRE_UNIQUE, "", "change", "wake", "insert", "withdraw", "cursor", "unique", "unique_fire", "decide");
 
 // What must go on without memory: it frees as much as it takes.
 script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "under", "acknowledge", "admit", "step");
@@ -44,11 +47,12 @@ script!(RECALL, " flags=allow-oom", "remember", "recall");
 script!(EXPIRED, " flags=allow-oom", "expired");
 script!(SETTLE, " flags=allow-oom", "change", "wake", "under", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
+script!(PROGRESS, " flags=allow-oom", "progress");
 script!(SERVE, " flags=allow-oom", "serve");
 script!(PAUSE, " flags=allow-oom", "pause");
 script!(PAUSE_QUEUE, " flags=allow-oom", "pause_queue");
 script!(CANCEL, " flags=allow-oom", "change", "wake", "withdraw", "cancel");
 script!(HOLD, " flags=allow-oom", "hold");
 script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");
-script!(FORGET, " flags=allow-oom", "change", "letters", "oldest", "drop", "forget");
-script!(PRUNE, " flags=allow-oom", "change", "oldest", "beyond", "drop", "prune");
+script!(FORGET, " flags=allow-oom", "change", "letters", "oldest", "unique", "drop", "forget");
+script!(PRUNE, " flags=allow-oom", "change", "oldest", "beyond", "unique", "drop", "prune");

@@ -27,7 +27,7 @@ use crate::store::{
 };
 use crate::{
     redis_letters, redis_open, redis_page, redis_queue, redis_retention, redis_schedule, redis_script,
-    redis_wire,
+    redis_unique, redis_wire,
 };
 
 /// How many runs a script adds, acknowledges or claims, so that none takes long.
@@ -140,6 +140,14 @@ pub(crate) fn restless(what: &str) -> Error {
 impl Store for RedisStore {
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
         self.pushes.push(&self.link, runs).await
+    }
+
+    async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+        redis_unique::push(self, &runs).await
+    }
+
+    async fn tell_progress(&self, runs: &[(Run, u64)]) -> Result<()> {
+        redis_unique::tell_progress(self, runs).await
     }
 
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {

@@ -105,7 +105,7 @@ impl Driver {
     pub(crate) async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>) {
         let (groups, replies): (Vec<Vec<Pushed>>, Vec<_>) = requests.into_iter().unzip();
         let ids: Vec<Vec<RunId>> = groups.iter().map(|group| ids_of(group)).collect();
-        match self.store.push(groups.into_iter().flatten().collect()).await {
+        match add(&*self.store, groups.into_iter().flatten().collect()).await {
             Ok(answers) => {
                 self.refusing_since = None;
                 let mut answers = answers.into_iter();
@@ -152,16 +152,27 @@ pub(crate) fn cancelled(id: RunId, answer: &Cancel) -> Result<Cancelled> {
 /// Adds runs while nothing runs here.
 pub(crate) async fn push_outside(store: &dyn Store, runs: Vec<Pushed>) -> Result<Vec<Enqueued>> {
     let ids = ids_of(&runs);
-    Ok(enqueued(ids, &mut store.push(runs).await?.into_iter()))
+    Ok(enqueued(ids, &mut add(store, runs).await?.into_iter()))
+}
+
+/// Adds runs; says of each which one is there instead, where it is not new.
+async fn add(store: &dyn Store, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+    if runs.iter().any(|pushed| pushed.run.unique.is_some()) {
+        return store.push_unique(runs).await;
+    }
+    let ids = ids_of(&runs);
+    let are_new = store.push(runs).await?;
+    Ok(ids.into_iter().zip(are_new).map(|(id, is_new)| Some(id).filter(|_| !is_new)).collect())
 }
 
 fn ids_of(runs: &[Pushed]) -> Vec<RunId> {
     runs.iter().map(|pushed| pushed.run.id).collect()
 }
 
-fn enqueued(ids: Vec<RunId>, are_new: &mut impl Iterator<Item = bool>) -> Vec<Enqueued> {
-    let answer = |(id, is_new)| if is_new { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) };
-    ids.into_iter().zip(are_new).map(answer).collect()
+fn enqueued(ids: Vec<RunId>, others: &mut impl Iterator<Item = Option<RunId>>) -> Vec<Enqueued> {
+    let answer =
+        |(id, other): (RunId, Option<RunId>)| other.map_or(Enqueued::Inserted(id), Enqueued::Duplicate);
+    ids.into_iter().zip(others).map(answer).collect()
 }
 
 /// The runs that requests ask for.
@@ -194,6 +205,8 @@ fn requested_run(
     let placed = ctx.work_of(&run)?;
     let queue = request.queue.as_ref().or(placed.task.queue.as_ref());
     run.queue = queue.and_then(kept_queue);
+    let unique = request.unique.as_ref().or(placed.task.unique.as_ref());
+    run.unique = unique.map(|unique| unique.key_of(&run.task, &run.params));
     let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
     let alone = placed.task.overlap != Overlap::Allow;
     let priority = request.priority.unwrap_or(placed.task.priority).level();

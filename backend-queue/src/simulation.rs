@@ -14,7 +14,7 @@ use std::time::Duration;
 use scheduler_core::{
     BackendContext, BackendInfo, Backoff, Bounds, BoxFuture, Clock, JobDescriptor, JobError, Misfire,
     MisfirePolicy, Name, Overlap, Placed, RetryPolicy, Rule, RunContext, RunId, RunRequest, Site, Task, Tier,
-    Timestamp, Trigger, place,
+    Timestamp, Trigger, Unique, place,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -132,6 +132,7 @@ async fn trouble(world: Arc<World>, places: Vec<Place>) {
                 let now = crate::model_run::now();
                 let mut request = RunRequest::manual(asked(number), name("asked"), now);
                 request.due = if what == 3 { now + delay } else { now };
+                request.unique = number.is_multiple_of(3).then(Unique::default);
                 let (reply, answer) = oneshot::channel();
                 let _ = post.send(Command::Enqueue(vec![request], reply));
                 let world = Arc::clone(&world);

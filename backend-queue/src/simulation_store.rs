@@ -81,6 +81,24 @@ impl Store for Faulty {
         self.call(self.store.push(runs)).await
     }
 
+    async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+        self.call(async {
+            let answers = self.store.push_unique(runs).await?;
+            let page = self.store.runs(&RunFilter::all().limited(10_000)).await?;
+            let live = page.runs.iter().filter(|run| run.unique.is_some() && !run.state.is_end());
+            let live: Vec<RunId> = live.map(|run| run.id).collect();
+            if live.len() > 1 {
+                self.world.seen().broke(format!("these are of one kind: {live:?}"));
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    async fn tell_progress(&self, runs: &[(Run, u64)]) -> Result<()> {
+        self.call(self.store.tell_progress(runs)).await
+    }
+
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
         self.call(async {
             let stepped = self.store.step(acks, claim).await?;

@@ -122,6 +122,18 @@ impl Store for SqliteStore {
         }
     }
 
+    async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {
+        let mut change = self.change().await?;
+        let pushed = change.insert_unique(&runs).await;
+        change.end(pushed).await
+    }
+
+    async fn tell_progress(&self, runs: &[(Run, u64)]) -> Result<()> {
+        let mut change = self.change().await?;
+        let told = change.tell_progress(runs).await;
+        change.end(told).await
+    }
+
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
         let mut change = self.change().await?;
         let along = self.offers.take();

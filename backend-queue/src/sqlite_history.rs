@@ -178,6 +178,7 @@ impl SqliteStore {
 impl Change<'_> {
     /// Forgets runs that have ended as far as a place in the order of ends; answers how many.
     async fn forget(&mut self, limit: u32, last: (i64, i64)) -> sqlx::Result<u64> {
+        self.let_kinds_go(last, i64::from(limit)).await?;
         let forgotten = sqlx::query(
             "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
              AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ? + 0)",

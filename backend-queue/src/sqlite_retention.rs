@@ -78,6 +78,7 @@ impl Change<'_> {
     /// As [`Store::prune`](crate::store::Store::prune).
     pub(crate) async fn prune(&mut self, bounds: &HistoryBounds, limit: u32) -> sqlx::Result<Vec<EndedRun>> {
         let last = last_beyond(self.namespace(), &mut self.connection, bounds).await?;
+        self.let_kinds_go(last, i64::from(limit)).await?;
         let mut rows = sqlx::query(concat!(
             "DELETE FROM run WHERE seq IN (SELECT seq FROM run WHERE namespace = ? AND state >= 10 \
              AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ? + 0) RETURNING ",

@@ -136,15 +136,17 @@ impl Change<'_> {
         }
         let decision = decide(before.clone(), now());
         let (mut ended, mut marked) = (Vec::new(), Vec::new());
-        match decision.effect {
+        let is_fire = matches!(decision.effect, Effect::Fire(..));
+        match self.unless_kept_out(decision.effect).await? {
             Effect::Fire(pushed, entry) => {
                 if entry == Entry::CancelOthers {
                     (ended, marked) = self.replace(task, CancelReason::Replaced.as_str()).await?;
                 }
-                self.insert([&*pushed].into_iter()).await?;
+                self.insert_owning(&pushed).await?;
             }
             Effect::Skip(run) => {
                 let due = run.fire_time;
+                ended.extend(Some((*run).clone()).filter(|_| is_fire));
                 let skipped = Pushed { run: *run, due, priority: 0, max_attempts: 1, alone: false };
                 self.insert([&skipped].into_iter()).await?;
             }

@@ -8,8 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::Synchronous;
-use crate::sqlite_clock;
 use crate::sqlite_error::failed;
+use crate::{sqlite_clock, sqlite_unique};
 
 /// The version of these tables; a newer one is refused.
 const VERSION: i64 = 4;
@@ -226,6 +226,7 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
             }
         }
     }
+    run_all(&mut change, &[sqlite_unique::TABLE]).await.map_err(failed)?;
     let boot = sqlite_clock::boot_id();
     let before = sqlx::query("UPDATE meta SET value = ?1 WHERE key = 'boot' AND value <> ?1")
         .bind(&boot)

@@ -38,6 +38,13 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// there are none changes nothing about whether they are refused.
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>>;
 
+    /// As [`push`](Self::push), for runs of which some keep others of their kind out: of each it says which run is there
+    /// instead, where it is not new. Looking whether one is and adding it are one step.
+    async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>>;
+
+    /// Writes how far runs have come, whose deliveries are still held.
+    async fn tell_progress(&self, runs: &[(Run, u64)]) -> Result<()>;
+
     /// Writes how attempts ended and takes due runs, in one step. No run gets another attempt that shall be
     /// cancelled: such an end is not written, and the run stays with whoever has it until it is told how it ends.
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped>;
@@ -69,7 +76,7 @@ pub(crate) trait Store: Debug + Send + Sync {
     async fn serve(&self, tasks: &[Name], lease: Duration) -> Result<()>;
 
     /// Takes one step of a schedule: `decide` is given where it stands, and what it answers is done in the same
-    /// transaction. It may be called again when somebody else was faster.
+    /// transaction. A fire that another run of its kind keeps out is skipped, and its run is among those that ended. It may be called again when somebody else was faster.
     async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided>;
 
     /// Pauses a task, or resumes it.

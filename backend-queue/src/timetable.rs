@@ -429,6 +429,7 @@ fn pushed(schedule: &Schedule<'_>, fire_time: Timestamp, now: Timestamp, backend
     let mut run = Run::queued(id, task.name.clone(), backend.clone(), Tier::Queue, fire_time);
     run.state = RunState::Queued;
     run.queue = task.queue.as_ref().and_then(kept_queue);
+    run.unique = task.unique.as_ref().map(|unique| unique.key_of(&task.name, &run.params));
     Pushed {
         run,
         // An interval may be ahead of a clock that was set back; its run begins now all the same.

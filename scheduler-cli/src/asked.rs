@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use scheduler_core::{
     Adhoc, Enqueued, Name, Order, Priority, Run, RunId, RunState, Spelled, Tier, Timestamp, TriggerRequest,
-    parse_duration,
+    Unique, UniqueUntil, parse_duration,
 };
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::command_line::word;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputFlag};
@@ -43,6 +44,37 @@ pub(crate) struct RequestFlags {
     /// The queue; that of the task unless given.
     #[arg(long, value_name = "QUEUE")]
     queue: Option<Name>,
+    #[command(flatten)]
+    unique: UniqueFlags,
+}
+
+/// How the run keeps others of its kind out, in place of its task's way.
+#[derive(Debug, Args)]
+struct UniqueFlags {
+    /// Asks for no run while another one of the task has not ended: the answer is that one then.
+    #[arg(long)]
+    unique: bool,
+    /// The same of the runs that have the same value of this parameter.
+    #[arg(long, value_name = "PARAM")]
+    unique_by: Option<String>,
+    /// The same for this time from when the other one was asked for, such as 10m, also when it has succeeded since.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    unique_for: Option<Duration>,
+    /// Until when another one keeps this one out.
+    #[arg(long, value_name = "WHEN", value_parser = word::<UniqueUntil>(UniqueUntil::ALL.iter().map(|until| until.as_str())))]
+    unique_until: Option<UniqueUntil>,
+}
+
+impl UniqueFlags {
+    fn unique(&self) -> Option<Unique> {
+        let Self { unique: is_asked_for, unique_by, unique_for, unique_until } = self;
+        let is_any = *is_asked_for || unique_by.is_some() || unique_for.is_some() || unique_until.is_some();
+        is_any.then(|| {
+            let mut unique = Unique::default();
+            (unique.param, unique.until, unique.window) = (unique_by.clone(), *unique_until, *unique_for);
+            unique
+        })
+    }
 }
 
 /// Whether to wait for the run, and for how long.
@@ -95,7 +127,7 @@ pub(crate) async fn ask(
     let (run_id, due) = (enqueued.run_id(), request.at.unwrap_or(now));
     let ended = wait.ended(outside, run_id).await?;
     let run = ended.as_ref();
-    let report = Report { task, adhoc, run_id, enqueued: word(enqueued), backend: &backend, tier, due, run };
+    let report = Report { task, adhoc, run_id, enqueued: told(enqueued), backend: &backend, tier, due, run };
     output::one(output.format, &report, || report.text(now))?;
     Ok(wait.exit(run, output.format))
 }
@@ -131,6 +163,7 @@ impl RequestFlags {
         request.params = self.params.iter().cloned().collect();
         request.priority = self.priority;
         request.queue.clone_from(&self.queue);
+        request.unique = self.unique.unique();
         request
     }
 }
@@ -174,7 +207,7 @@ impl WaitFlags {
 }
 
 /// Whether a run is new, as JSON says it.
-pub(crate) fn word(enqueued: Enqueued) -> &'static str {
+pub(crate) fn told(enqueued: Enqueued) -> &'static str {
     match enqueued {
         Enqueued::Inserted(_) => "inserted",
         Enqueued::Duplicate(_) => "duplicate",

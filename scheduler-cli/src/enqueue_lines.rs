@@ -3,12 +3,15 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use scheduler_core::{Adhoc, Enqueued, Name, Order, Priority, RunId, Timestamp, TriggerRequest};
+use scheduler_core::{
+    Adhoc, Enqueued, Name, Order, Priority, RunId, Timestamp, TriggerRequest, Unique, UniqueUntil,
+    parse_duration,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use crate::asked::{taken_by, word};
+use crate::asked::{taken_by, told};
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
@@ -37,6 +40,26 @@ struct Line {
     key: Option<String>,
     priority: Option<u8>,
     queue: Option<Name>,
+    unique: Option<UniqueLine>,
+}
+
+/// How a run keeps others of its kind out, as in the settings of a task.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UniqueLine {
+    param: Option<String>,
+    until: Option<UniqueUntil>,
+    #[serde(rename = "for")]
+    window: Option<String>,
+}
+
+impl UniqueLine {
+    fn read(self) -> scheduler_core::Result<Unique> {
+        let mut unique = Unique::default();
+        (unique.param, unique.until) = (self.param, self.until);
+        unique.window = self.window.as_deref().map(parse_duration).transpose()?;
+        Ok(unique)
+    }
 }
 
 /// What became of the lines.
@@ -124,6 +147,7 @@ fn order(outside: &Outside, line: &str) -> Result<Order, Failure> {
     request.key = line.key;
     request.params = line.params;
     request.queue = line.queue;
+    request.unique = line.unique.map(UniqueLine::read).transpose().map_err(|error| bad(error.to_string()))?;
     request.priority = match line.priority.map(|level| (level, Priority::new(level))) {
         Some((level, None)) => return Err(bad(format!("priority {level} is not between 0 and 9"))),
         priority => priority.and_then(|(_, priority)| priority),
@@ -166,7 +190,7 @@ pub(crate) async fn enqueue(outside: &Outside, lines: &Lines, output: OutputFlag
     }
     let answers = outside.scheduler.enqueue_all(&orders).await?;
     let taken =
-        |(line, answer): (usize, Enqueued)| Taken { line, run_id: answer.run_id(), enqueued: word(answer) };
+        |(line, answer): (usize, Enqueued)| Taken { line, run_id: answer.run_id(), enqueued: told(answer) };
     let inserted = answers.iter().filter(|answer| matches!(answer, Enqueued::Inserted(_))).count();
     let duplicates = answers.len() - inserted;
     let runs = numbers.into_iter().zip(answers).map(taken).collect();

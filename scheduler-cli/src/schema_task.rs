@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scheduler_core::{
     Backoff, Complexity, Durability, FiredBy, Frequency, Infrastructure, JobDescriptor, Misfire,
-    MisfirePolicy, OnUnavailable, Overlap, Priority, RetryPolicy, Spelled, Tier, Visibility,
+    MisfirePolicy, OnUnavailable, Overlap, Priority, RetryPolicy, Spelled, Tier, UniqueUntil, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +41,7 @@ pub(crate) fn task(jobs: &[&JobDescriptor]) -> Value {
                 "description": "The queue in which its runs wait on the queue tier; default unless set.",
                 "type": "string",
             },
+            "unique": unique(),
             "on_unavailable": {
                 "description": "What happens when its tier has no backend.",
                 "enum": words(OnUnavailable::ALL, OnUnavailable::as_str),
@@ -159,6 +160,25 @@ fn retry() -> Value {
                 "description": "Whether each wait is drawn from its upper half.",
                 "type": "boolean", "default": default.jitter,
             },
+        },
+    })
+}
+
+fn unique() -> Value {
+    json!({
+        "description": "Keeps out runs while another one of the same kind is there, on the queue tier.",
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": {
+            "param": {
+                "description": "The parameter by whose value runs are told apart; all are of one kind unless set.",
+                "type": "string",
+            },
+            "until": {
+                "description": "Until when a run keeps others out; done, or as long as `for` says alone, unless set.",
+                "enum": words(UniqueUntil::ALL, UniqueUntil::as_str),
+            },
+            "for": duration("For how long at most, from when the run is taken.", None),
         },
     })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use scheduler_core::{
     Backoff, Complexity, Durability, FiredBy, Frequency, Infrastructure, Misfire, MisfirePolicy, Name,
-    OnUnavailable, Overlap, Priority, RetryPolicy, StatedCharacteristics, Task, Tier, Visibility,
+    OnUnavailable, Overlap, Priority, RetryPolicy, StatedCharacteristics, Task, Tier, Unique, UniqueUntil,
+    Visibility,
 };
 use serde_json::{Map, Value};
 
@@ -59,6 +60,7 @@ pub(crate) fn decode(
     task.misfire = misfire(&mut fields, faults);
     task.priority = priority(&mut fields, faults);
     task.queue = queue(&mut fields, faults);
+    task.unique = unique(&mut fields, faults);
     task.on_unavailable = on_unavailable(&mut fields, faults);
     let fired_by = fields.word("fired_by", &words(FiredBy::ALL, FiredBy::as_str), faults);
     task.fired_by = fired_by.unwrap_or(task.fired_by);
@@ -151,6 +153,21 @@ fn queue(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Option<Name> 
     let text: String = fields.take("queue", faults)?;
     let named = Name::new(&text);
     named.map_err(|error| faults.push(fields.fault(error.code(), "queue", error.to_string()))).ok()
+}
+
+fn unique(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Option<Unique> {
+    let mut table = fields.table("unique", faults)?;
+    let mut unique = Unique::default();
+    unique.param = table.take("param", faults);
+    unique.until = table.word("until", &words(UniqueUntil::ALL, UniqueUntil::as_str), faults);
+    unique.window = table.take("for", faults);
+    if unique.window == Some(Duration::ZERO) {
+        let message = format!("{} is 0s, which keeps no run out", table.subject("for"));
+        let help = "leave it out to keep others out until a run is done";
+        faults.push(table.fault("config/out_of_range", "for", message).with_help(help));
+    }
+    table.finish(faults);
+    Some(unique)
 }
 
 fn on_unavailable(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> OnUnavailable {

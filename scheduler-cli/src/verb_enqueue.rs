@@ -23,9 +23,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "file")]
     args: Option<Value>,
     /// Many runs at once, all or none: a JSON object a line, with `task` or `job`, and `args`, `params`, `at`,
-    /// `key`, `priority`, `queue` as needed; `-` reads them from stdin.
+    /// `key`, `priority`, `queue`, `unique` as needed; `-` reads them from stdin.
     #[arg(long, visible_alias = "from", value_name = "FILE",
-          conflicts_with_all = ["params", "key", "at", "after", "priority", "queue", "wait", "timeout"])]
+          conflicts_with_all = ["params", "key", "at", "after", "priority", "queue", "unique", "unique_by",
+                                "unique_for", "unique_until", "wait", "timeout"])]
     file: Option<std::path::PathBuf>,
     #[command(flatten)]
     request: RequestFlags,

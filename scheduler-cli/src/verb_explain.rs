@@ -171,6 +171,7 @@ fn policies(task: &Task, tier: Tier) -> Vec<Policy> {
     if tier == Tier::Queue {
         let queue = task.queue.as_ref().map_or("default", Name::as_str);
         policies.push(policy("queue", queue.to_owned(), task.queue.is_none()));
+        policies.extend(task.unique.as_ref().map(|unique| policy("unique", unique.to_string(), false)));
     }
     if tier == Tier::Workflow && task.trigger.is_some() {
         policies.push(policy("fired_by", task.fired_by.to_string(), task.fired_by == FiredBy::Engine));

@@ -57,6 +57,15 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// Why it did not succeed, what it has to show, or how far it has come.
+fn note(run: &Run) -> String {
+    let progress = run.progress.as_ref().filter(|_| run.state == RunState::Running);
+    match (run.reason.as_deref().or(run.summary()), progress) {
+        (None, Some(progress)) => progress.to_string(),
+        (said, _) => said.unwrap_or_default().to_owned(),
+    }
+}
+
 fn cells(run: &Run, now: Timestamp) -> Vec<String> {
     let took = run.started_at.zip(run.finished_at).map(|(start, end)| Spelled(end.since(start)).to_string());
     vec![
@@ -66,6 +75,6 @@ fn cells(run: &Run, now: Timestamp) -> Vec<String> {
         run.state.to_string(),
         if run.attempt == 0 { "-".to_owned() } else { run.attempt.to_string() },
         took.unwrap_or_else(|| "-".to_owned()),
-        run.reason.as_deref().or(run.summary()).unwrap_or_default().to_owned(),
+        note(run),
     ]
 }

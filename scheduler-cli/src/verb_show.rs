@@ -109,6 +109,9 @@ impl Whole {
         }
         let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         lines.push(("state", format!("{}{reason}", run.state)));
+        if let Some(progress) = &run.progress {
+            lines.push(("progress", progress.to_string()));
+        }
         let instant = |at: Timestamp| format!("{at} ({})", relative(at, now));
         lines.push(("fire time", format!("{}, {}", instant(run.fire_time), run.origin)));
         if let Some(started) = run.started_at {

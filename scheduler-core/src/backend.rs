@@ -14,7 +14,7 @@ use crate::characteristics::words;
 use crate::{
     Adhoc, Clock, DeadLetters, Error, Events, Name, Planning, Printed, Priority, Queues, Registry, Result,
     Retention, Run, RunHost, RunId, RunLogs, RunOrigin, RunState, Schedules, StateStore, Task, TaskBook,
-    Tier, Timestamp, Warning, WeakScheduler, Workload,
+    Tier, Timestamp, Unique, Warning, WeakScheduler, Workload,
 };
 
 /// The version of this contract; a backend built against another one is refused when it is registered.
@@ -260,6 +260,8 @@ pub struct RunRequest {
     pub priority: Option<Priority>,
     /// Its own queue, in place of its task's.
     pub queue: Option<Name>,
+    /// How it keeps others of its kind out, in place of its task's way.
+    pub unique: Option<Unique>,
 }
 
 impl RunRequest {
@@ -275,6 +277,7 @@ impl RunRequest {
             adhoc: None,
             priority: None,
             queue: None,
+            unique: None,
         }
     }
 
@@ -290,7 +293,7 @@ impl RunRequest {
 pub enum Enqueued {
     /// The run is new.
     Inserted(RunId),
-    /// A run of this id was there already; nothing changed.
+    /// A run of this id was there already, or this other one keeps it out; nothing changed.
     Duplicate(RunId),
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -77,13 +77,24 @@ impl RunHost {
 }
 
 /// How far a run has come, by its own account.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// From 0 to 1.
     pub done: f64,
     /// What it is doing.
     pub note: String,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Rounded down, so that only what is done says so.
+        let percent = (self.done * 100.0).floor();
+        match self.note.as_str() {
+            "" => write!(f, "{percent}%"),
+            note => write!(f, "{percent}%, {note}"),
+        }
+    }
 }
 
 impl RunContext {
@@ -201,7 +212,9 @@ impl RunContext {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Says how far the run has come: `done` from 0 to 1, and what it is doing.
+    /// Says how far the run has come: `done` from 0 to 1, and what it is doing. It costs next to nothing, so it may be
+    /// called as often as there is something to say; where runs are kept outside of the process, that hears of it about
+    /// once a second, and shows it with the run.
     pub fn set_progress(&self, done: f64, note: impl Into<String>) {
         // What is no number would stay none, and could not be written as JSON.
         let done = if done.is_nan() { 0.0 } else { done.clamp(0.0, 1.0) };

@@ -57,6 +57,7 @@ mod task_book;
 mod test_clock;
 mod timestamp;
 mod trigger;
+mod unique;
 mod workload;
 mod zone_watch;
 
@@ -115,6 +116,7 @@ pub use task_book::{Placed, TaskBook};
 pub use test_clock::TestClock;
 pub use timestamp::Timestamp;
 pub use trigger::{Bounds, Rule, Trigger};
+pub use unique::{Unique, UniqueKey, UniqueUntil};
 pub use workload::{Load, Workload};
 pub use zone_watch::ZoneWatch;
 

@@ -2,7 +2,8 @@
 
 use crate::scheduler::Inner;
 use crate::{
-    Adhoc, Capability, Enqueued, Error, Name, Result, RunId, RunRequest, Scheduler, TriggerRequest, adhoc,
+    Adhoc, Capability, Enqueued, Error, Name, Result, RunId, RunRequest, Scheduler, Tier, TriggerRequest,
+    adhoc,
 };
 
 /// A run that somebody asks for.
@@ -84,10 +85,24 @@ impl Inner {
                 (placement.backend.clone(), RunRequest { adhoc: Some(adhoc.clone()), ..run })
             }
         };
+        self.judge_unique(&backend, &run)?;
         match self.member(&backend)?.backend.refusal(&run) {
             Some(refusal) => Err(refusal),
             None => Ok((backend, run)),
         }
+    }
+
+    /// Whether a backend can keep others of the kind of a run out, where that is asked for.
+    ///
+    /// # Errors
+    /// `backend/no_unique`.
+    pub(crate) fn judge_unique(&self, backend: &Name, run: &RunRequest) -> Result<()> {
+        if run.unique.is_none() || self.member(backend)?.info.tier == Tier::Queue {
+            return Ok(());
+        }
+        let message =
+            format!("backend `{backend}` keeps no runs unique; a task with tier = \"queue\" can have them");
+        Err(Error::unsupported("backend/no_unique", message))
     }
 
     async fn take(&self, backend: &Name, runs: Vec<RunRequest>) -> Result<Vec<Enqueued>> {
@@ -111,6 +126,7 @@ impl Inner {
             params: request.params.clone(),
             priority: request.priority,
             queue: request.queue.clone(),
+            unique: request.unique.clone(),
             ..RunRequest::manual(run_id, task, request.at.unwrap_or(now))
         }
     }

@@ -106,6 +106,7 @@ impl Inner {
 
     /// Hands a run to the task's backend, or to the next tier when that is down and the task allows it.
     pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
+        self.judge_unique(&placed.placement.backend, &run)?;
         let mut refused = None;
         for member in self.hosts(placed) {
             let answer = match member.answering() {

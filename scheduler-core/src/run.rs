@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::characteristics::words;
-use crate::{Name, RunId, Tier, Timestamp};
+use crate::{Name, Progress, RunId, Tier, Timestamp, UniqueKey};
 
 words! {
     /// Where a run stands.
@@ -103,6 +103,12 @@ pub struct Run {
     /// The queue in which it waits or waited, where that is not the one called `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Name>,
+    /// How it keeps others of its kind out, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueKey>,
+    /// How far it has come, by its own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The dead letter that this run is a replay of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<RunId>,
@@ -154,6 +160,8 @@ impl Run {
             params: Map::new(),
             adhoc: None,
             queue: None,
+            unique: None,
+            progress: None,
             replay_of: None,
             url: None,
         }

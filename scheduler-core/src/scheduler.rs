@@ -14,7 +14,7 @@ use crate::tally::Counting;
 use crate::{
     Backend, BackendInfo, Cancelled, Clock, Drained, Enqueued, Events, Health, Name, Page, PageToken, Pause,
     Placed, Placement, Priority, Registry, Result, RunFilter, RunId, ScheduleStatus, SchedulerBuilder,
-    StateStore, Task, TaskBook, Timestamp,
+    StateStore, Task, TaskBook, Timestamp, Unique,
 };
 
 /// One scheduler over all tiers. Clones share it.
@@ -72,6 +72,8 @@ pub struct TriggerRequest {
     pub priority: Option<Priority>,
     /// Its own queue, in place of its task's.
     pub queue: Option<Name>,
+    /// How it keeps others of its kind out, in place of its task's way.
+    pub unique: Option<Unique>,
 }
 
 impl TriggerRequest {
@@ -110,6 +112,13 @@ impl TriggerRequest {
     #[must_use]
     pub fn in_queue(mut self, queue: Name) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    /// The same request with a way of its own to keep others of its kind out.
+    #[must_use]
+    pub fn uniquely(mut self, unique: Unique) -> Self {
+        self.unique = Some(unique);
         self
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::characteristics::words;
 use crate::{
     Classification, Complexity, Durability, Frequency, Infrastructure, Name, RetryPolicy,
-    TaskCharacteristics, Tier, Trigger, Visibility, Warning, classify_task, placement_warnings,
+    TaskCharacteristics, Tier, Trigger, Unique, Visibility, Warning, classify_task, placement_warnings,
 };
 
 /// What to run, when, where and how. Build it with [`Task::new`] and set what differs from the defaults.
@@ -57,6 +57,8 @@ pub struct TaskSettings {
     pub priority: Priority,
     /// The queue in which its runs wait, where its backend has several; the one called `default` when left out.
     pub queue: Option<Name>,
+    /// That its runs keep others of their kind out, where its backend is of the queue tier.
+    pub unique: Option<Unique>,
     /// What happens when its tier has no backend or the backend is down.
     pub on_unavailable: OnUnavailable,
     /// Who fires it, where its backend could.
@@ -193,6 +195,7 @@ impl Task {
             misfire_stated: false,
             priority: Priority::default(),
             queue: None,
+            unique: None,
             on_unavailable: OnUnavailable::Error,
             fired_by: FiredBy::Engine,
         };
@@ -260,6 +263,12 @@ impl Task {
             warnings.push(Warning::new(
                 "task/queue_ignored",
                 format!("queue = \"{queue}\" says nothing on tier {tier}; tier = \"queue\" has queues"),
+            ));
+        }
+        if self.unique.is_some() && tier != Tier::Queue {
+            warnings.push(Warning::new(
+                "task/unique_ignored",
+                format!("unique says nothing on tier {tier}; tier = \"queue\" keeps runs unique"),
             ));
         }
         let chosen = self.classify();
@@ -344,5 +353,9 @@ mod tests {
         queued.queue = Some(task.name.clone());
         assert_eq!(codes(&queued, Tier::Local), ["task/queue_ignored"]);
         assert!(codes(&queued, Tier::Queue).is_empty());
+        let mut unique = Task::new(task.name.clone(), task.job.clone());
+        unique.unique = Some(Unique::default());
+        assert_eq!(codes(&unique, Tier::Local), ["task/unique_ignored"]);
+        assert!(codes(&unique, Tier::Queue).is_empty());
     }
 }

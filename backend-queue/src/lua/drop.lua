@@ -9,6 +9,7 @@ local function drop(ids, runs)
       if byte(run, 38) % 4 >= 2 then later('HDEL', BIG, id) end
     end
   end
+  let_kinds_go(ids)
   if #ids > 0 then call('ZREMRANGEBYRANK', ENDED, 0, #ids - 1) end
   flush()
   -- As many as are forgotten are looked at, so those that nobody shows are never more than those that are kept.

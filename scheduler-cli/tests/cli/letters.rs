@@ -150,3 +150,78 @@ fn what_the_last_durable_task_left_is_looked_after_when_it_is_gone() {
     let reason = new["run"]["reason"].as_str().unwrap();
     assert!(reason.contains("no task `picky`"), "somebody served it: {new}");
 }
+
+/// The answers of a script to replays of these letters while a daemon serves them.
+fn replay_beside_a_daemon(bench: &Bench, arguments: &[&str]) -> crate::bench::Answer {
+    let daemon = bench.daemon(&[]);
+    let answer = bench.run(&[&["dlq", "replay"][..], arguments, &["-o", "json"]].concat());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.end().0, 0);
+    answer
+}
+
+#[test]
+fn nothing_else_is_replayed_when_the_canary_fails_again() {
+    let bench = bench();
+    let runs = fail(&bench, &["picky", "picky", "picky"]);
+
+    let all = ["--task", "picky", "--yes", "--canary", "1"];
+    let failed = replay_beside_a_daemon(&bench, &all);
+    assert_eq!((failed.code, &failed.json()["canary"]), (1, &json!("failed")), "{failed:?}");
+    assert_eq!((&failed.json()["settled"], &failed.json()["refused"]), (&json!(1), &json!(2)), "{failed:?}");
+    assert_eq!(letters(&bench).len(), 3, "the canary is a letter again");
+
+    bench.write("mended", "");
+    let passed = replay_beside_a_daemon(&bench, &[&all[..], &["--rate", "50/s"]].concat());
+    assert_eq!((passed.code, &passed.json()["canary"]), (0, &json!("passed")), "{passed:?}");
+    assert_eq!((&passed.json()["settled"], letters(&bench).len()), (&json!(3), 0), "{passed:?}");
+    serve(&bench);
+    let ended = json_of(&bench, &["history", "picky"])["runs"].as_array().unwrap().clone();
+    let well = ended.iter().filter(|run| run["state"] == "succeeded").count();
+    assert_eq!((well, runs.len()), (3, 3), "{ended:?}");
+}
+
+#[test]
+fn a_canary_that_nobody_runs_is_given_up_and_a_rate_is_kept() {
+    let bench = bench();
+    fail(&bench, &["picky", "picky", "picky"]);
+
+    let late = bench.run(&["dlq", "replay", "--all", "--yes", "--canary", "1", "--timeout", "200ms"]);
+    assert_eq!(late.code, 124, "{late:?}");
+    assert!(late.stderr.contains("2 dead letters left alone"), "{late:?}");
+    let began = std::time::Instant::now();
+    let paced = json_of(&bench, &["dlq", "replay", "--all", "--yes", "--rate", "1/s"]);
+    assert_eq!(paced["settled"], 2);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "one a second: {:?}", began.elapsed());
+    assert_eq!(bench.run(&["dlq", "replay", "--all", "--rate", "0/s"]).code, 2);
+}
+
+#[test]
+fn a_letter_is_replayed_with_other_parameters_and_keeps_its_own() {
+    let once = "retry = { max_attempts = 1 }";
+    let script = "[ \"$SCHEDULER_PARAM_ORDER\" = 4712 ] || exit 3";
+    let bench = Bench::new(&durable("orders", script, once));
+    let ask = ["trigger", "orders", "--param", "order=4711", "--param", "note=x"];
+    let run = json_of(&bench, &ask)["run_id"].as_str().unwrap().to_owned();
+    serve(&bench);
+
+    assert_eq!(bench.run(&["dlq", "replay", &run, "--params", "[1]"]).code, 2, "no object");
+    let deep = format!("{{\"k\": {}{}}}", "[".repeat(110), "]".repeat(110));
+    let refused = bench.run(&["dlq", "replay", &run, "--params", &deep, "-o", "json"]);
+    assert_eq!((refused.code, &refused.json()["error"]["code"]), (2, &json!("queue/params_too_deep")));
+    let many = bench.run(&["dlq", "replay", "--all", "--yes", "--param", "order=1"]);
+    assert_eq!(many.code, 2, "one at a time: {many:?}");
+    let edit = ["dlq", "replay", &run, "--param", "order=4712", "--unset", "note"];
+    let replayed = json_of(&bench, &edit);
+    serve(&bench);
+
+    let new = replayed["letters"][0]["new_run_id"].as_str().unwrap();
+    let (old_run, new_run) = (json_of(&bench, &["show", &run]), json_of(&bench, &["show", new]));
+    assert_eq!(new_run["run"]["state"], "succeeded", "{new_run}");
+    assert_eq!(
+        (&new_run["run"]["params"], &new_run["run"]["replay_of"]),
+        (&json!({"order": 4712}), &json!(run))
+    );
+    assert_eq!(old_run["run"]["params"], json!({"order": 4711, "note": "x"}));
+    assert_eq!(bench.run(&[&edit[..], &["-o", "json"]].concat()).code, 4, "once");
+}

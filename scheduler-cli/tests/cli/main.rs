@@ -73,6 +73,9 @@ mod secrets_rotated;
 mod shipped;
 #[cfg(test)]
 mod timetable;
+#[cfg(feature = "queue-sqlite")]
+#[cfg(test)]
+mod unique;
 #[cfg(feature = "workflow-prefect")]
 #[cfg(test)]
 mod workflow;
