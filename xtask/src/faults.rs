@@ -210,17 +210,28 @@ fn lab(flags: &Flags) -> Result<Lab> {
     Ok(Lab { scheduler, faulty_jobs, seed, soak, is_quick: flags.quick })
 }
 
-/// Runs one row, again when the machine was too busy to begin it; gives what it came to and what it has to say.
-fn tried(lab: &Lab, row: &Row, store: Store, patience: u32) -> (Verdict, String) {
-    const MOST_PATIENT: u32 = 27;
-    let mut trial = match Trial::new(lab, row.name, store, patience) {
+/// Runs one row, again when the machine was too busy to begin it, with as much more time as it wanted; gives what it came
+/// to and what it has to say.
+fn tried(lab: &Lab, row: &Row, store: Store, more: Duration, tries: u32) -> (Verdict, String) {
+    const MOST_TRIES: u32 = 5;
+    let mut trial = match Trial::new(lab, row.name, store, more) {
         Ok(trial) => trial,
         Err(error) => return (Verdict::NotRun(format!("{error:#}")), String::new()),
     };
     let result = (row.run)(&mut trial);
-    if patience < MOST_PATIENT && result.as_ref().is_err_and(anyhow::Error::is::<TooSlow>) {
+    let late = result.as_ref().err().and_then(|error| error.downcast_ref::<TooSlow>());
+    if let Some(TooSlow(late)) = late
+        && tries < MOST_TRIES
+    {
+        let more = more + *late * 2 + Duration::from_secs(1);
         drop(trial);
-        return tried(lab, row, store, patience * 3);
+        return tried(lab, row, store, more, tries + 1);
+    }
+    if tries > 1 {
+        trial.injected(format!(
+            "a busy machine: begun {tries} times, until the first fire was {:.1?} ahead",
+            trial.lead
+        ));
     }
     let verdict = judged(result, &mut trial);
     let mut told = trial.account.to_string();
@@ -239,7 +250,7 @@ fn tried(lab: &Lab, row: &Row, store: Store, patience: u32) -> (Verdict, String)
 fn try_row(lab: &Lab, row: &Row, store: Store, verdicts: &Mutex<Vec<Verdict>>) {
     let began = Instant::now();
     let name = format!("{} on {}", row.name, store.name());
-    let (verdict, told) = tried(lab, row, store, 1);
+    let (verdict, told) = tried(lab, row, store, Duration::ZERO, 1);
     let took = began.elapsed().as_secs_f64();
     let repeat =
         format!("cargo xtask faults queue --store {} --row {} --seed {}", store.name(), row.name, lab.seed);

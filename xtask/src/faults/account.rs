@@ -1,6 +1,9 @@
 //! What a row did and found, and how it is printed.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::faults::instant;
 
 /// What a row has to say.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +39,22 @@ impl fmt::Display for CannotRun {
 
 impl std::error::Error for CannotRun {}
 
-/// What was prepared came due before it was ready, so the row says nothing yet.
+/// What was prepared came due before it was ready, by so much, so the row says nothing yet.
 #[derive(Debug)]
-pub(crate) struct TooSlow;
+pub(crate) struct TooSlow(pub(crate) Duration);
+
+impl TooSlow {
+    /// Says whether what is due at an instant was ready before that.
+    ///
+    /// # Errors
+    /// It was not.
+    pub(crate) fn unless_before(due: u64) -> Result<(), Self> {
+        match instant::now().checked_sub(due) {
+            Some(late) if late > 0 => Err(Self(Duration::from_millis(late))),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,7 +42,7 @@ impl Beat {
     /// # Errors
     /// [`TooSlow`] when it does not.
     pub(crate) fn is_in_time(&self) -> Result<()> {
-        if instant::now() > self.first { Err(TooSlow.into()) } else { Ok(()) }
+        Ok(TooSlow::unless_before(self.first)?)
     }
 
     pub(crate) fn fires(&self) -> impl Iterator<Item = u64> + use<> {

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::faults::beat::Beat;
 use crate::faults::daemon::{self, Daemon};
+use crate::faults::death::suspend_between_steps;
 use crate::faults::instant;
 use crate::faults::settled::{Attempts, ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
@@ -62,7 +63,7 @@ pub(crate) fn many_daemons(trial: &mut Trial<'_>) -> Result<()> {
                 daemons[index] = trial.daemon(&names[index])?;
             }
             Blow::Pause => {
-                daemons[index].suspend()?;
+                suspend_between_steps(trial, &mut daemons[index])?;
                 suspended += 1;
                 asleep[index] = Some(Instant::now() + trial.chance.millis(500, 3_000));
             }

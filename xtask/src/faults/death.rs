@@ -146,7 +146,7 @@ pub(crate) fn sigterm_long(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 /// Suspends a daemon that has no transaction open: one that has keeps a SQLite file to itself for as long.
-fn suspend_between_steps(trial: &mut Trial<'_>, daemon: &mut Daemon) -> Result<()> {
+pub(crate) fn suspend_between_steps(trial: &mut Trial<'_>, daemon: &mut Daemon) -> Result<()> {
     for _ in 0..100 {
         daemon.suspend()?;
         if trial.store == Store::Redis || !file::is_locked(trial)? {

@@ -133,9 +133,7 @@ fn plant(trial: &Trial<'_>, kinds: &[(&str, Poison)]) -> Result<Vec<String>> {
     let ids = enqueued(trial, kinds.len(), due)?;
     let found = ids.iter().zip(kinds).map(|(id, (_, poison))| spoil(trial, id, poison));
     let found = found.collect::<Result<Vec<String>>>()?;
-    if instant::now() + 200 > due {
-        return Err(TooSlow.into());
-    }
+    TooSlow::unless_before(due - 200)?;
     std::thread::sleep(Duration::from_millis(due.saturating_sub(instant::now())));
     Ok(found)
 }

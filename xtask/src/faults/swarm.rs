@@ -9,6 +9,7 @@ use crate::faketime;
 use crate::faults::account::{CannotRun, some};
 use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
+use crate::faults::death::suspend_between_steps;
 use crate::faults::instant;
 use crate::faults::recorder::Note;
 use crate::faults::settled::{Attempts, ends_well, settle};
@@ -58,7 +59,7 @@ pub(crate) fn schedules(trial: &mut Trial<'_>) -> Result<()> {
             daemons[index] = start(trial, index)?;
             killed += 1;
         } else {
-            daemons[index].suspend()?;
+            suspend_between_steps(trial, &mut daemons[index])?;
             std::thread::sleep(trial.chance.millis(300, 1_600));
             daemons[index].resume()?;
             stopped += 1;

@@ -83,12 +83,12 @@ pub(crate) struct Answer {
 }
 
 impl<'a> Trial<'a> {
-    pub(crate) fn new(lab: &'a Lab, row: &str, store: Store, patience: u32) -> Result<Self> {
+    pub(crate) fn new(lab: &'a Lab, row: &str, store: Store, more: Duration) -> Result<Self> {
         let scratch = Scratch::new()?;
         let recorder = Recorder::at(scratch.path().join("recorder"));
         let chance = Chance::of(lab.seed, row, store.name());
         Ok(Self {
-            lead: lead(&lab.scheduler)? * patience,
+            lead: lead(&lab.scheduler)? + more,
             lab,
             store,
             chance,

@@ -66,9 +66,7 @@ pub(crate) fn older(trial: &mut Trial<'_>) -> Result<()> {
         as_the_first(trial)?;
         what.push_str("; the file has the tables of its first version");
     }
-    if instant::now() > due {
-        return Err(TooSlow.into());
-    }
+    TooSlow::unless_before(due)?;
     let mut daemons = [trial.daemon("one")?, trial.daemon("two")?];
     trial.injected(what);
     trial.expected("both daemons start and run what was there, once; the schedule goes on where it stood");
