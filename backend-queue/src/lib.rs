@@ -171,6 +171,8 @@ mod sqlite_load;
 #[cfg(feature = "sqlite")]
 mod sqlite_offers;
 mod sqlite_pace;
+#[cfg(feature = "sqlite")]
+mod sqlite_place;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite_poison_test;

@@ -20,6 +20,7 @@ use crate::Synchronous;
 use crate::driver::SAFETY_POLL;
 use crate::sqlite_error::failed;
 use crate::sqlite_offers::{Along, Offers};
+use crate::sqlite_place::Place;
 use crate::sqlite_reading::Reader;
 use crate::store::{
     Ack, Cancel, Claim, Decide, Decided, Held, Pushed, QueueState, Renewed, Replay, Retention, Standing,
@@ -43,6 +44,8 @@ pub(crate) struct SqliteStore {
     pub(crate) backend: Name,
     /// Nothing while a change is under way, and after one that did not end well.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
+    /// Which file that connection is to.
+    pub(crate) place: Place,
     /// Until when the file is left to other processes.
     pub(crate) rests_until: std::sync::Mutex<Option<Instant>>,
     pub(crate) reader: Reader,
@@ -65,6 +68,10 @@ impl SqliteStore {
         backend: Name,
     ) -> Result<Self> {
         let writer = Mutex::new(Some(sqlite_schema::open(file, synchronous).await?));
+        let place = Place::default();
+        if let Some(opened) = place.replaced_by(file)? {
+            place.note(opened);
+        }
         let store = Self {
             file: file.to_owned(),
             synchronous,
@@ -76,6 +83,7 @@ impl SqliteStore {
             offers: Offers::default(),
             forgets_to: std::sync::Mutex::default(),
             looked_at: std::sync::Mutex::default(),
+            place,
         };
         // What is there by now is no news.
         store.has_changed().await?;

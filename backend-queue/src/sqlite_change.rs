@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_error::is_busy;
+use crate::sqlite_place::Identity;
 use crate::sqlite_schema;
 
 /// Writes something that was not there. A value that stays the same is not written at all.
@@ -62,9 +63,11 @@ impl SqliteStore {
         if let Some(until) = rests_until {
             sleep_until(until).await;
         }
-        let (mut connection, is_proven) = match writer.take() {
-            Some(connection) => (connection, true),
-            None => (self.reconnect().await?, false),
+        let replaced = self.place.replaced_by(&self.file)?;
+        let (mut connection, is_proven) = match (replaced, writer.take()) {
+            (Some(other), _) => (self.change_over(other).await?, false),
+            (None, Some(connection)) => (connection, true),
+            (None, None) => (self.reconnect().await?, false),
         };
         if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
             if is_busy(&error) && is_proven {
@@ -75,6 +78,18 @@ impl SqliteStore {
         let mut change = Change { store: self, connection, writer, began: Instant::now(), is_proven };
         change.prove().await.map_err(|error| self.failed(error))?;
         Ok(change)
+    }
+
+    /// A connection to another file, which somebody has put in the place of ours.
+    async fn change_over(&self, other: Identity) -> Result<SqliteConnection> {
+        let file = self.file.display();
+        let connection = sqlite_schema::open(&self.file, self.synchronous).await?;
+        tracing::error!(
+            "somebody has put another file in the place of the queue {file}: it is served from now on, and what was in \
+             the one before is not"
+        );
+        self.place.note(other);
+        Ok(connection)
     }
 
     /// A connection in place of one that was given up, maybe because the disk is full. What was committed may take

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::sqlite::SqliteStore;
 use crate::sqlite_error::{failed, is_busy};
+use crate::sqlite_place::Place;
 use crate::sqlite_schema;
 
 /// What no version of the file's content is: whatever is there then is news.
@@ -18,13 +19,15 @@ const NO_VERSION: i64 = i64::MIN;
 pub(crate) struct Reader {
     /// Nothing while somebody reads, and after a look that did not end well.
     pub(crate) place: Mutex<Option<SqliteConnection>>,
+    /// Which file that connection is to.
+    of: Place,
     /// The version of the file's content that was seen last.
     seen: AtomicI64,
 }
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { place: Mutex::default(), seen: AtomicI64::new(NO_VERSION) }
+        Self { place: Mutex::default(), of: Place::default(), seen: AtomicI64::new(NO_VERSION) }
     }
 }
 
@@ -43,14 +46,18 @@ impl SqliteStore {
     /// Those of opening the file again.
     pub(crate) async fn reading(&self) -> Result<Reading<'_>> {
         let mut place = self.reader.place.lock().await;
+        let replaced = self.reader.of.replaced_by(&self.file)?;
         let connection = match place.take() {
-            Some(connection) => connection,
-            None => {
+            Some(connection) if replaced.is_none() => connection,
+            _ => {
                 // The versions of one connection say nothing about those of another.
                 self.reader.seen.store(NO_VERSION, Ordering::Relaxed);
                 sqlite_schema::connect(&self.file, self.synchronous).await?
             }
         };
+        if let Some(opened) = replaced {
+            self.reader.of.note(opened);
+        }
         Ok(Reading { connection, store: self, place })
     }
 

@@ -72,6 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("power-failure", SQLITE, Full, power::fails),
     row("torn-log", SQLITE, Quick, wal::torn),
     row("read-only-file", SQLITE, Full, wal::read_only),
+    row("file-moved", SQLITE, Full, folder::moved),
     row("locked", SQLITE, Quick, file::locked),
     row("corrupt", SQLITE, Quick, file::corrupt),
     row("newer", SQLITE, Quick, file::newer),

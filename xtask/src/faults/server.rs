@@ -17,7 +17,7 @@ use crate::redis::{AppendOnly, Settings};
 const WINDOW: u64 = 2_000;
 
 /// How soon schedules go on after everything was lost.
-const BACK: u64 = 4_000;
+pub(crate) const BACK: u64 = 4_000;
 
 /// A run that was asked for, and when that was confirmed.
 struct Asked {
@@ -136,7 +136,7 @@ pub(crate) fn flushed(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 /// What fires after everything was lost fires once.
-fn go_on(trial: &mut Trial<'_>, beat: &Beat, back_at: u64) -> Result<()> {
+pub(crate) fn go_on(trial: &mut Trial<'_>, beat: &Beat, back_at: u64) -> Result<()> {
     let later: Vec<u64> = beat.fires().filter(|fire| *fire > back_at + BACK).collect();
     let left = beat.last().saturating_sub(instant::now());
     std::thread::sleep(Duration::from_millis(left));
