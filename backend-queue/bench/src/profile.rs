@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::arguments::Place;
-use crate::contender::Contender;
+use crate::contender::{BULK, CALLERS, Contender};
 use crate::machine::processor_time;
 use crate::ours::Ours;
 
@@ -22,8 +22,11 @@ pub(crate) async fn drain(place: &Place, runs: usize) -> Result<()> {
         Place::Sqlite(folder) => Ours::new("ours", folder, json!({})),
     };
     for _ in 0..ROUNDS {
+        let took = ours.enqueue_from_callers(runs).await?;
+        println!("{:.0} runs enqueued per second from {CALLERS} callers", runs as f64 / took.as_secs_f64());
+        ours.drain(runs).await?;
         let filled = ours.enqueue_in_bulk(runs).await?;
-        println!("{:.0} runs enqueued per second", runs as f64 / filled.as_secs_f64());
+        println!("{:.0} runs enqueued per second, {BULK} a call", runs as f64 / filled.as_secs_f64());
         let before = processor_time();
         let took = ours.drain(runs).await?;
         let (rate, cost) = (runs as f64 / took.as_secs_f64(), (processor_time() - before) / runs as f64);
