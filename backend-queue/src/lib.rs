@@ -170,6 +170,7 @@ mod sqlite_limits;
 mod sqlite_load;
 #[cfg(feature = "sqlite")]
 mod sqlite_offers;
+#[cfg(feature = "sqlite")]
 mod sqlite_pace;
 #[cfg(feature = "sqlite")]
 mod sqlite_place;

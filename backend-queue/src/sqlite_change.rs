@@ -89,6 +89,9 @@ impl SqliteStore {
              the one before is not"
         );
         self.place.note(other);
+        // What was known of the one before says nothing of this one.
+        *self.known_place() = None;
+        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(connection)
     }
 

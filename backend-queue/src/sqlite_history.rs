@@ -150,7 +150,7 @@ impl SqliteStore {
         Ok(forgotten)
     }
 
-    fn known_place(&self) -> MutexGuard<'_, Option<ForgetsTo>> {
+    pub(crate) fn known_place(&self) -> MutexGuard<'_, Option<ForgetsTo>> {
         self.forgets_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

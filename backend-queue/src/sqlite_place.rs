@@ -49,7 +49,8 @@ fn identity(_: &Path) -> std::io::Result<Identity> {
     Ok(Identity(0, 0))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use crate::sqlite_test::{Bench, open, pushed};
     use crate::store::Store;

@@ -36,8 +36,18 @@ impl Change<'_> {
         &mut self,
         runs: impl Iterator<Item = &Pushed> + Clone,
     ) -> sqlx::Result<Vec<bool>> {
+        let answers = self.insert_rows(runs.clone()).await?;
+        self.release_added(runs).await?;
+        Ok(answers)
+    }
+
+    /// As [`Change::insert`], and those that wait for their turn go on waiting until [`Change::release_added`].
+    pub(crate) async fn insert_rows(
+        &mut self,
+        runs: impl Iterator<Item = &Pushed>,
+    ) -> sqlx::Result<Vec<bool>> {
         let at = now();
-        let rows: Vec<_> = runs.clone().map(|pushed| row(pushed, at)).collect();
+        let rows: Vec<_> = runs.map(|pushed| row(pushed, at)).collect();
         let mut answers = Vec::with_capacity(rows.len());
         for batch in batches(&rows, |row| (row.0, row.9.len())) {
             let inserted = sqlx::query(
@@ -59,10 +69,13 @@ impl Change<'_> {
                 answers.extend(batch.iter().map(|row| new.contains(&row.0)));
             }
         }
-        let alone = runs.filter(|pushed| pushed.alone);
-        let turns = alone.map(|pushed| pushed.run.task.clone()).collect();
-        self.release(&turns).await?;
         Ok(answers)
+    }
+
+    /// Lets those of the added runs go on whose turn it is.
+    pub(crate) async fn release_added(&mut self, runs: impl Iterator<Item = &Pushed>) -> sqlx::Result<()> {
+        let alone = runs.filter(|pushed| pushed.alone);
+        self.release(&alone.map(|pushed| pushed.run.task.clone()).collect()).await
     }
 
     /// The ids of the rows that a statement added.

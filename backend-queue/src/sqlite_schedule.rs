@@ -143,6 +143,7 @@ impl Change<'_> {
                     (ended, marked) = self.replace(task, CancelReason::Replaced.as_str()).await?;
                 }
                 self.insert_owning(&pushed).await?;
+                self.release_added(std::iter::once(&*pushed)).await?;
             }
             Effect::Skip(run) => {
                 let due = run.fire_time;

@@ -38,6 +38,7 @@ impl Change<'_> {
                 None => Some(pushed.run.id),
             });
         }
+        self.release_added(runs.iter()).await?;
         Ok(answers)
     }
 
@@ -50,9 +51,10 @@ impl Change<'_> {
         })
     }
 
-    /// Adds a run that nobody keeps out, and gives it its kind; says whether it is new.
+    /// Adds a run that nobody keeps out, and gives it its kind; says whether it is new. Where it is to wait for its turn,
+    /// it does until [`Change::release_added`].
     pub(crate) async fn insert_owning(&mut self, pushed: &Pushed) -> sqlx::Result<bool> {
-        let is_new = self.insert(std::iter::once(pushed)).await? == [true];
+        let is_new = self.insert_rows(std::iter::once(pushed)).await? == [true];
         if let Some(unique) = pushed.run.unique.as_ref().filter(|_| is_new) {
             self.own(unique, pushed.run.id).await?;
         }

@@ -17,6 +17,7 @@ use crate::verb_dlq::no_letter;
 
 /// Which letters, and how they run.
 #[derive(Debug, Args)]
+#[group(id = "replay")]
 pub(crate) struct Flags {
     #[command(flatten)]
     which: dlq_settle::Flags,
