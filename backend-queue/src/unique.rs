@@ -5,7 +5,11 @@
 use scheduler_core::{Run, RunId, RunState, Timestamp, UniqueUntil};
 
 /// Whether the run that has a kind keeps others out. `run` is where it stands: its state and its attempts, nothing where
-/// history has forgotten it.
+/// history has forgotten it. `unique.lua` says the same.
+#[cfg_attr(
+    all(feature = "redis", not(feature = "sqlite"), not(test)),
+    expect(dead_code, reason = "on Redis a script judges it")
+)]
 pub(crate) fn is_kept_out(
     until: Option<UniqueUntil>,
     expires: Option<Timestamp>,
