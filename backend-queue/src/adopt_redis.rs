@@ -31,7 +31,12 @@ pub(crate) async fn adopt(store: &RedisStore, adoption: &Adoption<'_>) -> Result
     }
     let now = Timestamp::from_millis(at);
     let offered: Vec<Offered> = shown.into_iter().map(offered).collect();
-    let adopted: Vec<Adopted> = offered.iter().map(|offered| adoption.adopt(offered, now)).collect();
+    let mut adopted: Vec<Adopted> = Vec::with_capacity(offered.len());
+    for offered in &offered {
+        adopted.push(adoption.adopt(offered, now));
+        // The loop that holds the leases is on this thread.
+        tokio::task::yield_now().await;
+    }
 
     let script = &redis_script::ADOPT;
     let mut call = store.link.call(script);

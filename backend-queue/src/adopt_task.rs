@@ -6,6 +6,7 @@
     expect(dead_code, reason = "apalis is a neighbour on Redis only")
 )]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
 use scheduler_core::{
@@ -84,7 +85,11 @@ impl Adoption<'_> {
         let Adoption { ctx, backend, config, from, settings } = *self;
         let (task_id, due) = (offered.shown_id(), offered.due(now));
         // The same job is the same run, whoever takes it over and how often that is begun.
-        let run_id = RunId::keyed_job(&ctx.namespace, &settings.job, &format!("apalis/{from}/{task_id}"));
+        let run_id = RunId::keyed_job(
+            &ctx.namespace,
+            &settings.job,
+            &format!("apalis/{}/{from}/{task_id}", from.len()),
+        );
         let mut request = RunRequest::manual(run_id, settings.job.clone(), offered.made_at(due, now));
         request.due = due;
         request.queue.clone_from(&settings.queue);
@@ -105,8 +110,15 @@ impl Adoption<'_> {
         let made = match payload {
             Payload::Unusable(_, reason) | Payload::Elsewhere(reason) => Err(reason),
             Payload::Args(_) if left == 0 => Err(format!("all of its {most} attempts were made by apalis")),
-            Payload::Args(_) => requests::requested(ctx, backend, config, slice::from_ref(&request))
-                .map_err(|refusal| format!("taken over from apalis, and cannot be run: {refusal}")),
+            Payload::Args(_) => {
+                let made = || requests::requested(ctx, backend, config, slice::from_ref(&request));
+                // The job is made of what anybody has sent.
+                match catch_unwind(AssertUnwindSafe(made)) {
+                    Ok(made) => made
+                        .map_err(|refusal| format!("taken over from apalis, and cannot be run: {refusal}")),
+                    Err(_) => Err("its job panicked when it was made of this payload".to_owned()),
+                }
+            }
         };
         let run = match made.map(|mut runs| runs.pop()) {
             Ok(Some(run)) => Pushed { max_attempts: left, ..run },
@@ -257,11 +269,12 @@ mod tests {
     #[test]
     fn what_is_no_payload_of_the_job_is_a_dead_letter_that_keeps_it() {
         let deep = "[".repeat(101) + &"]".repeat(101);
-        let cases: [(&[u8], Value, &str); 4] = [
+        let cases: [(&[u8], Value, &str); 5] = [
             (b"{to", json!("{to"), "no JSON: key must"),
             (b"\xc3\x28", json!("c328"), "hexadecimal"),
             (deep.as_bytes(), json!(deep), "more than 100 deep"),
             (br#"{"too":1}"#, json!({"too": 1}), "cannot be run"),
+            (br#"{"to":""}"#, json!({"to": ""}), "panicked"),
         ];
         for (payload, kept, reason) in cases {
             let Adopted { run, payload_stays } = adopted(&offered(payload));

@@ -36,7 +36,9 @@ impl Feed {
     fn task_of(&self, work: Work) -> Task<Attempt> {
         let attempt = Attempt(work);
         if !self.is_layered {
-            return TaskBuilder::new(attempt).build();
+            // With its feature `task-context` apalis refuses a task without an id. A fence is that of one delivery.
+            let id = TaskId::from_int(attempt.context().fence());
+            return TaskBuilder::new(attempt).task_id(id).build();
         }
         let (id, number) = (attempt.context().run_id(), attempt.context().attempt());
         let number = usize::try_from(number).unwrap_or(usize::MAX);
@@ -113,15 +115,15 @@ where
 
     /// A layer that fails to get ready fails each task that it is given, and ends nothing else.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        if self.refusal.is_none() {
-            let ready = guarded(|| self.inner.poll_ready(cx));
-            self.refusal = match ready {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Ok(()))) => None,
-                Ok(Poll::Ready(Err(error))) => Some(end_of(Err(error))),
-                Err(panicked) => Some(panicked),
-            };
-        }
+        // What it said before is of a time before: it is asked again before each task.
+        self.refusal = None;
+        let ready = guarded(|| self.inner.poll_ready(cx));
+        self.refusal = match ready {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => None,
+            Ok(Poll::Ready(Err(error))) => Some(end_of(Err(error))),
+            Err(panicked) => Some(panicked),
+        };
         Poll::Ready(Ok(()))
     }
 

@@ -233,7 +233,8 @@ impl Sink<ApalisTask<Value>> for Board {
 
     fn start_send(self: Pin<&mut Self>, task: ApalisTask<Value>) -> Result<()> {
         let board = self.get_mut();
-        let request = board.order(task)?;
+        // All of them or none.
+        let request = board.order(task).inspect_err(|_| board.asked.clear())?;
         board.asked.push(request);
         Ok(())
     }

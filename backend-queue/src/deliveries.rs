@@ -214,6 +214,7 @@ impl Driver {
             }
         }
         self.acks.push(ack);
+        self.unforgotten += 1;
         self.ahead.note_end(Instant::now());
     }
 

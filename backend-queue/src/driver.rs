@@ -39,6 +39,8 @@ const MOST_REASONS: usize = 5;
 /// How often a store that refused a run is asked whether it would take one.
 const OFFER_EVERY: Duration = Duration::from_secs(1);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// After how many ends the store is looked at for what retention does not keep, before that time is over.
+const FORGET_AFTER: usize = 10_000;
 
 /// The loop.
 pub(crate) struct Driver {
@@ -71,6 +73,8 @@ pub(crate) struct Driver {
     pub(crate) adopting: Adopting,
     /// What retention does not keep is forgotten beside the loop.
     pub(crate) forgetting: Option<Forgetting>,
+    /// How many attempts have ended since that was begun.
+    pub(crate) unforgotten: usize,
 }
 
 /// Listens to the store beside the loop, until it is dropped.
@@ -148,6 +152,7 @@ impl Driver {
             refusing_since: None,
             adopting: Adopting::default(),
             forgetting: None,
+            unforgotten: 0,
         }
     }
 
@@ -229,9 +234,11 @@ impl Driver {
         if self.pauses.are_new() {
             self.tell_pauses().await;
         }
-        if times.forget <= Instant::now() {
+        let is_forgetting = !self.forgetting.as_ref().is_none_or(Forgetting::is_over);
+        if times.forget <= Instant::now() || self.unforgotten >= FORGET_AFTER && !is_forgetting {
             times.forget = Instant::now() + FORGET_EVERY;
-            if self.forgetting.as_ref().is_none_or(Forgetting::is_over) {
+            if !is_forgetting {
+                self.unforgotten = 0;
                 let forgetting = Forgetting::begin(Arc::clone(&self.store), self.config.retention());
                 self.forgetting = Some(forgetting);
             }

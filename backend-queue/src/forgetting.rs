@@ -11,6 +11,8 @@ use crate::store::{Retention, Store};
 const FORGOTTEN: u32 = 1_000;
 /// For how many times as long as that took the store is left to others.
 const REST: u32 = 4;
+/// By how much that shrinks at most for whoever does not catch up.
+const LEAST: u32 = 32;
 
 /// Forgets until there is nothing left to forget, or until it is dropped.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub(crate) struct Forgetting(JoinHandle<()>);
 impl Forgetting {
     pub(crate) fn begin(store: Arc<dyn Store>, retention: Retention) -> Self {
         Self(tokio::spawn(async move {
+            let mut full = 0;
             loop {
                 let began = Instant::now();
                 let forgotten = store.forget(&retention, FORGOTTEN).await;
@@ -26,7 +29,8 @@ impl Forgetting {
                 if !forgotten.is_ok_and(|count| count >= FORGOTTEN as usize) {
                     return;
                 }
-                sleep(began.elapsed() * REST).await;
+                full = LEAST.min(full + 1);
+                sleep(began.elapsed() * REST / full).await;
             }
         }))
     }

@@ -207,10 +207,11 @@ impl State {
 
     /// Adds a run unless another one keeps it out; says which is there instead.
     pub(crate) fn insert_unique(&mut self, pushed: &Pushed) -> Option<RunId> {
-        if let Some(owner) = self.owner_of(&pushed.run) {
-            return Some(owner);
-        }
         let id = pushed.run.id;
+        if let Some(owner) = self.owner_of(&pushed.run) {
+            let is_there = self.runs.iter().any(|kept| kept.run.id == id);
+            return Some(if is_there { id } else { owner });
+        }
         if !self.insert(pushed) {
             return Some(id);
         }

@@ -186,9 +186,10 @@ impl Link {
 /// What a key of the queue holds, by the end of its name.
 fn expected_type(key: &str) -> Option<&'static str> {
     match key.split(':').next()? {
-        "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" | "paused" | "gone" => Some("hash"),
+        "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" | "paused" | "gone" | "limited"
+        | "under" | "counts" | "unique" => Some("hash"),
         "ready" | "delayed" | "lease" | "shown" | "ended" | "letters" | "died" | "held" | "pace" | "line"
-        | "lines" => Some("zset"),
+        | "lines" | "windows" => Some("zset"),
         "live" | "queues" => Some("set"),
         "fresh" | "unshown" => Some("list"),
         "seq" | "fence" | "version" | "told" => Some("string"),

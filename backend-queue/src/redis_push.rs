@@ -35,7 +35,8 @@ impl Pushes {
     pub(crate) async fn push(&self, link: &Arc<Link>, runs: Vec<Pushed>) -> Result<Vec<bool>> {
         let alone = self.turn.try_lock().ok().filter(|_| self.waiting().is_empty());
         if let Some(_turn) = alone {
-            return add(link, &runs).await;
+            let (answers, done) = add(link, &runs).await;
+            return done.map(|()| answers);
         }
         let (reply, mut answer) = oneshot::channel();
         self.waiting().push_back(Asked { runs, reply });
@@ -87,23 +88,23 @@ async fn add_for_all(link: Arc<Link>, some: Vec<Asked>) {
         replies.push((reply, runs.len()));
         all.extend(runs);
     }
-    match add(&link, &all).await {
-        Ok(answers) => {
-            let mut answers = answers.into_iter();
-            for (reply, count) in replies {
-                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
-            }
-        }
-        Err(error) => {
-            for (reply, _) in replies {
-                let again = Error::new(error.kind(), error.code(), describe(&error));
-                let _ = reply.send(Err(again));
-            }
-        }
+    let (answers, done) = add(&link, &all).await;
+    let mut from = 0;
+    for (reply, count) in replies {
+        let upto = from + count;
+        // What was added before something went wrong is there.
+        let answer = match (&done, answers.get(from..upto)) {
+            (Ok(()), some) => Ok(some.unwrap_or_default().to_vec()),
+            (Err(_), Some(some)) if count > 0 => Ok(some.to_vec()),
+            (Err(error), _) => Err(Error::new(error.kind(), error.code(), describe(error))),
+        };
+        let _ = reply.send(answer);
+        from = upto;
     }
 }
 
-async fn add(link: &Link, runs: &[Pushed]) -> Result<Vec<bool>> {
+/// Adds runs. Says of each whether it is new, up to the first that was not added, and why that one was not.
+async fn add(link: &Link, runs: &[Pushed]) -> (Vec<bool>, Result<()>) {
     let script = &redis_script::PUSH;
     let mut answers = vec![false; runs.len()];
     let mut seen = HashSet::with_capacity(runs.len());
@@ -118,13 +119,19 @@ async fn add(link: &Link, runs: &[Pushed]) -> Result<Vec<bool>> {
         let mut call = link.call(script);
         let sealed = some.iter().map(|(_, pushed, envelope)| (*pushed, envelope.as_str()));
         let places = redis_wire::add_sealed(&mut call, sealed);
-        let added: Vec<u64> = link.send(script, &call).await?;
+        let added: Vec<u64> = match link.send(script, &call).await {
+            Ok(added) => added,
+            Err(error) => {
+                answers.truncate(some.first().map_or(0, |(index, ..)| *index));
+                return (answers, Err(error));
+            }
+        };
         for (place, is_new) in places.into_iter().zip(added) {
             answers[some[place].0] = is_new == 1;
         }
         rest = others;
         if rest.is_empty() {
-            return Ok(answers);
+            return (answers, Ok(()));
         }
     }
 }

@@ -134,9 +134,11 @@ async fn keep_out(store: &RedisStore, decision: &mut Decision, now: Timestamp) -
     let Effect::Fire(pushed, _) = &decision.effect else { return Ok(None) };
     let Some(unique) = &pushed.run.unique else { return Ok(None) };
     let Some(owner) = redis_unique::owner_of(store, unique).await? else { return Ok(None) };
+    let is_itself = owner == pushed.run.id;
     let run = skipped(pushed.run.clone(), owner, now);
     decision.effect = Effect::Skip(Box::new(run.clone()));
-    Ok(Some(run))
+    // It has been told of before.
+    Ok((!is_itself).then_some(run))
 }
 
 /// The runs of a task that make room for a new one, each with what was read of it.

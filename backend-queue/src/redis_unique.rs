@@ -70,12 +70,21 @@ pub(crate) async fn owner_of(store: &RedisStore, unique: &UniqueKey) -> Result<O
 /// As [`Store::tell_progress`](crate::store::Store::tell_progress).
 pub(crate) async fn tell_progress(store: &RedisStore, runs: &[(Run, u64)]) -> Result<()> {
     let script = &redis_script::PROGRESS;
-    for some in runs.chunks(MOST) {
+    let mut rest = runs;
+    while !rest.is_empty() {
         let mut call = store.link.call(script);
-        for (run, fence) in some {
-            call.arg(lease_member(*fence, run.id)).arg(envelope::seal(run));
+        let (mut bytes, mut count) = (0, 0);
+        for (run, fence) in rest.iter().take(MOST) {
+            if bytes >= LARGEST {
+                break;
+            }
+            let envelope = envelope::seal(run);
+            bytes += envelope.len();
+            call.arg(lease_member(*fence, run.id)).arg(envelope);
+            count += 1;
         }
         store.link.send::<u64>(script, &call).await?;
+        rest = &rest[count..];
     }
     Ok(())
 }

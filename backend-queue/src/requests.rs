@@ -206,7 +206,14 @@ fn requested_run(
     let queue = request.queue.as_ref().or(placed.task.queue.as_ref());
     run.queue = queue.and_then(kept_queue);
     let unique = request.unique.as_ref().or(placed.task.unique.as_ref());
-    run.unique = unique.map(|unique| unique.key_of(&run.task, &run.params));
+    run.unique = unique.map(|unique| {
+        let mut kind = unique.key_of(&run.task, &run.params);
+        // A task may be called as a job is.
+        if run.adhoc.is_some() {
+            kind.key.insert_str(0, "job ");
+        }
+        kind
+    });
     let max_attempts = placed.task.retry.attempts_on(Tier::Queue);
     let alone = placed.task.overlap != Overlap::Allow;
     let priority = request.priority.unwrap_or(placed.task.priority).level();
@@ -217,6 +224,10 @@ fn requested_run(
 pub(crate) fn refusal(backend: &Name, config: &QueueConfig, request: &RunRequest) -> Option<Error> {
     if let Some(refusal) = request.queue.as_ref().and_then(|queue| unknown_queue(backend, config, queue)) {
         return Some(refusal);
+    }
+    if request.unique.as_ref().is_some_and(|unique| unique.window == Some(Duration::ZERO)) {
+        let message = "unique runs with `for` of 0s keep no other out".to_owned();
+        return Some(Error::invalid("time/bad_duration", message));
     }
     let args = request.adhoc.iter().map(|adhoc| &adhoc.args);
     if request.params.values().chain(args).any(|value| envelope::is_deeper(value, DEEPEST)) {

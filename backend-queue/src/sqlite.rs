@@ -70,7 +70,7 @@ impl SqliteStore {
         let writer = Mutex::new(Some(sqlite_schema::open(file, synchronous).await?));
         let place = Place::default();
         if let Some(opened) = place.replaced_by(file)? {
-            place.note(opened);
+            place.note(file, opened);
         }
         let store = Self {
             file: file.to_owned(),

@@ -88,7 +88,7 @@ impl SqliteStore {
             "somebody has put another file in the place of the queue {file}: it is served from now on, and what was in \
              the one before is not"
         );
-        self.place.note(other);
+        self.place.note(&self.file, other);
         // What was known of the one before says nothing of this one.
         *self.known_place() = None;
         self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).clear();

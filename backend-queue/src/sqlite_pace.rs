@@ -73,12 +73,15 @@ impl Change<'_> {
         if paces.changed.is_empty() {
             return Ok(());
         }
-        sqlx::query("DELETE FROM pace WHERE namespace = ?1 AND queue = ?2 AND next < ?3")
-            .bind(self.namespace())
-            .bind(called(share.queue.as_ref()))
-            .bind(micros(at - GOOD))
-            .execute(&mut self.connection)
-            .await?;
+        sqlx::query(
+            "DELETE FROM pace WHERE namespace = ?1 AND queue = ?2 AND key IN (SELECT key FROM pace \
+             WHERE namespace = ?1 AND queue = ?2 AND next < ?3 ORDER BY next LIMIT 1000)",
+        )
+        .bind(self.namespace())
+        .bind(called(share.queue.as_ref()))
+        .bind(micros(at - GOOD))
+        .execute(&mut self.connection)
+        .await?;
         let rows: Vec<_> = paces.changed.iter().map(|key| (key, paces.next.get(key))).collect();
         sqlx::query(
             "INSERT INTO pace (namespace, queue, key, next) SELECT ?1, ?2, value ->> 0, value ->> 1 \
@@ -112,8 +115,8 @@ impl Paces {
 
     /// The slot of whoever comes next, if it has not come. Rounded up, so that none begins before its slot.
     fn slot(&mut self, key: &str, pace: Pace, at: Timestamp) -> Option<Timestamp> {
-        let slot = self.next_of(key, pace, at) - pace.tolerance;
-        (slot > micros(at)).then(|| Timestamp::from_millis((slot + 999) / 1_000))
+        let slot = self.next_of(key, pace, at).saturating_sub(pace.tolerance);
+        (slot > micros(at)).then(|| Timestamp::from_millis(slot.saturating_add(999) / 1_000))
     }
 
     /// That of a queue as a whole; it is noted that somebody waits for it.

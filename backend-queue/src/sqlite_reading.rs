@@ -56,7 +56,7 @@ impl SqliteStore {
             }
         };
         if let Some(opened) = replaced {
-            self.reader.of.note(opened);
+            self.reader.of.note(&self.file, opened);
         }
         Ok(Reading { connection, store: self, place })
     }

@@ -3,7 +3,7 @@
 use scheduler_core::Result;
 
 use crate::sqlite::SqliteStore;
-use crate::sqlite_schema::{GIVES_BACK, run_all};
+use crate::sqlite_schema::{GIVES_BACK, PAGE, room_beside, run_all};
 
 /// How many pages are given back in one change.
 const PAGES: i64 = 250;
@@ -28,7 +28,8 @@ impl SqliteStore {
                 break;
             }
             match way {
-                NEVER if in_use > FEW => break,
+                // It is written into the log as a whole, and beside that once more.
+                NEVER if in_use > FEW || room_beside(&self.file) / PAGE < 4 * in_use.unsigned_abs() => break,
                 NEVER => self.write_anew().await?,
                 _ => self.give_pages_back(free.min(PAGES)).await?,
             }

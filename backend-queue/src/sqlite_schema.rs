@@ -25,7 +25,7 @@ const SHORTEST_LOG: u64 = 64;
 /// grow, so what it holds cannot leave it.
 const SHARE_OF_LOG: u64 = 8;
 /// How large a page is.
-const PAGE: u64 = 4_096;
+pub(crate) const PAGE: u64 = 4_096;
 
 /// How soon opening is tried again that was refused without waiting.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
@@ -149,7 +149,7 @@ fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
 }
 
 /// How many bytes are left on the disk of a file.
-fn room_beside(file: &Path) -> u64 {
+pub(crate) fn room_beside(file: &Path) -> u64 {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // What cannot be asked is not short of room as far as anybody knows.
     rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -199,6 +199,11 @@ fn create_private(file: &Path) -> Result<()> {
     };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(unwritable)?;
+    }
+    // Closing a file takes away the locks that all of this process have on it, says POSIX, and who has none loses the log
+    // beside it to whoever closes the file next. So one that is there is opened by SQLite alone.
+    if file.exists() {
+        return Ok(());
     }
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -31,9 +31,19 @@ impl Change<'_> {
     /// As [`Store::push_unique`](crate::store::Store::push_unique).
     pub(crate) async fn insert_unique(&mut self, runs: &[Pushed]) -> sqlx::Result<Vec<Option<RunId>>> {
         let mut answers = Vec::with_capacity(runs.len());
-        for pushed in runs {
+        let are_plain = |one: &Pushed, next: &Pushed| one.run.unique.is_none() && next.run.unique.is_none();
+        for group in runs.chunk_by(are_plain) {
+            let [pushed, ..] = group else { continue };
+            if pushed.run.unique.is_none() {
+                let are_new = self.insert_rows(group.iter()).await?;
+                let known =
+                    group.iter().zip(are_new).map(|(one, is_new)| Some(one.run.id).filter(|_| !is_new));
+                answers.extend(known);
+                continue;
+            }
             answers.push(match self.owner_of(pushed.run.unique.as_ref()).await? {
-                Some(owner) => Some(owner),
+                // Who asks for the same run again meets that one.
+                Some(owner) => Some(if self.is_there(pushed.run.id).await? { pushed.run.id } else { owner }),
                 None if self.insert_owning(pushed).await? => None,
                 None => Some(pushed.run.id),
             });
@@ -46,8 +56,11 @@ impl Change<'_> {
     pub(crate) async fn unless_kept_out(&mut self, effect: Effect) -> sqlx::Result<Effect> {
         let Effect::Fire(pushed, entry) = effect else { return Ok(effect) };
         Ok(match self.owner_of(pushed.run.unique.as_ref()).await? {
-            Some(owner) => Effect::Skip(Box::new(skipped(pushed.run, owner, now()))),
-            None => Effect::Fire(pushed, entry),
+            // One that is there already makes none, whoever has its kind.
+            Some(owner) if owner != pushed.run.id => {
+                Effect::Skip(Box::new(skipped(pushed.run, owner, now())))
+            }
+            _ => Effect::Fire(pushed, entry),
         })
     }
 
@@ -59,6 +72,14 @@ impl Change<'_> {
             self.own(unique, pushed.run.id).await?;
         }
         Ok(is_new)
+    }
+
+    async fn is_there(&mut self, run: RunId) -> sqlx::Result<bool> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM run WHERE id = ?")
+            .bind(run.to_string())
+            .fetch_optional(&mut self.connection)
+            .await?;
+        Ok(found.is_some())
     }
 
     /// The run that keeps others of this kind out.

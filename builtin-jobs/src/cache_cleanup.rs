@@ -162,6 +162,7 @@ impl Job for CacheCleanup {
                 return Err(error.with_output(Self::shown(&rows, is_dry)));
             }
         }
+        ctx.set_progress(1.0, "");
         let faults: Vec<&str> = rows.iter().filter_map(|row| row.fault.as_deref()).collect();
         if faults.is_empty() {
             return Ok(Self::shown(&rows, is_dry));

@@ -167,6 +167,9 @@ impl DeadLetterProcessing {
             ctx.set_progress(share, format!("replayed {done} of {}", chosen.len()));
             self.replay_some(round, some).await?;
         }
+        if !chosen.is_empty() {
+            ctx.set_progress(1.0, format!("replayed {0} of {0}", chosen.len()));
+        }
         Ok(())
     }
 

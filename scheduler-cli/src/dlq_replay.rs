@@ -38,13 +38,15 @@ pub(crate) struct Flags {
 #[derive(Debug, Args)]
 struct Edit {
     /// A parameter of the new run in place of the letter's; may be given several times.
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param,
+          conflicts_with_all = ["canary", "rate", "timeout"])]
     params: Vec<(String, Value)>,
     /// A parameter of the letter that the new run does not get; may be given several times.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["canary", "rate", "timeout"])]
     unset: Vec<String>,
     /// All parameters of the new run, as a JSON object.
-    #[arg(long = "params", value_name = "JSON", value_parser = object, conflicts_with_all = ["params", "unset"])]
+    #[arg(long = "params", value_name = "JSON", value_parser = object, 
+          conflicts_with_all = ["params", "unset", "canary", "rate", "timeout"])]
     whole: Option<Map<String, Value>>,
 }
 

@@ -53,14 +53,19 @@ impl Wish {
     /// # Errors
     /// `data_dir/unusable`.
     pub(crate) fn tell(&self, folder: &Path) -> Result<(), Failure> {
-        forget(folder, ANSWER)?;
         write(folder, WISH, self)
     }
 
     /// Takes the wish of somebody, if there is one. One that cannot be read says at least that.
     pub(crate) fn take(folder: &Path) -> Option<Self> {
-        let bytes = fs::read(folder.join(WISH)).ok()?;
+        let bytes = match fs::read(folder.join(WISH)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(_) => Vec::new(),
+        };
         forget(folder, WISH).ok()?;
+        // What is there answers another one.
+        forget(folder, ANSWER).ok()?;
         Some(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
@@ -74,12 +79,13 @@ impl Wish {
         }
     }
 
-    /// Forgets a wish that was meant for a daemon before this one.
+    /// Forgets a wish that was meant for a daemon before this one, and what that answered.
     ///
     /// # Errors
     /// `data_dir/unusable`.
     pub(crate) fn forget(folder: &Path) -> Result<(), Failure> {
-        forget(folder, WISH)
+        forget(folder, WISH)?;
+        forget(folder, ANSWER)
     }
 
     /// Who wants it, and why.
@@ -109,12 +115,19 @@ fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
     serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok()
 }
 
-/// Written beside and renamed, so that nobody reads half of it.
+/// Written beside and renamed, so that nobody reads half of it, and for the other side to read, which may be another
+/// user than who asks.
 fn write(folder: &Path, name: &str, what: &impl Serialize) -> Result<(), Failure> {
     let unusable = |error| unusable(folder, &error);
     let text = serde_json::to_vec(what).map_err(|error| unusable(error.into()))?;
     let draft = folder.join(format!("{name}.{}", std::process::id()));
-    fs::write(&draft, text).and_then(|()| fs::rename(&draft, folder.join(name))).map_err(unusable)
+    fs::write(&draft, text).map_err(unusable)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644)).map_err(unusable)?;
+    }
+    fs::rename(&draft, folder.join(name)).map_err(unusable)
 }
 
 fn forget(folder: &Path, name: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `scheduler run`: the daemon. Nothing starts before the whole configuration was found sound.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,11 +101,18 @@ async fn serve(checked: &Checked, run_for: Option<Duration>) -> Result<Exit, Fai
             wish = Some(heard);
         }
     }
-    let grace = wish.as_ref().map_or(checked.settings.shutdown_grace, grace_of);
-    let drained = drain(&scheduler, &tally, &mut signals, grace).await?;
+    let shutdown_grace = checked.settings.shutdown_grace;
+    let mut stopping = match &wish {
+        Some(wish) => Stopping { grace: grace_of(wish), at_signal: Some(shutdown_grace), is_wanted: true },
+        None => Stopping { grace: shutdown_grace, at_signal: None, is_wanted: false },
+    };
+    let drained = drain(&scheduler, &tally, &mut signals, folder, &mut stopping).await?;
     let exit = report(&drained);
-    if wish.is_some() {
-        Answer::new(&drained).leave(folder)?;
+    // Who asks while it ends gets an answer too; that it cannot be left changes nothing of how it ended.
+    if (stopping.is_wanted || Wish::take(folder).is_some())
+        && let Err(failure) = Answer::new(&drained).leave(folder)
+    {
+        warn!("{}", failure.summary.message);
     }
     info!("stopped after {}, {tally}", rough(began.elapsed()));
     Ok(exit)
@@ -173,21 +181,54 @@ async fn end_of(run_for: Option<Duration>) {
     }
 }
 
-/// Lets what is under way end; another signal cuts it off.
+/// How a daemon ends.
+struct Stopping {
+    /// How long what runs may take.
+    grace: Duration,
+    /// How long it may take from the first signal on, where it was no signal that ended the daemon.
+    at_signal: Option<Duration>,
+    /// Whether somebody waits for an answer.
+    is_wanted: bool,
+}
+
+/// Lets what is under way end; another signal cuts it off, and so does the time of somebody who asks meanwhile.
 async fn drain(
     scheduler: &Scheduler,
     tally: &Tally,
     signals: &mut StopSignals,
-    grace: Duration,
+    folder: &Path,
+    stopping: &mut Stopping,
 ) -> Result<Drained, Failure> {
-    let under_way = tally.running();
-    info!("draining: {} under way, at most {}", counted(under_way, "run"), scheduler_core::Spelled(grace));
+    let (under_way, grace) = (counted(tally.running(), "run"), stopping.grace);
+    match grace < LONGEST_GRACE {
+        true => info!("draining: {under_way} under way, at most {}", scheduler_core::Spelled(grace)),
+        false => info!("draining: {under_way} under way"),
+    }
     let mut stop = std::pin::pin!(scheduler.stop(grace));
-    let signal = tokio::select! {
-        drained = &mut stop => return Ok(drained?),
-        signal = signals.next() => signal,
+    let mut cut_off = std::pin::pin!(tokio::time::sleep(LONGEST_GRACE));
+    let cause = loop {
+        let left = tokio::select! {
+            drained = &mut stop => return Ok(drained?),
+            signal = signals.next() => match stopping.at_signal.take() {
+                Some(grace) => {
+                    info!("{signal}: at most {} more", scheduler_core::Spelled(grace));
+                    grace
+                }
+                None => break format!("{signal} again"),
+            },
+            wish = Wish::heard(folder) => {
+                info!("{}", wish.said());
+                stopping.is_wanted = true;
+                grace_of(&wish)
+            }
+            () = &mut cut_off => break "the time is over".to_owned(),
+        };
+        let until = tokio::time::Instant::now() + left;
+        if until < cut_off.deadline() {
+            cut_off.as_mut().reset(until);
+        }
     };
-    warn!("{signal} again: not waiting for {} under way", counted(tally.running(), "run"));
+    warn!("{cause}: not waiting for {} under way", counted(tally.running(), "run"));
     // The stop goes on beside it and tells of what was cut off; a backend may tell both callers.
     let (stopped, aborted) = tokio::join!(stop, scheduler.abort());
     let (mut drained, aborted) = (stopped?, aborted?);

@@ -65,8 +65,14 @@ impl BackendContext {
                 || Error::not_found("task/unknown", format!("no task `{}` in this process", run.task));
             return self.tasks.find(&run.task).ok_or_else(unknown);
         };
-        let (task, descriptor) = self.registry.adhoc_task(adhoc)?;
-        let job = build(&task, descriptor)?;
+        let (mut task, descriptor) = self.registry.adhoc_task(adhoc)?;
+        let mut job = build(&task, descriptor);
+        if job.is_err() && adhoc.args.is_null() {
+            // A type without fields may be written as `null`.
+            task.args = Value::Null;
+            job = build(&task, descriptor).or(job);
+        }
+        let job = job?;
         let placement = Placement {
             tier: run.tier,
             backend: run.backend.clone(),

@@ -88,8 +88,8 @@ pub struct Progress {
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded down, so that only what is done says so.
-        let percent = (self.done * 100.0).floor();
+        // Rounded down, so that only what is done says so; 0.29 has no exact binary form.
+        let percent = (self.done * 100.0 + 1e-9).floor();
         match self.note.as_str() {
             "" => write!(f, "{percent}%"),
             note => write!(f, "{percent}%, {note}"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Error, Name, Pause, Result, Run, RunFilter, RunState, Scheduler};
+use crate::{Error, Name, Pause, QueueStatus, Result, Run, RunFilter, RunState, Scheduler};
 
 /// How often it is looked at what is still under way.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -50,17 +50,13 @@ impl Scheduler {
         let until = patience.map(|patience| clock.monotonic().saturating_add(patience));
         loop {
             let mut drained = QueueDrained { backends, running: 0, waiting: 0, still: Vec::new() };
-            for found in self.queues().await? {
-                if found.status.queue != *queue || !drained.backends.contains(&found.backend) {
-                    continue;
-                }
-                if found.status.paused.is_none() {
-                    let message =
-                        format!("queue `{queue}` of backend `{}` was resumed meanwhile", found.backend);
+            for (backend, status) in self.states_of(&drained.backends, queue).await? {
+                if status.paused.is_none() {
+                    let message = format!("queue `{queue}` of backend `{backend}` was resumed meanwhile");
                     return Err(Error::conflict("queue/resumed", message));
                 }
-                drained.running += found.status.running;
-                drained.waiting += found.status.waiting;
+                drained.running += status.running;
+                drained.waiting += status.waiting;
             }
             let now = clock.monotonic();
             if drained.running == 0 {
@@ -74,6 +70,18 @@ impl Scheduler {
             let next = now.saturating_add(GLANCE);
             clock.sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
+    }
+
+    /// How a queue stands on each of these backends, whatever becomes of others.
+    async fn states_of(&self, backends: &[Name], queue: &Name) -> Result<Vec<(Name, QueueStatus)>> {
+        let mut states = Vec::new();
+        for backend in backends {
+            for (_, queues) in self.queued(Some(backend))? {
+                let of_queue = queues.queues().await?.into_iter().filter(|status| status.queue == *queue);
+                states.extend(of_queue.map(|status| (backend.clone(), status)));
+            }
+        }
+        Ok(states)
     }
 
     /// Some of the runs of a queue that are under way.

@@ -133,7 +133,7 @@ impl Scheduler {
     }
 
     /// What has queues, of one backend or of all; an error when there is none, or for one that is known to be down.
-    fn queued(&self, backend: Option<&Name>) -> Result<Vec<(&Member, &dyn Queues)>> {
+    pub(crate) fn queued(&self, backend: Option<&Name>) -> Result<Vec<(&Member, &dyn Queues)>> {
         let mut found = Vec::new();
         for member in &self.0.backends {
             let is_meant = backend.is_none_or(|name| member.info.name == *name);

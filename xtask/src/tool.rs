@@ -1,6 +1,7 @@
 //! Programs of the machine that a suite needs. Root on Debian gets those that are missing; others are told which.
 
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -41,6 +42,9 @@ pub(crate) fn install(package: &str, lack: &str) -> Result<()> {
         bail!("{lack}; install the package {package}");
     }
 
+    // Suites run beside one another, and apt-get wants to be alone.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     println!("    {lack}; installing {package}");
     let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
     let installed = apt("update -qq")

@@ -164,6 +164,8 @@ impl Measured<'_> {
             self.figure(&what, "apalis-sqlite", "runs per second", &their_rate);
             last = [rate.median(), their_rate.median()];
         }
+        ours.verify(2 * repeats * jobs + finished.saturating_sub(repeats * jobs)).await?;
+        theirs.verify(finished.max(repeats * their_jobs) + repeats * their_jobs).await?;
         self.headline(false).runs_per_s = Some(last[1]);
         let what = format!(
             "drain at {finished} finished against apalis-sqlite, {}",
@@ -213,10 +215,11 @@ impl Measured<'_> {
         ours.stop(&unused).await?;
         let empty = self.bytes("finished").await?;
         let [mut at_few, mut at_many, mut backlog] = [(); 3].map(|()| Samples::default());
-        finish(&mut ours, few).await?;
-        for _ in 0..repeats {
-            ours.fill(jobs).await?;
-            at_few.push_rate(jobs, ours.drain(jobs).await?);
+        for round in 0..repeats {
+            let mut fresh = self.ours(&format!("few-{round}")).with(&json!({"history_runs": 100 * many}));
+            finish(&mut fresh, few).await?;
+            fresh.fill(jobs).await?;
+            at_few.push_rate(jobs, fresh.drain(jobs).await?);
         }
         ours.fill(many).await?;
         backlog.push_rate(many, ours.drain(many).await?);
@@ -245,13 +248,15 @@ impl Measured<'_> {
         let scheduler = ours.with(&json!({"history_runs": 0})).recording(&Recorder::new(0)).await?;
         scheduler.start().await?;
         let until = Instant::now() + Duration::from_secs(60);
-        let mut bytes = self.bytes(file).await?;
+        let place = self.folder.join(file).join("queue.db");
+        let length = || std::fs::metadata(&place).map_or(f64::NAN, |told| told.len() as f64);
+        let mut bytes = length();
         while bytes > empty + 10.0 * PAGE && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            bytes = self.bytes(file).await?;
+            bytes = length();
         }
         ours.stop(&scheduler).await?;
-        Ok(bytes)
+        Ok(length())
     }
 }
 

@@ -13,7 +13,6 @@ local opens_at
 
 -- What says of a run whether it may begin. Most steps need none, so it is made when it is asked for.
 local function admission()
-  forget_unasked()
 
   local function limits_of(queue)
     if type(queue.limits) == 'table' then return queue.limits end
@@ -32,7 +31,9 @@ local function admission()
     if not queue.is_swept then
       queue.is_swept = true
       -- What is long over says nothing.
-      call('ZREMRANGEBYSCORE', PACE .. queue.name, '-inf', string.format('(%.0f', micros - GOOD))
+      local pace = PACE .. queue.name
+      local over = call('ZRANGE', pace, '-inf', string.format('(%.0f', micros - GOOD), 'BYSCORE', 'LIMIT', 0, CHUNK)
+      if #over > 0 then call('ZREM', pace, unpack(over)) end
     end
     queue.next[key] = next
     call('ZADD', PACE .. queue.name, string.format('%.0f', next), key)

@@ -20,14 +20,16 @@ local function noted(id)
   if count <= NOTES then
     for _, field in ipairs(call('HKEYS', key)) do
       local length = not THEIRS[field] and call('HSTRLEN', key, field) or 0
-      if length > 0 and length <= NOTE then
+      if length > 0 and length + #field <= NOTE then
         notes[#notes + 1] = field
         notes[#notes + 1] = call('HGET', key, field)
-        bytes = bytes + length
+        -- Two calls take longer than their bytes.
+        bytes = bytes + #field + length + 8192
       end
     end
   end
-  return known[1] or '', known[2] or '', notes
+  -- Anybody may have written them; a number is what can be sent as text.
+  return tostring(tonumber(known[1]) or ''), tostring(tonumber(known[2]) or ''), notes
 end
 
 local function read(id, score)

@@ -57,6 +57,7 @@ if due_at and due_at <= now then
   due_at = next_due()
 end
 release()
+if #limited > 0 then forget_unasked() end
 
 local claimed, found, has_more = {}, 0, 0
 local leases = {}

@@ -96,6 +96,33 @@ fn a_daemon_that_is_drained_cuts_off_what_outlasts_the_time_and_names_it() {
 }
 
 #[test]
+fn a_signal_leaves_a_daemon_that_is_drained_its_grace_and_a_later_wish_bounds_it() {
+    let bench = bench();
+    let mut daemon = bench.daemon(&[]);
+    begin(&bench);
+    let command = bench.command(&["drain", "--daemon", "-o", "json"]);
+    let asking = std::thread::spawn(|| Answer::of(command));
+    daemon.line(&["a drain was asked for: stopping"]);
+    daemon.signal(Signal::TERM);
+    daemon.line(&["SIGTERM: at most"]);
+    bench.write("go", "");
+    let (code, log) = daemon.end();
+    let answer = asking.join().unwrap();
+    assert_eq!((code, answer.code), (0, 0), "{answer:?}\n{log}");
+
+    std::fs::remove_file(bench.path("go")).unwrap();
+    std::fs::remove_file(bench.path("began")).unwrap();
+    let mut daemon = bench.daemon(&[]);
+    begin(&bench);
+    let command = bench.command(&["drain", "--daemon"]);
+    let asking = std::thread::spawn(|| Answer::of(command));
+    daemon.line(&["a drain was asked for: stopping"]);
+    let bounded = bench.run(&["drain", "--daemon", "--timeout", "300ms"]);
+    let (code, log) = daemon.end();
+    assert_eq!((code, bounded.code, asking.join().unwrap().code), (1, 124, 124), "{bounded:?}\n{log}");
+}
+
+#[test]
 fn what_is_to_be_drained_is_named() {
     let bench = bench();
     assert_eq!(bench.run(&["drain"]).code, 2);

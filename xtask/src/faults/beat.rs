@@ -1,9 +1,9 @@
 //! A schedule whose fire times are known beforehand, because it begins and ends at chosen instants.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::faults::account::TooSlow;
-use crate::faults::daemon::Daemon;
+use crate::faults::daemon::{self, Daemon};
 use crate::faults::instant;
 use crate::faults::trial::{PATIENCE, Trial};
 
@@ -33,7 +33,11 @@ impl Beat {
     /// # Errors
     /// As [`Self::is_in_time`].
     pub(crate) fn is_known_to(&self, trial: &Trial<'_>, daemon: &Daemon) -> Result<()> {
-        trial.until(PATIENCE, |_| daemon.has_started());
+        let is_gone = || !daemon::exists(daemon.pid());
+        trial.until(PATIENCE, |_| daemon.has_started() || is_gone());
+        if !daemon.has_started() && is_gone() {
+            bail!("the daemon ended at its start; {}", daemon.last_words());
+        }
         self.is_in_time()
     }
 

@@ -9,7 +9,7 @@ use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::daemon;
 use crate::faults::instant;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{Attempts, ends_well, is_sound, settle};
 use crate::faults::trial::Trial;
 use crate::redis::{AppendOnly, Settings};
 
@@ -159,7 +159,10 @@ pub(crate) fn go_on(trial: &mut Trial<'_>, beat: &Beat, back_at: u64) -> Result<
     trial.must(!later.is_empty(), || "no fire is left after the last loss".to_owned());
     trial.must(missing.is_empty(), || format!("{} fires after the loss have no finished run", missing.len()));
     trial.must(twice.is_empty(), || format!("{} fires after the loss have two runs", twice.len()));
-    Ok(())
+    let again = count.doubled.iter().chain(&count.repeated).filter(|again| later.contains(&again.fire));
+    let again: Vec<_> = again.collect();
+    trial.must(again.is_empty(), || format!("started twice after the loss: {}", some(&again)));
+    is_sound(trial)
 }
 
 pub(crate) fn killed_always(trial: &mut Trial<'_>) -> Result<()> {

@@ -94,7 +94,10 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
 }
 
 /// What SQLite itself says of the file of the queue, which has to be sound whatever was done around it.
-fn is_sound(trial: &mut Trial<'_>) -> Result<()> {
+///
+/// # Errors
+/// It cannot be asked.
+pub(crate) fn is_sound(trial: &mut Trial<'_>) -> Result<()> {
     let file = trial.file();
     if trial.store == Store::Sqlite && file.is_file() {
         let told = sql(&file, "PRAGMA integrity_check;")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::faults::beat::Beat;
 use crate::faults::instant;
 use crate::faults::machine::Usage;
-use crate::faults::settled::ends_well;
+use crate::faults::settled::{ends_well, is_sound};
 use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// What is measured, and by how much the later part may be above the earlier one: a tenth, and so much besides.
@@ -39,7 +39,7 @@ pub(crate) fn soak(trial: &mut Trial<'_>) -> Result<()> {
     ];
     trial.configure("lease = \"2s\"\nhistory_runs = 500\ndead_letters = 100", &tasks)?;
     let mut daemon = trial.first_daemon("one", &beat)?;
-    let (mut samples, mut asked) = (Vec::new(), 0);
+    let (mut samples, mut wanted) = (Vec::new(), 0);
     while instant::now() < beat.last() {
         let next = Instant::now() + Duration::from_millis(1_000);
         let later = instant::written(instant::now() + 600_000);
@@ -47,21 +47,37 @@ pub(crate) fn soak(trial: &mut Trial<'_>) -> Result<()> {
             trial.verb(&["trigger", "asked"])?,
             trial.verb(&["trigger", "asked", "--at", &later, "-o", "json"])?,
         ];
-        asked += answers.iter().filter(|answer| answer.code == 0).count();
         // The one that waits is cancelled, so that it is not there for ever.
         let told: serde_json::Value = serde_json::from_str(&answers[1].stdout).unwrap_or_default();
-        trial.verb(&["cancel", told["run_id"].as_str().context("`trigger` names no run")?])?;
+        let gone = trial.verb(&["cancel", told["run_id"].as_str().context("`trigger` names no run")?])?;
+        let all_done = gone.code == 0 && answers.iter().all(|answer| answer.code == 0);
+        trial.must(all_done, || format!("{answers:?}; {gone:?}"));
+        wanted += 1;
         samples.push(look(trial, daemon.pid())?);
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     trial.injected(format!(
-        "{seconds} s of schedules, {asked} runs asked for, retries, dead letters and cancelled runs; 500 runs are kept"
+        "{seconds} s of schedules, {wanted} runs asked for and as many cancelled, retries, dead letters and cancelled runs; 500 runs are kept"
     ));
     trial.expected("nothing grows: the later half is at most a tenth above the earlier one; each fire has one run, which ended");
     is_flat(trial, &samples);
     for beat in [&beat, &quick] {
         is_complete(trial, beat);
     }
+    trial.until(PATIENCE, |trial| trial.recorder.ends("asked") >= wanted);
+    let count = trial.recorder.count("asked");
+    trial.must(count.starts == wanted && count.ends == wanted && count.runs().len() == wanted, || {
+        format!("asked: {} starts and {} ends of {wanted}", count.starts, count.ends)
+    });
+    let (count, fires) = (trial.recorder.count(fails.task), usize::try_from(fails.count)?);
+    trial.must(count.fires.len() == fires && count.starts == 2 * fires && count.repeated.is_empty(), || {
+        format!(
+            "fails: {} fires, {} starts of {fires} with two attempts each",
+            count.fires.len(),
+            count.starts
+        )
+    });
+    is_sound(trial)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -114,7 +130,8 @@ fn is_complete(trial: &mut Trial<'_>, beat: &Beat) {
         count.fires.len(),
         count.doubled.len()
     ));
-    trial.must(missing + twice + count.doubled.len() == 0 && count.fires.len() == fires.len(), || {
+    let again = count.doubled.len() + count.repeated.len();
+    trial.must(missing + twice + again == 0 && count.fires.len() == fires.len(), || {
         format!("{}: fires are lost or have two runs", beat.task)
     });
 }

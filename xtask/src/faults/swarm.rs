@@ -12,7 +12,7 @@ use crate::faults::daemon::Daemon;
 use crate::faults::death::suspend_between_steps;
 use crate::faults::instant;
 use crate::faults::recorder::Note;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{Attempts, ends_well, is_sound, settle};
 use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// The schedules, each of which fires every second.
@@ -79,8 +79,8 @@ pub(crate) fn schedules(trial: &mut Trial<'_>) -> Result<()> {
     let notes = trial.recorder.notes();
     let (started, ended) = (fires_of(&notes, false), fires_of(&notes, true));
     let twice = started.values().filter(|runs| runs.len() > 1).count();
-    let doubled: usize =
-        (0..SCHEDULES).map(|index| trial.recorder.count(&format!("t{index}")).doubled.len()).sum();
+    let counts = (0..SCHEDULES).map(|index| trial.recorder.count(&format!("t{index}")));
+    let doubled: usize = counts.map(|count| count.doubled.len() + count.repeated.len()).sum();
     let strangers = started.keys().filter(|(_, fire)| !beat.fires().any(|known| known == *fire)).count();
     trial.counted(format!(
         "recorder: {} fires of {wanted} ended; {twice} enqueued twice, {doubled} doubled, {strangers} that no schedule names",
@@ -90,6 +90,7 @@ pub(crate) fn schedules(trial: &mut Trial<'_>) -> Result<()> {
         format!("{} fires began and {} ended of {wanted}", started.len(), ended.len())
     });
     trial.must(twice + doubled + strangers == 0, || "a fire has more than one run or start".to_owned());
+    is_sound(trial)?;
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }
 
