@@ -115,12 +115,15 @@ async fn without_memory_what_ends_is_written_and_nothing_new_is_taken() {
     let refused = store.push(vec![pushed(3)]).await.unwrap_err();
     let stepped = store.step(&[done(&taken[0])], &Claim::new(9, LONG_LEASE)).await.unwrap();
     let renewed = store.renew(&[held], LONG_LEASE).await.unwrap();
+    let shown = store.runs(&RunFilter::all()).await.unwrap().runs;
     tell(&store, &["CONFIG", "SET", "maxmemory", "0"]).await;
     let later = claim(&store, 9, LONG_LEASE).await;
 
     assert_eq!((refused.code(), refused.is_transient()), ("queue/out_of_memory", true), "{refused}");
     assert!(stepped.refused.is_empty() && stepped.claimed.is_empty(), "{stepped:?}");
     assert!(renewed.lost.is_empty());
+    let is_shown = |run: RunId, state| shown.iter().any(|shown| (shown.id, shown.state) == (run, state));
+    assert!(is_shown(ids[0], RunState::Succeeded) && is_shown(ids[1], RunState::Running), "{shown:?}");
     assert_eq!(state(&store, ids[0]).await, RunState::Succeeded);
     assert_eq!(later.iter().map(|taken| taken.run.id).collect::<Vec<_>>(), [ids[2]]);
 }

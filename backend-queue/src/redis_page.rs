@@ -5,7 +5,7 @@ use scheduler_core::{
     RunId, RunState, Timestamp,
 };
 
-use crate::redis_error::is_unanswered;
+use crate::redis_error::{is_out_of_memory, is_unanswered};
 use crate::redis_row::{Row, numbers};
 use crate::redis_script;
 use crate::redis_store::{LARGEST, Peeked, RedisStore, id_of};
@@ -44,16 +44,22 @@ pub(crate) async fn runs(store: &RedisStore, filter: &RunFilter) -> Result<Page>
 const SHOWN: usize = 1_000;
 
 /// Sees to it that the runs that are there now are shown, which most are not before somebody looks; those that are
-/// fresh where they are wanted. What a Redis that takes nothing now cannot show is left out.
-async fn show_all(store: &RedisStore, is_fresh_wanted: bool) -> Result<()> {
-    let script = &redis_script::INDEX;
+/// fresh where they are wanted. A Redis without memory shows those that were taken, of which there are few; what one that
+/// takes nothing now cannot show is left out.
+async fn show_all(store: &RedisStore, mut is_fresh_wanted: bool) -> Result<()> {
+    let mut has_memory = true;
     // What comes meanwhile has not been asked for.
     let mut turns = None;
     loop {
+        let script = if has_memory { &redis_script::INDEX } else { &redis_script::INDEX_TAKEN };
         let mut call = store.link.call(script);
         call.arg(SHOWN).arg(u8::from(is_fresh_wanted));
         let left: usize = match store.link.send(script, &call).await {
             Ok(left) => left,
+            Err(error) if is_out_of_memory(&error) && has_memory => {
+                (has_memory, is_fresh_wanted) = (false, false);
+                continue;
+            }
             Err(error) if error.kind() == ErrorKind::Unavailable && !is_unanswered(&error) => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -45,6 +45,7 @@ script!(ACKNOWLEDGE, " flags=allow-oom", "change", "remember", "under", "acknowl
 script!(PROBE, " flags=allow-oom", "probe");
 script!(RECALL, " flags=allow-oom", "remember", "recall");
 script!(EXPIRED, " flags=allow-oom", "expired");
+script!(INDEX_TAKEN, " flags=allow-oom", "change", "index");
 script!(SETTLE, " flags=allow-oom", "change", "wake", "under", "acknowledge", "settle");
 script!(RENEW, " flags=allow-oom", "renew");
 script!(PROGRESS, " flags=allow-oom", "progress");
