@@ -23,15 +23,15 @@ fn fail(bench: &Bench, tasks: &[&str]) -> Vec<String> {
 
 /// A daemon until nothing waits any more.
 pub(crate) fn serve(bench: &Bench) {
-    let mut daemon = bench.daemon(&[]);
+    let daemon = bench.daemon(&[]);
     let waits = |run: &Value| ["queued", "running", "scheduled"].iter().any(|state| run["state"] == *state);
     let runs = || json_of(bench, &["history", "-n", "100"])["runs"].as_array().unwrap().clone();
     while runs().iter().any(waits) {
         std::thread::yield_now();
     }
     daemon.signal(rustix::process::Signal::TERM);
-    daemon.line(&["drained"]);
-    daemon.end();
+    let (code, log) = daemon.end();
+    assert_eq!(code, 0, "{log}");
 }
 
 fn letters(bench: &Bench) -> Vec<Value> {

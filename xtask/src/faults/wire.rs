@@ -194,12 +194,13 @@ fn carry(shared: &Shared, line: &Line, is_answer: bool) -> std::io::Result<()> {
                 return Ok(());
             }
             Weather::Slow(wait) => std::thread::sleep(wait),
-            Weather::HalfOpen if is_answer => line.is_deaf.store(true, Ordering::Relaxed),
-            Weather::Clear | Weather::Crumbs | Weather::HalfOpen => {}
+            // Before the command goes on, so that its answer meets a line that is deaf.
+            Weather::HalfOpen => line.is_deaf.store(true, Ordering::SeqCst),
+            Weather::Clear | Weather::Crumbs => {}
         }
         let count = from.read(&mut buffer)?;
         let piece = &buffer[..count];
-        if is_answer && line.is_deaf.load(Ordering::Relaxed) {
+        if is_answer && line.is_deaf.load(Ordering::SeqCst) {
             shared.note(Weather::HalfOpen, 1);
         } else if weather == Weather::Crumbs {
             shared.note(weather, count);
@@ -250,7 +251,8 @@ mod tests {
 
         wire.turn_to(Weather::HalfOpen);
         deaf.send(&["SET", "heard", "yes"]).unwrap();
-        while wire.done(Weather::HalfOpen) == 0 {
+        // The command and its answer.
+        while wire.done(Weather::HalfOpen) < 2 {
             std::thread::yield_now();
         }
         wire.turn_to(Weather::Clear);
