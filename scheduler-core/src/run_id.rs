@@ -1,5 +1,6 @@
 //! The identity of a run: 26 lower-case characters of Crockford's base 32.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +10,40 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Name, Result, Timestamp};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// The digit that a byte stands for, whatever its case.
+const DIGITS: [Option<u8>; 256] = digits();
+/// How many random bytes an id has, and how many the system is asked for at once.
+const RANDOM: usize = 10;
+const POOL: usize = 64 * RANDOM;
+
+const fn digits() -> [Option<u8>; 256] {
+    let mut digits = [None; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        let letter = ALPHABET[digit];
+        digits[letter as usize] = Some(digit as u8);
+        digits[letter.to_ascii_uppercase() as usize] = Some(digit as u8);
+        digit += 1;
+    }
+    digits
+}
+
+thread_local! {
+    /// Random bytes, and how many of them are not used yet: a call of the system takes longer than all else of an id.
+    static RESERVE: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], 0)) };
+}
+
+/// Bytes that nobody else gets, unless the system has none.
+fn random() -> Option<[u8; RANDOM]> {
+    RESERVE.with_borrow_mut(|(bytes, left)| {
+        if *left == 0 {
+            getrandom::fill(bytes).ok()?;
+            *left = POOL;
+        }
+        *left -= RANDOM;
+        bytes[*left..][..RANDOM].try_into().ok()
+    })
+}
 
 /// Names one run for ever, on every tier.
 ///
@@ -52,14 +87,15 @@ impl RunId {
 
     /// A new id for a run that a person or a program asked for.
     pub fn manual(now: Timestamp) -> Self {
-        let mut random = [0; 10];
         // Without a source of randomness the id rests on a counter and the process id: still unique here.
-        if getrandom::fill(&mut random).is_err() {
+        let random = random().unwrap_or_else(|| {
             static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
             let next =
                 NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) << 32 | u64::from(std::process::id());
-            random[2..].copy_from_slice(&next.to_be_bytes());
-        }
+            let mut bytes = [0; RANDOM];
+            bytes[2..].copy_from_slice(&next.to_be_bytes());
+            bytes
+        });
         let low = random.iter().fold(0, |n, byte| n << 8 | u128::from(*byte));
         let high = u128::from(now.as_millis().max(0).unsigned_abs()) & ((1 << 48) - 1);
         Self(high << 80 | low)
@@ -99,13 +135,17 @@ impl FromStr for RunId {
     /// # Errors
     /// `run/bad_id` when the text is not 26 characters of the alphabet, or more than 128 bits.
     fn from_str(text: &str) -> Result<Self> {
-        let value = |c: u8| ALPHABET.iter().position(|a| *a == c.to_ascii_lowercase()).map(|at| at as u128);
-        let digits: Option<Vec<u128>> = text.bytes().map(value).collect();
-        match digits {
-            Some(digits) if digits.len() == 26 && digits[0] < 8 => {
-                Ok(Self(digits.iter().fold(0, |n, digit| n << 5 | digit)))
+        let digit = |byte: &u8| DIGITS[usize::from(*byte)].map(u128::from);
+        let value = match text.as_bytes() {
+            // More than 128 bits begin with a higher digit.
+            bytes @ [b'0'..=b'7', ..] if bytes.len() == 26 => {
+                bytes.iter().try_fold(0, |number, byte| Some(number << 5 | digit(byte)?))
             }
-            _ => Err(Error::invalid(
+            _ => None,
+        };
+        match value {
+            Some(value) => Ok(Self(value)),
+            None => Err(Error::invalid(
                 "run/bad_id",
                 format!(
                     "`{}` is no run id: 26 characters of 0-9 and a-z without i, l, o, u",
