@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{RunFilter, RunId, RunState};
+use tokio::task::JoinSet;
 
 use crate::redis_stage::{self, Server};
 use crate::redis_test::{LONG_LEASE, NOTHING, claim, done, fresh, keys, push, pushed};
@@ -109,6 +110,50 @@ async fn what_nobody_looked_at_is_forgotten_without_a_trace() {
 }
 
 #[tokio::test]
+async fn forgetting_shows_nothing_and_what_stays_in_front_is_shown_once_others_are_gone() {
+    let store = fresh().await;
+    push(&store, 300).await;
+    let taken = claim(&store, 300, LONG_LEASE).await;
+    let all_but_the_first: Vec<_> = taken[1..].iter().map(done).collect();
+    store.step(&all_but_the_first, &NOTHING).await.unwrap();
+    let retention = |runs| Retention { runs, ..NO_HISTORY };
+
+    // Nothing is to be forgotten, and then some of what stands behind the run that goes on.
+    for (runs, forgotten) in [(299, 0), (200, 99)] {
+        assert_eq!(store.forget(&retention(runs), 1_000).await.unwrap(), forgotten);
+    }
+    let length = || async {
+        let mut length = redis::cmd("LLEN");
+        length.arg(format!("{}unshown", store.link.base));
+        store.link.ask::<usize>(&length).await.unwrap()
+    };
+    assert!(length().await <= 201, "no more wait to be shown than there are");
+    assert_eq!(store.forget(&retention(0), 1_000).await.unwrap(), 200);
+    assert!(length().await <= 1);
+
+    let history = store.runs(&RunFilter::all()).await.unwrap().runs;
+    assert_eq!(history.iter().map(|run| run.id).collect::<Vec<_>>(), [taken[0].run.id]);
+    store.step(&[done(&taken[0])], &NOTHING).await.unwrap();
+    assert_eq!(store.forget(&NO_HISTORY, 1_000).await.unwrap(), 1);
+    let left = keys(&store).await;
+    assert!(left.iter().all(|key| key != "unshown" && !key.starts_with("shown")), "{left:?}");
+}
+
+#[tokio::test]
+async fn forgetting_shows_no_run_that_nobody_asked_for() {
+    let store = fresh().await;
+    push(&store, 300).await;
+    let taken = claim(&store, 300, LONG_LEASE).await;
+    store.step(&taken.iter().map(done).collect::<Vec<_>>(), &NOTHING).await.unwrap();
+
+    for (runs, forgotten) in [(300, 0), (250, 50), (250, 0), (10, 240)] {
+        let retention = Retention { runs, ..NO_HISTORY };
+        assert_eq!(store.forget(&retention, 1_000).await.unwrap(), forgotten);
+        assert!(!keys(&store).await.contains(&"shown".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn what_the_version_before_stored_goes_on_and_is_marked_as_new() {
     let (url, namespace) = (redis_stage::url(), redis_stage::namespace());
     let store = redis_stage::open(&url, &namespace).await.unwrap();
@@ -150,4 +195,23 @@ async fn callers_that_add_at_once_share_calls_and_each_hears_of_its_own() {
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
     let calls: u32 = calls.split(',').next().unwrap().parse().unwrap();
     assert!(calls < 16, "{calls} calls of scripts for 64 callers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_come_back_at_once_all_hear_an_answer() {
+    let store = Arc::new(fresh().await);
+
+    let mut callers = JoinSet::new();
+    for _ in 0..64 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for _ in 0..50 {
+                assert_eq!(store.push(vec![pushed(3)]).await.unwrap(), [true]);
+            }
+        });
+    }
+    let all = callers.join_all();
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("each caller hears an answer");
+
+    assert_eq!(store.waiting().await.unwrap(), 64 * 50);
 }

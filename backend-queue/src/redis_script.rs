@@ -55,5 +55,5 @@ script!(PAUSE_QUEUE, " flags=allow-oom", "pause_queue");
 script!(CANCEL, " flags=allow-oom", "change", "wake", "withdraw", "cancel");
 script!(HOLD, " flags=allow-oom", "hold");
 script!(DISCARD, " flags=allow-oom", "change", "letters", "discard");
-script!(FORGET, " flags=allow-oom", "change", "letters", "oldest", "unique", "drop", "forget");
-script!(PRUNE, " flags=allow-oom", "change", "oldest", "beyond", "unique", "drop", "prune");
+script!(FORGET, " flags=allow-oom", "change", "letters", "oldest", "unique", "unshown", "drop", "forget");
+script!(PRUNE, " flags=allow-oom", "change", "oldest", "beyond", "unique", "unshown", "drop", "prune");

@@ -85,7 +85,7 @@ end
 
 -- Shows the first of those that are not, as far as they are there.
 local function show_unshown(most)
-  local ids = call('LRANGE', UNSHOWN, 0, most - 1)
+  local ids = most > 0 and call('LRANGE', UNSHOWN, 0, most - 1) or {}
   if #ids == 0 then return 0 end
   local runs = runs_of(ids)
   for i = 1, #ids do

@@ -1,17 +1,20 @@
--- Forgets ended runs, which are the first of their index.
+-- Forgets ended runs, which are the first of their index. Whoever has read the runs hands them in.
 local function drop(ids, runs)
-  for i = 1, #ids do
-    local id, run = ids[i], runs[i]
-    later('ZREM', SHOWN, id)
-    if run then
-      later('ZREM', SHOWN .. ':' .. task_of(run), id)
-      later('HDEL', RUN, id)
-      if byte(run, 38) % 4 >= 2 then later('HDEL', BIG, id) end
+  local count = #ids
+  if count > 0 then
+    -- Most runs end without ever being shown, and such a run says nothing that is needed here.
+    if call('EXISTS', SHOWN) == 1 then
+      runs = runs or runs_of(ids)
+      for i = 1, count do
+        if runs[i] then later('ZREM', SHOWN .. ':' .. task_of(runs[i]), ids[i]) end
+      end
+      send('ZREM', SHOWN, ids, count)
     end
+    if call('EXISTS', BIG) == 1 then send('HDEL', BIG, ids, count) end
+    send('HDEL', RUN, ids, count)
+    call('ZREMRANGEBYRANK', ENDED, 0, count - 1)
+    flush()
   end
   let_kinds_go(ids)
-  if #ids > 0 then call('ZREMRANGEBYRANK', ENDED, 0, #ids - 1) end
-  flush()
-  -- As many as are forgotten are looked at, so those that nobody shows are never more than those that are kept.
-  show_unshown(#ids)
+  forget_unshown(count)
 end

@@ -6,12 +6,12 @@
 local limit = math.min(tonumber(ARGV[5]), CHUNK)
 
 local gone = math.min(limit, too_many(DIED, tonumber(ARGV[3]), tonumber(ARGV[4])))
-local ids, runs, members = oldest(DIED, 0, gone)
-for i = 1, #ids do
-  if not take_letter(ids[i], runs[i]) then later('ZREM', DIED, members[i]) end
+local letters, runs, members = oldest(DIED, 0, gone)
+for i = 1, #letters do
+  if not take_letter(letters[i], runs[i]) then later('ZREM', DIED, members[i]) end
 end
 flush()
-local over = math.min(limit - #ids, too_many(ENDED, tonumber(ARGV[1]), tonumber(ARGV[2])))
-local old, ended = oldest(ENDED, 0, over)
-drop(old, ended)
-return #ids + #old
+local over = math.min(limit - #letters, too_many(ENDED, tonumber(ARGV[1]), tonumber(ARGV[2])))
+local ids = oldest_ids(ENDED, 0, over)
+drop(ids)
+return #letters + #ids
