@@ -74,6 +74,9 @@ mod progress;
 #[cfg(test)]
 mod progress_test;
 mod queues;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_bounds_test;
 #[cfg(feature = "redis")]
 mod redis_error;
 #[cfg(test)]

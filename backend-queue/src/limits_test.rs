@@ -65,7 +65,7 @@ fn one_by_customer() -> Claim {
     Claim { from: vec![share], ..Claim::new(100, LEASE) }
 }
 
-fn of(customer: &str) -> Pushed {
+pub(crate) fn of(customer: &str) -> Pushed {
     let mut pushed = pushed();
     pushed.run.params.insert("customer".into(), customer.into());
     pushed
@@ -111,21 +111,21 @@ async fn without_the_limit_nothing_waits_in_line_for_long(store: &dyn Store) {
 }
 
 /// Everything of a queue with these limits.
-fn within(limits: Limits) -> Claim {
+pub(crate) fn within(limits: Limits) -> Claim {
     let share = Share { queue: None, count: 2_000, limits: Some(Arc::new(limits)) };
     Claim { from: vec![share], ..Claim::new(2_000, LEASE) }
 }
 
-fn pace(interval: Duration, burst: i64) -> Pace {
+pub(crate) fn pace(interval: Duration, burst: i64) -> Pace {
     let interval = i64::try_from(interval.as_micros()).unwrap();
     Pace { interval, tolerance: interval * (burst - 1) }
 }
 
-fn whole(pace: Pace) -> Limits {
+pub(crate) fn whole(pace: Pace) -> Limits {
     Limits { concurrency: None, pace: Some(pace), per_key: None }
 }
 
-fn by_customer(concurrency: Option<u32>, pace: Option<Pace>) -> Limits {
+pub(crate) fn by_customer(concurrency: Option<u32>, pace: Option<Pace>) -> Limits {
     let by = ByKey { param: "customer".to_owned(), concurrency, pace };
     Limits { concurrency: None, pace: None, per_key: Some(by) }
 }

@@ -11,7 +11,7 @@ use crate::redis_script;
 use crate::redis_store::{MOST_TRIES, RedisStore, id_of, millis, restless};
 use crate::redis_unique;
 use crate::redis_wire;
-use crate::store::{Cancel, Decide, Decided, Decision, Effect, Pushed, Standing, Store};
+use crate::store::{Cancel, Decide, Decided, Decision, Effect, Pushed, Standing, Store, called};
 use crate::unique::skipped;
 
 /// How many runs of a task are replaced by one script.
@@ -110,8 +110,8 @@ pub(crate) async fn decide(
         let mut decision = decide(before.standing.clone(), before.now);
         let kept_out = keep_out(store, &mut decision, before.now).await?;
         let mut replaced = Replaced::default();
-        if let Effect::Fire(_, Entry::CancelOthers) = &decision.effect {
-            replaced = Replaced::read(store, task, before.now).await?;
+        if let Effect::Fire(pushed, Entry::CancelOthers) = &decision.effect {
+            replaced = Replaced::read(store, task, pushed.run.queue.as_ref(), before.now).await?;
             let Live { running, queued } = before.standing.live;
             if running + queued > REPLACED && !replaced.ended.is_empty() {
                 // More than one script may end: these go first, and the step is decided anew for the rest.
@@ -151,10 +151,10 @@ struct Replaced {
 }
 
 impl Replaced {
-    async fn read(store: &RedisStore, task: &Name, at: Timestamp) -> Result<Self> {
+    async fn read(store: &RedisStore, task: &Name, queue: Option<&Name>, at: Timestamp) -> Result<Self> {
         let script = &redis_script::LIVING;
         let mut call = store.link.call(script);
-        call.arg(task.as_str()).arg(REPLACED);
+        call.arg(task.as_str()).arg(REPLACED).arg(called(queue));
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = store.link.send(script, &call).await?;
         found.sort_by_key(|(_, packed)| Row::parse(packed).map(|row| row.seq));
         let mut replaced = Self::default();

@@ -214,15 +214,32 @@ local function admission()
     end
   end
 
-  -- Whether a run that comes first may begin; it waits in line otherwise, or the queue is closed.
+  -- Whether anything of a queue in which something waits may begin, whatever it is; it is closed otherwise.
+  local function is_open(queue)
+    local limits = limits_of(queue)
+    local is_full = limits.most and queue.running >= limits.most
+    local slot = not is_full and slot_of(queue, limits)
+    if is_full or slot then close(queue, slot) end
+    return not queue.is_closed
+  end
+
+  -- How many more runs of a queue may be under way.
+  local function room_in(queue)
+    local limits = limits_of(queue)
+    return limits.most and math.max(0, limits.most - queue.running) or math.huge
+  end
+
+  -- Whether a run that comes first may begin. It waits in line otherwise, or the queue is closed, or it is left to the
+  -- next step to look into it.
   local function admit(queue, member, run)
+    if not is_open(queue) then return false end
     local limits, id = limits_of(queue), sub(member, 8)
-    local whole_slot = slot_of(queue, limits)
-    if limits.most and queue.running >= limits.most or whole_slot then
-      close(queue, not (limits.most and queue.running >= limits.most) and whole_slot)
-      return false
+    local key
+    if limits.param ~= '' then
+      key = key_of(queue, id, run, limits.param)
+      queue.is_left = not key
+      if not key then return false end
     end
-    local key = limits.param ~= '' and key_of(id, run, limits.param)
     local is_full = limits.most_by and under_way(queue, key) >= limits.most_by
     local slot = slot_of_key(queue, limits, key)
     if is_full or slot then
@@ -240,6 +257,6 @@ local function admission()
     return true
   end
 
-  return admit, prepare
+  return { admit = admit, prepare = prepare, is_open = is_open, room_in = room_in }
 end
 

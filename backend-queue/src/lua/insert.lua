@@ -8,17 +8,21 @@
 local NEW = { [S_SCHEDULED] = '\0', [S_READY] = '\3', [S_HELD] = '\5', [S_FRESH] = '\6' }
 for state, start in pairs(NEW) do NEW[state] = start .. string.rep('\0', 12) .. NEVER end
 
+-- How many members without a run may still be taken from lists of fresh runs, of whatever queue.
+local to_pop = CHUNK
+
 -- Whether what is due then may follow what a list of fresh runs ends with. Members without a run go.
 local function may_follow(fresh, due)
-  for _ = 1, CHUNK do
+  while true do
     local last = call('LINDEX', fresh, -1)
     if not last then return true end
     local run = runs_of({ sub(last, 8) })[1]
     if is_of(last, run) then return parse('>i8', run, 29) <= due end
+    if to_pop == 0 then return false end
+    to_pop = to_pop - 1
     call('RPOP', fresh)
     note_gone(fresh, -1)
   end
-  return false
 end
 
 local function insert(first, last)

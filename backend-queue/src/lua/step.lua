@@ -85,7 +85,7 @@ local function take_from_each()
       if pause_of(name) then paused[#paused + 1] = name else open[#open + 1] = all[i] end
     end
   end
-  local admit, prepare
+  local gate
 
   local function take(queue, member, listed)
     local at = #ready + 1
@@ -106,21 +106,28 @@ local function take_from_each()
 
   -- As `take_some`, of a queue with limits. What may not begin leaves it, so those that were taken stay in front.
   local function take_admitted(queue, most)
-    if queue.is_closed then return end
-    sort_first(queue, queue.taken + most + LOOKED)
-    local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + most + LOOKED - 1)
+    if queue.is_closed or queue.is_left then return end
+    local waiting = call('ZCARD', queue.ready) + call('LLEN', queue.fresh) - (call('HGET', GONE, queue.fresh) or 0)
+    -- Where nothing may begin, nothing is looked at.
+    if waiting > queue.taken and (most == 0 or not gate.is_open(queue)) then
+      queue.has_more = not queue.is_closed
+      return
+    end
+    local count = math.min(most, gate.room_in(queue)) + LOOKED
+    sort_first(queue, queue.taken + count)
+    local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + count - 1)
     local _, runs = split(some)
     local last = queue.taken + most
-    queue.has_more = #some == most + LOOKED
+    queue.has_more = #some == count
     for i = 1, #some do
       if queue.taken == last then
         queue.has_more = true
         return
       end
       -- What has no run is taken, and nothing comes of it.
-      if not runs[i] or admit(queue, some[i], runs[i]) then take(queue, some[i]) end
-      if queue.is_closed then
-        queue.has_more = false
+      if not runs[i] or gate.admit(queue, some[i], runs[i]) then take(queue, some[i]) end
+      if queue.is_closed or queue.is_left then
+        queue.has_more = not queue.is_closed
         return
       end
     end
@@ -160,8 +167,8 @@ local function take_from_each()
     queue.fresh, queue.taken, queue.sorted, queue.listed = fresh_of(queue.ready), 0, 0, 0
     queue.has_gone = call('HEXISTS', GONE, queue.fresh) == 1
     if queue.limits then
-      if not admit then admit, prepare = admission() end
-      prepare(queue)
+      gate = gate or admission()
+      gate.prepare(queue)
     end
   end
   for i = 1, #open do take_some(open[i], math.min(open[i].share, limit - #ready)) end

@@ -8,7 +8,10 @@ local LINES = base .. 'lines:'
 -- how many leases one step looks at: of those that were never looked at, and of those that are compared.
 local KEPT, ASKED, AT_FIRST, COMPARED = 600000, 10000, 1000, 100
 local LONGEST_KEY = 200
-local limited = {}
+-- How many bytes of what runs carry are looked into in one call for their values. Of each queue it may be one run more,
+-- so that every queue gets on.
+local READ = 1024 * 1024
+local limited, looked_into = {}, 0
 
 -- The value by which a whole run is told apart; what cannot be read is told apart from the others only.
 local function key_in(run, param)
@@ -24,13 +27,19 @@ end
 
 local known = {}
 
-local function key_of(id, run, param)
+-- The value by which a run is told apart; nothing where the call has looked into enough, of which `looking` is told.
+local function key_of(looking, id, run, param)
   local of = known[param]
   if not of then
     of = {}
     known[param] = of
   end
-  if not of[id] then of[id] = key_in(whole(id, run), param) end
+  if not of[id] then
+    if looking.has_looked and looked_into >= READ then return nil end
+    run = whole(id, run)
+    looking.has_looked, looked_into = true, looked_into + #run
+    of[id] = key_in(run, param)
+  end
   return of[id]
 end
 
@@ -91,25 +100,32 @@ local function discharge(members)
   end
 end
 
--- Looks at some of the leases, and adds what is missing.
+-- Looks at some of the leases, and adds what is missing. Where too much is to be looked into for that, it stays where it
+-- is, and what it has added is not looked into again. Says whether it has looked at all leases.
 local function add_missing(kept, count)
   local answer = call('ZSCAN', LEASE, kept.cursor, 'COUNT', count)
-  local members, ids = {}, {}
-  for i = 1, #answer[2], 2 do
-    local member = answer[2][i]
-    members[#members + 1] = member
-    ids[#ids + 1] = sub(member, 9)
-  end
-  local there, runs = fields(kept.under, members), fields(RUN, ids)
+  local members, missing, ids = {}, {}, {}
+  for i = 1, #answer[2], 2 do members[#members + 1] = answer[2][i] end
+  local there = fields(kept.under, members)
   for i = 1, #members do
-    local run, member = runs[i], members[i]
-    if not there[i] and run and #run > 51 and byte(run, 1) == S_RUNNING and sub(run, 6, 13) == sub(member, 1, 8)
+    if not there[i] then
+      missing[#missing + 1] = members[i]
+      ids[#ids + 1] = sub(members[i], 9)
+    end
+  end
+  local runs = fields(RUN, ids)
+  for i = 1, #missing do
+    local run, member = runs[i], missing[i]
+    if run and #run > 51 and byte(run, 1) == S_RUNNING and sub(run, 6, 13) == sub(member, 1, 8)
         and ready_of(run) == kept.ready then
-      local key = kept.param ~= '' and key_of(ids[i], run, kept.param) or ''
+      local key = ''
+      if kept.param ~= '' then key = key_of(kept, ids[i], run, kept.param) end
+      if not key then return false end
       if call('HSETNX', kept.under, member, key) == 1 and key ~= '' then call('HINCRBY', kept.counts, key, 1) end
     end
   end
   kept.cursor = answer[1]
+  return kept.cursor == '0'
 end
 
 -- Looks at some of what is kept, and takes away what nobody has a lease of.
@@ -144,8 +160,7 @@ local function asked_for(queue, param)
     if kept.cursor == '0' then kept.phase = 'd' end
   else
     local is_made = kept.phase == 'b'
-    add_missing(kept, is_made and AT_FIRST or COMPARED)
-    if kept.cursor == '0' then kept.phase = is_made and 'd' or 'u' end
+    if add_missing(kept, is_made and AT_FIRST or COMPARED) then kept.phase = is_made and 'd' or 'u' end
   end
   kept.asked = now
   call('HSET', LIMITED, field, string.format('%.0f', now) .. ':' .. kept.phase .. ':' .. kept.cursor)
