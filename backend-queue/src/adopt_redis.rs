@@ -8,6 +8,7 @@ use scheduler_core::{Result, RunState, Timestamp};
 use serde_json::Map;
 
 use crate::adopt_task::{Adopted, Adoption, Offered};
+use crate::redis_misuse::Kept;
 use crate::redis_script;
 use crate::redis_store::RedisStore;
 use crate::redis_wire;
@@ -25,7 +26,8 @@ pub(crate) async fn adopt(store: &RedisStore, adoption: &Adoption<'_>) -> Result
     let script = &redis_script::ADOPT_LOOK;
     let mut call = store.link.call(script);
     call.arg(adoption.from).arg(MANY).arg(LARGEST_PARAMS);
-    let (at, shown): (i64, Vec<Shown>) = store.link.send(script, &call).await?;
+    let theirs = theirs(adoption.from);
+    let (at, shown): (i64, Vec<Shown>) = store.link.send_beside(script, &call, &theirs).await?;
     if shown.is_empty() {
         return Ok(TakenOver::default());
     }
@@ -53,8 +55,14 @@ pub(crate) async fn adopt(store: &RedisStore, adoption: &Adoption<'_>) -> Result
             }
         }
     }
-    let answers: Vec<u8> = store.link.send(script, &call).await?;
+    let answers: Vec<u8> = store.link.send_beside(script, &call, &theirs).await?;
     Ok(taken(adopted, &answers))
+}
+
+/// The keys of a queue of apalis that are used.
+fn theirs(from: &str) -> [Kept; 3] {
+    let kinds = [("active", "list"), ("scheduled", "zset"), ("data", "hash")];
+    kinds.map(|(end, kind)| (format!("{from}:{end}"), kind))
 }
 
 fn taken(adopted: Vec<Adopted>, answers: &[u8]) -> TakenOver {

@@ -90,6 +90,8 @@ mod redis_letters;
 #[cfg(feature = "redis")]
 mod redis_link;
 #[cfg(feature = "redis")]
+mod redis_misuse;
+#[cfg(feature = "redis")]
 mod redis_open;
 #[cfg(feature = "redis")]
 mod redis_page;

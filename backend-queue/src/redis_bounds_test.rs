@@ -1,10 +1,12 @@
 //! What one call touches on Redis has bounds, whatever there is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redis::FromRedisValue;
-use scheduler_core::Name;
+use scheduler_core::{BackendContext, Name, SystemClock};
 
+use crate::adopt_task::Adoption;
 use crate::limits::Limits;
 use crate::limits_test::{by_customer, of, pace, whole, within};
 use crate::redis_script;
@@ -12,6 +14,7 @@ use crate::redis_stage::{self, Server};
 use crate::redis_store::RedisStore;
 use crate::redis_test::{LONG_LEASE, claim, done, fresh, push, pushed};
 use crate::store::{Claim, Pushed, Share, Stepped, Store};
+use crate::{AdoptSettings, QueueConfig};
 
 /// What runs of these tests carry: six are more than one call looks into.
 const PAYLOAD: usize = 200_000;
@@ -215,5 +218,46 @@ async fn nothing_is_looked_at_of_a_queue_of_which_nothing_may_begin() {
         }
         let next = store.step(&[done(&first[0])], &within(limits.clone())).await.unwrap().claimed;
         assert_eq!(next.len(), usize::from(limits.pace.is_none()), "{limits:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_apalis_that_holds_something_else_is_named_without_a_search() {
+    let (_server, store) = alone().await;
+    ask::<usize>(&store, &["RPUSH", "app::Email:active", "a"]).await;
+    ask::<String>(&store, &["SET", "app::Email:data", "somebody else's"]).await;
+    let (name, from) = (|text| Name::new(text).unwrap(), "app::Email");
+    let settings = AdoptSettings::new(name("send"));
+    let config = QueueConfig {
+        adopt: BTreeMap::from([(from.to_owned(), settings.clone())]),
+        ..QueueConfig::default()
+    };
+    let ctx = BackendContext::standalone(name("default"), Arc::new(SystemClock::new()));
+    let backend = name("queue");
+    let adoption = Adoption { ctx: &ctx, backend: &backend, config: &config, from, settings: &settings };
+
+    let error = store.adopt(&adoption).await.unwrap_err();
+
+    assert_eq!(error.code(), "queue/wrong_type");
+    assert!(error.to_string().contains("app::Email:data"), "{error}");
+    assert_eq!(calls(&store, "scan").await, 0);
+}
+
+#[tokio::test]
+async fn a_key_of_one_queue_or_task_that_holds_something_else_is_named_without_a_search() {
+    for (key, kind) in [("ready:mail", "zset"), ("live:t", "set")] {
+        let (_server, store) = alone().await;
+        store.push(vec![in_queue("mail")]).await.unwrap();
+        ask::<usize>(&store, &["DEL", &format!("@{key}")]).await;
+        ask::<String>(&store, &["SET", &format!("@{key}"), kind]).await;
+
+        let mut taking_turns = in_queue("mail");
+        taking_turns.alone = true;
+        let stepped = store.step(&[], &from("mail")).await.err();
+        let error = stepped.or(store.push(vec![taking_turns]).await.err()).unwrap();
+
+        assert_eq!(error.code(), "queue/wrong_type");
+        assert!(error.to_string().contains(&format!("{}{key} ", store.link.base)), "{error}");
+        assert_eq!(calls(&store, "scan").await, 0);
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::QueueConfig;
 use crate::redis_error::{ends_connection, failed};
+use crate::redis_misuse::{Kept, misused_key};
 
 /// How long one connection attempt may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -100,6 +101,16 @@ impl Link {
 
     /// Sends a call of a script, which Redis may have to learn first.
     pub(crate) async fn send<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> Result<T> {
+        self.send_beside(script, call, &[]).await
+    }
+
+    /// As [`send`](Self::send), of a script that uses keys of somebody else too.
+    pub(crate) async fn send_beside<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        call: &Cmd,
+        theirs: &[Kept],
+    ) -> Result<T> {
         let sent = async {
             let mut connection = self.connection().await?;
             match call.query_async(&mut connection).await {
@@ -110,13 +121,13 @@ impl Link {
                 answer => answer,
             }
         };
-        self.judged(sent.await).await
+        self.judged(sent.await, theirs).await
     }
 
     /// Sends any other command.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let sent = async { command.query_async(&mut self.connection().await?).await };
-        self.judged(sent.await).await
+        self.judged(sent.await, &[]).await
     }
 
     /// A connection that hears what is published on the queue's channel.
@@ -144,7 +155,7 @@ impl Link {
         Ok(connection)
     }
 
-    async fn judged<T>(&self, answer: RedisResult<T>) -> Result<T> {
+    async fn judged<T>(&self, answer: RedisResult<T>, theirs: &[Kept]) -> Result<T> {
         let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
@@ -153,7 +164,7 @@ impl Link {
             lock(&self.connections).remove(&Handle::current().id());
         }
         if error.code() == Some("WRONGTYPE")
-            && let Some(key) = self.misused_key().await
+            && let Some(key) = self.misused_key(theirs).await
         {
             let message = format!("the key {key} of Redis at {} is no part of a queue", self.place);
             return Err(Error::invalid("queue/wrong_type", message).with_source(error.to_string()));
@@ -161,39 +172,8 @@ impl Link {
         Err(failed(&error, &self.place))
     }
 
-    /// The first key of the queue that holds something else.
-    async fn misused_key(&self) -> Option<String> {
-        let mut connection = self.connection().await.ok()?;
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.base)).arg("COUNT").arg(1_000);
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await.ok()?;
-            for key in keys {
-                let found: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.ok()?;
-                if expected_type(&key[self.base.len()..]).is_some_and(|expected| expected != found) {
-                    return Some(key);
-                }
-            }
-            if next == 0 {
-                return None;
-            }
-            cursor = next;
-        }
-    }
-}
-
-/// What a key of the queue holds, by the end of its name.
-fn expected_type(key: &str) -> Option<&'static str> {
-    match key.split(':').next()? {
-        "run" | "big" | "count" | "odd" | "hold" | "task" | "beat" | "paused" | "gone" | "limited"
-        | "under" | "counts" | "unique" => Some("hash"),
-        "ready" | "delayed" | "lease" | "shown" | "ended" | "letters" | "died" | "held" | "pace" | "line"
-        | "lines" | "windows" => Some("zset"),
-        "live" | "queues" => Some("set"),
-        "fresh" | "unshown" => Some("list"),
-        "seq" | "fence" | "version" | "told" => Some("string"),
-        _ => None,
+    async fn misused_key(&self, theirs: &[Kept]) -> Option<String> {
+        misused_key(&mut self.connection().await.ok()?, &self.base, theirs).await.ok()?
     }
 }
 
