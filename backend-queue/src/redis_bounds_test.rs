@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redis::FromRedisValue;
-use scheduler_core::{BackendContext, Name, SystemClock};
+use scheduler_core::{BackendContext, Name, RunId, SystemClock};
 
 use crate::adopt_task::Adoption;
 use crate::limits::Limits;
@@ -12,7 +12,7 @@ use crate::limits_test::{by_customer, of, pace, whole, within};
 use crate::redis_script;
 use crate::redis_stage::{self, Server};
 use crate::redis_store::RedisStore;
-use crate::redis_test::{LONG_LEASE, claim, done, fresh, push, pushed};
+use crate::redis_test::{LONG_LEASE, claim, done, fresh, now, push, pushed};
 use crate::store::{Claim, Pushed, Share, Stepped, Store};
 use crate::{AdoptSettings, QueueConfig};
 
@@ -260,4 +260,29 @@ async fn a_key_of_one_queue_or_task_that_holds_something_else_is_named_without_a
         assert!(error.to_string().contains(&format!("{}{key} ", store.link.base)), "{error}");
         assert_eq!(calls(&store, "scan").await, 0);
     }
+}
+
+#[tokio::test]
+async fn each_queue_says_what_is_under_way_however_much_that_is() {
+    const BEFORE: usize = 10_500;
+    let store = fresh().await;
+    // Leases that end earlier than any of ours.
+    let others: Vec<String> = (0..BEFORE).map(|_| format!("00000000{}", RunId::manual(now()))).collect();
+    let scored = others.iter().flat_map(|other| ["1", other]);
+    ask::<usize>(&store, &["ZADD", "@lease"].into_iter().chain(scored).collect::<Vec<_>>()).await;
+    store.push(vec![in_queue("mail"), in_queue("mail"), pushed(3)]).await.unwrap();
+    let taken = store.step(&[], &from("mail")).await.unwrap().claimed;
+    assert_eq!(taken.len(), 2);
+    let running = async || -> Vec<(String, usize, usize)> {
+        let told = store.queues().await.unwrap().into_iter();
+        told.map(|state| (format!("{:?}", state.queue), state.running, state.waiting)).collect()
+    };
+
+    let both = running().await;
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert_eq!((both[0].1, both[0].2, both[1].1, both[1].2), (0, 1, 2, 0), "{both:?}");
+    store.step(&[done(&taken[0])], &Claim::new(0, LONG_LEASE)).await.unwrap();
+    assert_eq!(running().await[1].1, 1);
+    store.step(&[done(&taken[1])], &Claim::new(0, LONG_LEASE)).await.unwrap();
+    assert_eq!(running().await.len(), 1, "nothing is left of that queue");
 }

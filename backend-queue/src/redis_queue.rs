@@ -1,5 +1,7 @@
 //! The queues on Redis: which are paused, and how they stand. What is taken from each is decided in the step.
 
+use std::collections::{HashMap, HashSet};
+
 use scheduler_core::{Name, Pause, Result, Timestamp};
 
 use crate::redis_link::Link;
@@ -25,10 +27,39 @@ pub(crate) async fn pause_queue(link: &Link, queue: Option<&Name>, pause: Option
 /// As [`Store::queues`](crate::store::Store::queues).
 pub(crate) async fn queues(link: &Link) -> Result<Vec<QueueState>> {
     let script = &redis_script::QUEUES;
-    let found: Vec<Stands> = link.send(script, &link.call(script)).await?;
+    let (is_counted, mut found): (u8, Vec<Stands>) = link.send(script, &link.call(script)).await?;
+    if is_counted == 0 {
+        let mut call = link.call(script);
+        call.arg(1);
+        for (place, running) in under_way(link).await? {
+            call.arg(place).arg(running);
+        }
+        (_, found) = link.send::<(u8, _)>(script, &call).await?;
+    }
     let mut queues: Vec<QueueState> = found.into_iter().filter_map(read).collect();
     queues.sort_by(|one, other| one.queue.cmp(&other.queue));
     Ok(queues)
+}
+
+/// How many runs are under way, by where those of their queue are that are ready. They are counted in many calls, so that
+/// none is long; what is under way from the first to the last is counted, and nothing twice.
+async fn under_way(link: &Link) -> Result<HashMap<Vec<u8>, usize>> {
+    let script = &redis_script::UNDER_WAY;
+    let (mut running, mut seen, mut cursor) = (HashMap::new(), HashSet::new(), "0".to_owned());
+    loop {
+        let mut call = link.call(script);
+        call.arg(&cursor);
+        let found: Vec<(Vec<u8>, Vec<u8>)>;
+        (cursor, found) = link.send(script, &call).await?;
+        for (delivery, place) in found {
+            if seen.insert(delivery) {
+                *running.entry(place).or_default() += 1;
+            }
+        }
+        if cursor == "0" {
+            return Ok(running);
+        }
+    }
 }
 
 /// A queue; nothing where its name is none.

@@ -25,6 +25,7 @@ script!(LOAD, " flags=no-writes", "ready", "load");
 script!(STANDING, " flags=no-writes", "cursor", "standing");
 script!(LOOK, " flags=no-writes", "oldest", "beyond", "look");
 script!(QUEUES, " flags=no-writes", "under", "running", "ready", "queues");
+script!(UNDER_WAY, " flags=no-writes", "running", "under_way");
 script!(ADOPT_LOOK, " flags=no-writes", "adopt_look");
 script!(LIVING, " flags=no-writes", "living");
 script!(OWNER, " flags=no-writes", "unique", "owner");
