@@ -29,7 +29,8 @@ use crate::simulation_daemon::{Fleet, Place};
 use crate::simulation_world::{Scale, Weather, World};
 use crate::store::Store;
 
-const SCALE: Scale = Scale { unit: Duration::from_secs(1), lease: Duration::from_secs(2), fires: 6 };
+const SCALE: Scale =
+    Scale { unit: Duration::from_secs(1), lease: Duration::from_secs(2), fires: 6, late: Duration::ZERO };
 const STORM: Duration = Duration::from_secs(30);
 /// How long it may take until everything is done that was owed.
 const CALM: u32 = 1_200;
@@ -175,13 +176,15 @@ fn simulate(seed: u64, lacks: Option<Lack>) -> Result<[u64; 3], String> {
         }
         drop(trouble);
         world.seen().weather = Weather::Calm;
+        let mut is_all_done = false;
         for _ in 0..CALM {
             sleep(Duration::from_millis(500)).await;
-            if is_done(&fleet).await || !world.seen().broken().is_empty() {
+            is_all_done = is_done(&fleet).await;
+            if is_all_done || !world.seen().broken().is_empty() {
                 break;
             }
         }
-        conclude(&fleet).await
+        conclude(&fleet, is_all_done)
     })
 }
 
@@ -200,6 +203,7 @@ fn fired(fleet: &Fleet) -> impl Iterator<Item = &Name> {
     fleet.tasks.iter().filter(|placed| placed.task.trigger.is_some()).map(|placed| &placed.task.name)
 }
 
+/// Whether everything that was owed is done, and the world knows of all of it.
 pub(crate) async fn is_done(fleet: &Fleet) -> bool {
     for task in fired(fleet) {
         let standing = fleet.store.standing(task).await.unwrap();
@@ -207,11 +211,16 @@ pub(crate) async fn is_done(fleet: &Fleet) -> bool {
             return false;
         }
     }
-    fleet.world.seen().owed().is_empty()
+    let seen = fleet.world.seen();
+    // The cursors may be ahead of what was heard.
+    seen.has_heard_all() && seen.owed().is_empty()
 }
 
-pub(crate) async fn conclude(fleet: &Fleet) -> Result<[u64; 3], String> {
-    let is_done = is_done(fleet).await;
+/// What is to be said at the end.
+///
+/// # Errors
+/// The promises that were broken.
+pub(crate) fn conclude(fleet: &Fleet, is_done: bool) -> Result<[u64; 3], String> {
     let seen = fleet.world.seen();
     let mut broken = seen.broken().to_vec();
     if broken.is_empty() && !is_done {

@@ -4,24 +4,30 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use scheduler_core::{RunRequest, SystemClock, Timestamp};
+use scheduler_core::{Entry, Run, RunRequest, SystemClock, Tier, Timestamp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::model::Model;
 use crate::model_run::name;
 use crate::requests::Command;
 use crate::simulation::{asked, conclude, fleet, is_done};
 use crate::simulation_daemon::Place;
+use crate::simulation_store::{Faulty, Life};
 use crate::simulation_world::{Fate, Scale, Weather, World};
-use crate::store::Store;
+use crate::store::{Decision, Effect, Pushed, Standing, Store};
 
 /// How many calls are tried; a daemon has done as many within its first seconds.
 const CALLS: u64 = 30;
 /// How many daemons live side by side: more would be late for reasons of their own.
 const SIDE_BY_SIDE: usize = 12;
-const SCALE: Scale =
-    Scale { unit: Duration::from_millis(150), lease: Duration::from_millis(1_000), fires: 2 };
+const SCALE: Scale = Scale {
+    unit: Duration::from_millis(150),
+    lease: Duration::from_millis(1_000),
+    fires: 2,
+    late: Duration::ZERO,
+};
 /// Nothing waits for it to pass; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -54,14 +60,16 @@ async fn survive(store: Arc<dyn Store>, call: u64, fate: Fate) -> Result<bool, S
     let mut alive = JoinSet::new();
     alive.spawn(ask(Arc::clone(&world), place.clone()));
     alive.spawn(place.inhabit(fleet.clone()));
-    let began = Instant::now();
+    let (began, mut is_all_done) = (Instant::now(), false);
     while began.elapsed() < PATIENCE && world.seen().broken().is_empty() {
-        if world.seen().has_accepted(asked(0)) && is_done(&fleet).await {
+        is_all_done = world.seen().has_accepted(asked(0)) && is_done(&fleet).await;
+        if is_all_done {
             break;
         }
         sleep(Duration::from_millis(50)).await;
     }
-    let [_, crashes, _] = conclude(&fleet).await.map_err(|broken| format!("{fate:?} {call}: {broken}"))?;
+    let [_, crashes, _] =
+        conclude(&fleet, is_all_done).map_err(|broken| format!("{fate:?} {call}: {broken}"))?;
     Ok(crashes > 0)
 }
 
@@ -108,4 +116,35 @@ async fn a_daemon_that_dies_at_any_call_costs_nothing_on_redis() {
         (Arc::new(store) as Arc<dyn Store>, ())
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fire_that_the_store_has_written_is_seen_before_anything_is_judged() {
+    let (all, life) = (name("all"), Arc::new(Life::default()));
+    let scale = Scale { fires: 1, late: Duration::from_secs(5), ..SCALE };
+    let world = Arc::new(World::new(0, Weather::Calm, scale));
+    let mut fleet = fleet(&world, Arc::new(Model::default()), Arc::new(SystemClock::new()));
+    fleet.tasks.retain(|placed| placed.task.name == all);
+    let (store, beside) = (Arc::clone(&fleet.store), Arc::clone(&world));
+    let faulty = Faulty { store, world: beside, life: Arc::clone(&life) };
+    let revision = faulty.register(&all, "", SCALE.lease).await.unwrap();
+    let decided = tokio::spawn(async move {
+        let fire = |Standing { mut cursor, paused, .. }: Standing, now: Timestamp| {
+            cursor.runs += 1;
+            let run = Run::queued(asked(1), name("all"), name("queue"), Tier::Queue, now);
+            let fired = Pushed { run, due: now, priority: 5, max_attempts: 1, alone: false };
+            Decision { cursor, paused, effect: Effect::Fire(Box::new(fired), Entry::Start) }
+        };
+        faulty.decide(&name("all"), revision, &fire).await
+    });
+    while fleet.store.standing(&all).await.unwrap().unwrap().cursor.runs == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    assert!(!is_done(&fleet).await, "its cursor is ahead of what was seen");
+    life.end();
+    life.is_over().await;
+
+    decided.abort();
+    assert_eq!(world.seen().fires(&all), (1, 1));
 }

@@ -8,7 +8,7 @@ use scheduler_core::{
     DeadLetterFilter, DeadLetterPage, EndedRun, Error, HeldLetters, HistoryBounds, Load, Name, Page, Pause,
     Replayed, Result, Run, RunFilter, RunId, Timestamp,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use crate::simulation_world::{Fate, World};
 use crate::store::{
@@ -21,6 +21,8 @@ use crate::store::{
 pub(crate) struct Life {
     is_over: AtomicBool,
     over: Notify,
+    /// Read while the store does something for this daemon, and until that is noted.
+    calls: RwLock<()>,
 }
 
 impl Life {
@@ -29,9 +31,11 @@ impl Life {
         self.over.notify_one();
     }
 
-    /// Resolves when it is over.
+    /// Resolves when it is over, and what the store did for it is noted: a real store may do it although nobody waits for
+    /// the answer.
     pub(crate) async fn is_over(&self) {
         self.over.notified().await;
+        let _no_call = self.calls.write().await;
     }
 
     /// Whoever is dead does nothing any more.
@@ -61,7 +65,13 @@ impl Faulty {
             Fate::Answered | Fate::CrashAfter | Fate::AnswerLost => {}
         }
         self.life.live_on().await;
+        let under_way = self.life.calls.read().await;
+        if self.life.is_over.load(Ordering::Relaxed) {
+            drop(under_way);
+            return std::future::pending().await;
+        }
         let answer = effect.await;
+        drop(under_way);
         if fate == Fate::CrashAfter {
             self.life.end();
         }
@@ -155,7 +165,8 @@ impl Store for Faulty {
 
     async fn decide(&self, task: &Name, revision: u64, decide: &Decide<'_>) -> Result<Decided> {
         self.call(async {
-            let fire = Mutex::new(None);
+            let (fire, late) = (Mutex::new(None), self.world.scale.late);
+            let _unheard = self.world.deciding();
             let deciding = |standing: Standing, now: Timestamp| -> Decision {
                 let decision = decide(standing, now);
                 *fire.lock().unwrap() = match &decision.effect {
@@ -166,6 +177,9 @@ impl Store for Faulty {
                 decision
             };
             let decided = self.store.decide(task, revision, &deciding).await?;
+            if !late.is_zero() {
+                tokio::time::sleep(late).await;
+            }
             if let Decided::Done { ended, .. } = &decided {
                 let mut seen = self.world.seen();
                 if let Some((run, is_fired)) = fire.lock().unwrap().take() {

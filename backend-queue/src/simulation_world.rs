@@ -68,6 +68,8 @@ pub(crate) struct Scale {
     pub(crate) lease: Duration,
     /// How often each task fires.
     pub(crate) fires: u64,
+    /// How long after a decision was written anybody hears of it.
+    pub(crate) late: Duration,
 }
 
 /// Everything that was seen, and every promise that was broken.
@@ -91,6 +93,18 @@ pub(crate) struct Seen {
     ended: BTreeSet<RunId>,
     accepted: BTreeSet<RunId>,
     decided: BTreeMap<Name, Vec<(Timestamp, bool)>>,
+    /// How many decisions the store may have written of which nobody has heard.
+    unheard: usize,
+}
+
+/// A decision that the store may have written and of which nobody has heard, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Unheard<'a>(&'a World);
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        self.0.seen().unheard -= 1;
+    }
 }
 
 impl World {
@@ -100,6 +114,12 @@ impl World {
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
+    }
+
+    /// The store is asked to write a decision.
+    pub(crate) fn deciding(&self) -> Unheard<'_> {
+        self.seen().unheard += 1;
+        Unheard(self)
     }
 
     pub(crate) fn dice(&self) -> MutexGuard<'_, Dice> {
@@ -147,6 +167,7 @@ impl Seen {
             ended: BTreeSet::new(),
             accepted: BTreeSet::new(),
             decided: BTreeMap::new(),
+            unheard: 0,
         }
     }
 
@@ -228,6 +249,11 @@ impl Seen {
         if is_fired {
             self.accept(run.id);
         }
+    }
+
+    /// Whether everything that the store had written of decisions when this was asked has been heard of.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        self.unheard == 0
     }
 
     /// Which runs were accepted and have not ended.
