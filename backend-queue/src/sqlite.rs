@@ -94,15 +94,17 @@ impl SqliteStore {
         self.namespace.as_ref().map_or("", Name::as_str)
     }
 
-    /// Adds what is taken along, in a change of its own.
-    async fn add(
-        &self,
-        writer: MutexGuard<'_, Option<SqliteConnection>>,
-        along: &Along<'_>,
-    ) -> Result<Vec<bool>> {
-        let mut change = self.change_on(writer).await?;
-        let added = change.insert(along.runs()).await;
-        change.end(added).await
+    /// Adds what is taken along, in a change of its own, and tells everybody what became of his.
+    async fn add(&self, writer: MutexGuard<'_, Option<SqliteConnection>>, along: Along) {
+        let mut change = match self.change_on(writer).await {
+            Ok(change) => change,
+            Err(error) => return along.answer(Err(&error)),
+        };
+        match change.insert(along.runs()).await {
+            // Whether it holds was told.
+            Ok(added) => drop(change.end_along((), added, along).await),
+            Err(error) => along.answer(Err(&self.failed(error))),
+        }
     }
 
     pub(crate) fn failed(&self, error: sqlx::Error) -> Error {
@@ -124,9 +126,7 @@ impl Store for SqliteStore {
             if let Ok(answer) = answer.try_recv() {
                 return answer;
             }
-            let along = self.offers.take();
-            let added = self.add(writer, &along).await;
-            along.answer(added);
+            self.add(writer, self.offers.take()).await;
         }
     }
 
@@ -145,10 +145,10 @@ impl Store for SqliteStore {
     async fn step(&self, acks: &[Ack], claim: &Claim) -> Result<Stepped> {
         let mut change = self.change().await?;
         let along = self.offers.take();
-        let stepped = change.step(acks, claim, &along).await;
-        let (stepped, added) = change.end(stepped).await?;
-        along.answer(Ok(added));
-        Ok(stepped)
+        match change.step(acks, claim, &along).await {
+            Ok((stepped, added)) => change.end_along(stepped, added, along).await,
+            Err(error) => change.end(Err(error)).await,
+        }
     }
 
     async fn renew(&self, held: &[Held], lease: Duration) -> Result<Renewed> {

@@ -12,7 +12,8 @@ use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sqlite::SqliteStore;
-use crate::sqlite_error::is_busy;
+use crate::sqlite_error::{failed, is_busy};
+use crate::sqlite_offers::Along;
 use crate::sqlite_place::Identity;
 use crate::sqlite_schema;
 
@@ -29,6 +30,11 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 
 fn rest(store: &SqliteStore) -> std::sync::MutexGuard<'_, Option<Instant>> {
     store.rests_until.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// After a change that took so long others are let in.
+fn rest_after(store: &SqliteStore, took: Duration) {
+    *rest(store) = (took >= SLOW).then(|| Instant::now() + (took / REST).min(LONGEST_REST));
 }
 
 /// A transaction under way. Dropped before its end it leaves nothing behind.
@@ -127,8 +133,7 @@ impl<'a> Change<'a> {
             Ok(answer) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(|_| answer),
             Err(error) => Err(error),
         };
-        let took = self.began.elapsed();
-        *rest(self.store) = (took >= SLOW).then(|| Instant::now() + (took / REST).min(LONGEST_REST));
+        rest_after(self.store, self.began.elapsed());
         match committed {
             Ok(answer) => {
                 *self.writer = Some(self.connection);
@@ -136,6 +141,38 @@ impl<'a> Change<'a> {
             }
             Err(error) => Err(self.store.failed(error)),
         }
+    }
+
+    /// Makes the change hold, and tells those whose runs it took along of which it is known whether they are new. They
+    /// hear it from a task of its own, so it is the truth also when nobody waits for this change any more: the
+    /// connection commits all the same, and who came again then would meet his own run.
+    ///
+    /// # Errors
+    /// That of the commit.
+    pub(crate) async fn end_along<T>(self, answer: T, added: Vec<bool>, along: Along) -> Result<T> {
+        if along.is_empty() {
+            return self.end(Ok(answer)).await;
+        }
+        let Self { store, mut connection, mut writer, began, .. } = self;
+        let file = store.file.clone();
+        let commit = tokio::spawn(async move {
+            match sqlx::query("COMMIT").execute(&mut connection).await {
+                Ok(_) => {
+                    along.answer(Ok(added));
+                    Ok(connection)
+                }
+                Err(error) => {
+                    let error = failed(error, &file);
+                    along.answer(Err(&error));
+                    Err(error)
+                }
+            }
+        });
+        let committed = commit.await;
+        rest_after(store, began.elapsed());
+        // It ends early only with the runtime.
+        *writer = Some(committed.map_err(|_| store.failed(sqlx::Error::WorkerCrashed))??);
+        Ok(answer)
     }
 
     /// Where its runs are.

@@ -33,7 +33,7 @@ impl Change<'_> {
         &mut self,
         acks: &[Ack],
         claim: &Claim,
-        along: &Along<'_>,
+        along: &Along,
     ) -> sqlx::Result<(Stepped, Vec<bool>)> {
         let mut answer = Stepped::default();
         // They come first: when one of them is refused, all is begun anew.

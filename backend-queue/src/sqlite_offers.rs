@@ -1,6 +1,6 @@
 //! Runs that several callers add at once, in one change: what an addition costs is its commit.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use scheduler_core::{Error, Result};
 use tokio::sync::oneshot;
@@ -12,8 +12,8 @@ use crate::store::Pushed;
 const MOST: usize = 2_000;
 
 /// Runs that wait for the next change, whoever makes it.
-#[derive(Debug, Default)]
-pub(crate) struct Offers(Mutex<Vec<Offer>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offers(Arc<Mutex<Vec<Offer>>>);
 
 #[derive(Debug)]
 struct Offer {
@@ -23,8 +23,8 @@ struct Offer {
 
 /// Offers that a change takes along. Dropped before they were answered they wait for the next one.
 #[derive(Debug)]
-pub(crate) struct Along<'a> {
-    offers: &'a Offers,
+pub(crate) struct Along {
+    offers: Offers,
     taken: Vec<Offer>,
 }
 
@@ -40,7 +40,7 @@ impl Offers {
     }
 
     /// Takes those that came first. Whoever does not wait any more adds nothing.
-    pub(crate) fn take(&self) -> Along<'_> {
+    pub(crate) fn take(&self) -> Along {
         let mut waiting = self.waiting();
         waiting.retain(|offer| !offer.reply.is_closed());
         let mut runs = 0;
@@ -51,17 +51,22 @@ impl Offers {
         };
         let count = waiting.iter().take_while(fits).count();
         let taken = waiting.drain(..count).collect();
-        Along { offers: self, taken }
+        drop(waiting);
+        Along { offers: self.clone(), taken }
     }
 }
 
-impl Along<'_> {
+impl Along {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Pushed> + Clone {
         self.taken.iter().flat_map(|offer| &offer.runs)
     }
 
     /// Tells each caller what became of his runs.
-    pub(crate) fn answer(mut self, added: Result<Vec<bool>>) {
+    pub(crate) fn answer(mut self, added: std::result::Result<Vec<bool>, &Error>) {
         let mut added = added.map(Vec::into_iter);
         for Offer { runs, reply } in std::mem::take(&mut self.taken) {
             let answer = match &mut added {
@@ -74,7 +79,7 @@ impl Along<'_> {
     }
 }
 
-impl Drop for Along<'_> {
+impl Drop for Along {
     fn drop(&mut self) {
         if !self.taken.is_empty() {
             let mut waiting = self.offers.waiting();

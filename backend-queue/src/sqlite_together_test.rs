@@ -1,13 +1,16 @@
 //! What is done together in the SQLite store, and what is given back.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use scheduler_core::RunState;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::task::JoinSet;
 
+use crate::sqlite::SqliteStore;
 use crate::sqlite_offers::Offers;
 use crate::sqlite_test::{Bench, LONG_LEASE, done, open, pushed};
 use crate::store::{Claim, Retention, Store};
@@ -66,6 +69,52 @@ async fn what_was_not_added_waits_for_the_next_change_unless_its_caller_is_gone(
     assert_eq!(first.await.unwrap().unwrap(), [true]);
     assert_eq!(last.try_recv().unwrap().unwrap(), [false, true]);
     assert_eq!(offers.take().runs().count(), 0);
+}
+
+/// A future that is asked so many times, and no more.
+struct Asked<'a>(Pin<Box<dyn Future<Output = ()> + 'a>>, usize);
+
+impl Future for Asked<'_> {
+    /// Whether it came to its end.
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.1 == 0 {
+            return Poll::Ready(false);
+        }
+        self.1 -= 1;
+        self.0.as_mut().poll(cx).map(|()| true)
+    }
+}
+
+/// Whoever takes runs of others along stops at each place where it waits, also behind the commit.
+async fn all_hear_the_truth_of<'a>(change: impl AsyncFn(&SqliteStore) + 'a) {
+    for asked in 1.. {
+        let bench = Bench::new().await;
+        let (new, twice) = (pushed(1), pushed(1));
+        bench.store.push(vec![twice.clone()]).await.unwrap();
+        let answer = bench.store.offers.add(vec![new, twice]);
+
+        let is_over = Asked(Box::pin(change(&bench.store)), asked).await;
+        // What was not added is taken along by whoever comes next.
+        bench.store.push(vec![pushed(1)]).await.unwrap();
+
+        assert_eq!(answer.await.unwrap().unwrap(), [true, false], "dropped when it was asked {asked} times");
+        if is_over {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_was_taken_along_hears_the_truth_wherever_the_other_caller_stops_to_wait() {
+    all_hear_the_truth_of(async |store| drop(store.push(vec![pushed(1)]).await.unwrap())).await;
+}
+
+#[tokio::test]
+async fn who_was_taken_along_by_a_step_hears_the_truth_wherever_that_is_given_up() {
+    all_hear_the_truth_of(async |store| drop(store.step(&[], &Claim::new(9, LONG_LEASE)).await.unwrap()))
+        .await;
 }
 
 #[tokio::test]
