@@ -1,13 +1,16 @@
 //! What the SQLite store promises when a change fails half-way or the file is none of ours.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use scheduler_core::{HeldLetters, RunFilter, RunId};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
+use crate::limits::{Limits, Pace};
 use crate::sqlite_error::failed;
 use crate::sqlite_test::{Bench, LONG_LEASE, NOTHING, done, open, pushed, raw};
-use crate::store::{Claim, Pushed, Replay, Store};
+use crate::store::{Claim, Pushed, Replay, Share, Store};
 
 #[tokio::test]
 async fn a_change_that_nobody_waits_for_any_more_is_undone_and_holds_up_nobody() {
@@ -58,10 +61,10 @@ async fn a_file_that_is_locked_keeps_the_connection_and_answers_that_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_queue_that_many_make_at_the_same_moment_is_one() {
     for _ in 0..20 {
-        let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut opening = tokio::task::JoinSet::new();
         for _ in 0..8 {
-            let folder = std::sync::Arc::clone(&folder);
+            let folder = Arc::clone(&folder);
             opening.spawn(async move { open(folder.path()).await.map(drop) });
         }
         for opened in opening.join_all().await {
@@ -189,12 +192,8 @@ async fn no_step_touches_more_for_there_being_more() {
     }
 }
 
-async fn work(count: u32) -> Vec<(&'static str, u64)> {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    let bench = Bench::new().await;
-    fill_with(&mut bench.raw().await, count).await;
+/// Counts the instructions of SQLite's machine from now on, in hundreds.
+async fn counted(bench: &Bench) -> Arc<AtomicU64> {
     let ticks = Arc::new(AtomicU64::new(0));
     let (mut writer, mut reader) = (bench.store.writer.lock().await, bench.store.reader.place.lock().await);
     for connection in [writer.as_mut().unwrap(), reader.as_mut().unwrap()] {
@@ -204,7 +203,41 @@ async fn work(count: u32) -> Vec<(&'static str, u64)> {
             true
         });
     }
-    drop((writer, reader));
+    ticks
+}
+
+/// What a claim costs that a limit lets take nothing, where so many wait.
+async fn cost_of_nothing(limits: &Limits, waiting: usize) -> u64 {
+    let bench = Bench::new().await;
+    bench.push(waiting + 1, 3).await;
+    let share = |count| Share { queue: None, count, limits: Some(Arc::new(limits.clone())) };
+    let claim = |count| Claim { from: vec![share(count)], ..Claim::new(10, LONG_LEASE) };
+    assert_eq!(bench.store.step(&[], &claim(10)).await.unwrap().claimed.len(), 1);
+    let ticks = counted(&bench).await;
+    // Where a queue has no share of its own it is asked for what others leave.
+    for count in [10, 0] {
+        let stepped = bench.store.step(&[], &claim(count)).await.unwrap();
+        assert!(stepped.claimed.is_empty() && !stepped.has_more, "{stepped:?}");
+        assert_eq!(stepped.next_due.is_some(), limits.pace.is_some());
+    }
+    ticks.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn what_waits_is_not_read_while_a_limit_lets_nothing_begin() {
+    let none = Limits { concurrency: None, pace: None, per_key: None };
+    let full = Limits { concurrency: Some(1), ..none.clone() };
+    let paced = Limits { pace: Some(Pace { interval: 600_000_000, tolerance: 0 }), ..none };
+    for limits in [full, paced] {
+        let (few, many) = (cost_of_nothing(&limits, 1).await, cost_of_nothing(&limits, 1_000).await);
+        assert!(many <= few + 2, "{limits:?}: {few} where one waits, {many} where many do");
+    }
+}
+
+async fn work(count: u32) -> Vec<(&'static str, u64)> {
+    let bench = Bench::new().await;
+    fill_with(&mut bench.raw().await, count).await;
+    let ticks = counted(&bench).await;
     let mut work = Vec::new();
     macro_rules! measure {
         ($what:literal, $step:expr) => {{

@@ -41,6 +41,32 @@ impl Change<'_> {
         behind: usize,
     ) -> sqlx::Result<Admitted> {
         let (at, queue) = (now(), share.queue.as_ref());
+        // What waits is not read while nothing may begin: it may be much, and this is asked at every step.
+        if count == 0 {
+            let has_more = self.is_any_ready(queue, behind).await?;
+            return Ok(Admitted { has_more, ..Admitted::default() });
+        }
+        let mut places = usize::MAX;
+        if let Some(most) = limits.concurrency {
+            places = (most as usize).saturating_sub(self.running_in(share).await? + behind);
+            if places == 0 {
+                return Ok(Admitted::default());
+            }
+        }
+        let mut whole = None;
+        if limits.pace.is_some() {
+            let mut paces = self.paces(share, limits, std::iter::empty()).await?;
+            let opens_at = paces.wait_for_whole(at);
+            if opens_at.is_some() {
+                // A slot is waited for only where something waits.
+                if !self.is_any_ready(queue, behind).await? {
+                    return Ok(Admitted::default());
+                }
+                self.note_paces(share, &paces, at).await?;
+                return Ok(Admitted { opens_at, ..Admitted::default() });
+            }
+            whole = Some(paces);
+        }
         let most_by_key = limits.per_key.as_ref().and_then(|by| by.concurrency).map(|most| most as usize);
         let mut running = HashMap::new();
         if let (Some(by), Some(_)) = (&limits.per_key, most_by_key) {
@@ -52,16 +78,15 @@ impl Change<'_> {
         }
         let found = self.ready_in(queue, count + LOOKED, behind).await?;
         let mut admitted = Admitted { has_more: found.len() == count + LOOKED, ..Admitted::default() };
-        if found.is_empty() || count == 0 {
-            admitted.has_more = !found.is_empty();
+        if found.is_empty() {
             return Ok(admitted);
         }
-        let mut places = usize::MAX;
-        if let Some(most) = limits.concurrency {
-            places = (most as usize).saturating_sub(self.running_in(share).await? + behind);
-        }
         let keys: Vec<Option<String>> = found.iter().map(|row| self.key(row, limits)).collect();
-        let mut paces = self.paces(share, limits, keys.iter().flatten()).await?;
+        let has_pace_by_key = limits.per_key.as_ref().is_some_and(|by| by.pace.is_some());
+        let mut paces = match whole {
+            Some(whole) if !has_pace_by_key => whole,
+            _ => self.paces(share, limits, keys.iter().flatten()).await?,
+        };
         let mut in_line = Vec::new();
         for (row, key) in found.into_iter().zip(keys) {
             if admitted.rows.len() == count {
@@ -239,6 +264,10 @@ impl Change<'_> {
         .execute(&mut self.connection)
         .await
         .map(drop)
+    }
+
+    async fn is_any_ready(&mut self, queue: Option<&Name>, behind: usize) -> sqlx::Result<bool> {
+        Ok(!self.ready_in(queue, 1, behind).await?.is_empty())
     }
 
     async fn running_in(&mut self, share: &Share) -> sqlx::Result<usize> {

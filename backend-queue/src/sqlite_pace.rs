@@ -98,8 +98,9 @@ impl Change<'_> {
 
 impl Paces {
     fn set(&mut self, key: &str, next: i64) {
-        self.changed.insert(key.to_owned());
-        self.next.insert(key.to_owned(), next);
+        if self.next.insert(key.to_owned(), next) != Some(next) {
+            self.changed.insert(key.to_owned());
+        }
     }
 
     /// From when on the next may begin. A time further ahead than the rate can have come is from a clock that was set
