@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::layers::{Attempt, AttemptFailure, BoxError};
+use crate::layers::{Attempt, AttemptFailure, BoxError, Jobs};
 use crate::work::{Ended, Work};
 
 /// What feeds an apalis worker.
@@ -34,7 +34,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     fn task_of(&self, work: Work) -> Task<Attempt> {
-        let attempt = Attempt(work);
+        let attempt = Attempt { work, jobs: self.is_layered.then(Jobs::default) };
         if !self.is_layered {
             // With its feature `task-context` apalis refuses a task without an id. A fence is that of one delivery.
             let id = TaskId::from_int(attempt.context().fence());
@@ -83,7 +83,7 @@ impl BackendConfig for Feed {
     }
 }
 
-/// The outermost layer: whatever comes out of the others is how the attempt ended.
+/// The outermost layer: whatever comes out of the others is how the attempt ended, once its job has.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledge(UnboundedSender<Ended>);
 
@@ -128,7 +128,7 @@ where
     }
 
     fn call(&mut self, task: Task<Attempt>) -> Self::Future {
-        let Work { ctx, .. } = task.args.0.clone();
+        let (ctx, jobs) = (task.args.work.ctx.clone(), task.args.jobs.clone());
         let begun = match self.refusal.take() {
             Some(refusal) => Err(refusal),
             None => guarded(|| self.inner.call(task)),
@@ -139,6 +139,10 @@ where
                 Ok(attempt) => end_within(attempt).await,
                 Err(end) => end,
             };
+            if let Some(jobs) = jobs {
+                // Another attempt would run beside a job that a layer gave up and that blocks its thread.
+                jobs.end(&ctx).await;
+            }
             // The driver is gone only when the process ends; the lease tells the rest.
             let _ = ended.send(Ended { run: ctx.run_id(), fence: ctx.fence(), end, ctx });
             Ok(())

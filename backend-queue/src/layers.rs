@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use apalis_core::task::Task as ApalisTask;
-use scheduler_core::{AttemptEnd, Output, RunContext, Spelled, Task};
+use scheduler_core::{AttemptEnd, CancelReason, Output, RunContext, Spelled, Task};
+use tokio::sync::watch;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -25,17 +26,52 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Output, BoxError>> +
 
 /// An attempt, as layers see it: the args of a task of apalis.
 #[derive(Clone, Debug)]
-pub struct Attempt(pub(crate) Work);
+pub struct Attempt {
+    pub(crate) work: Work,
+    /// Nothing where there are no layers, which alone may give a job up.
+    pub(crate) jobs: Option<Jobs>,
+}
 
 impl Attempt {
     /// What its job is given: whose run it is, its number, its fence.
     pub fn context(&self) -> &RunContext {
-        &self.0.ctx
+        &self.work.ctx
     }
 
     /// The definition of its task.
     pub fn task(&self) -> &Task {
-        &self.0.placed.task
+        &self.work.placed.task
+    }
+}
+
+/// How often the job of an attempt is under way: once, or as often as layers have begun it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Jobs(Arc<watch::Sender<usize>>);
+
+/// A job under way, until its future is gone: one that blocks its thread keeps it, whoever has given it up.
+#[derive(Debug)]
+pub(crate) struct JobUnderWay(Jobs);
+
+impl Jobs {
+    pub(crate) fn begin(&self) -> JobUnderWay {
+        self.0.send_modify(|count| *count += 1);
+        JobUnderWay(self.clone())
+    }
+
+    /// Waits until none is under way, and tells those that are that nobody waits for what they answer.
+    pub(crate) async fn end(&self, ctx: &RunContext) {
+        let mut count = self.0.subscribe();
+        if *count.borrow_and_update() > 0 {
+            ctx.cancel_token().cancel(CancelReason::TimedOut);
+            // It cannot be closed while it is here.
+            let _ = count.wait_for(|count| *count == 0).await;
+        }
+    }
+}
+
+impl Drop for JobUnderWay {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
     }
 }
 

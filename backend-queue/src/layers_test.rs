@@ -1,7 +1,7 @@
 //! What is promised of layers around attempts, with layers of tower as they are and with real runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use scheduler_core::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 use tower_layer::{Layer, layer_fn};
@@ -57,6 +58,8 @@ impl Drop for UnderWay {
 struct Stage {
     folder: TempDir,
     seen: Arc<Seen>,
+    /// Whoever waits here waits for one other.
+    gate: Arc<Barrier>,
     backend: Option<QueueBackend>,
 }
 
@@ -68,7 +71,8 @@ impl Stage {
             ..QueueConfig::default()
         };
         let backend = QueueBackend::new(Name::new("queue").unwrap(), config);
-        Self { folder: tempfile::tempdir().unwrap(), seen: Arc::default(), backend: Some(backend) }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, seen: Arc::default(), gate: Arc::new(Barrier::new(2)), backend: Some(backend) }
     }
 
     fn with<L>(mut self, layer: L) -> Self
@@ -100,10 +104,21 @@ impl Stage {
                 std::future::pending().await
             }
         };
+        let (blocked, gate) = (Arc::clone(&self.seen), Arc::clone(&self.gate));
+        let blocking = move |_| {
+            let (under_way, gate) = (UnderWay::begin(&blocked), Arc::clone(&gate));
+            async move {
+                let _under_way = under_way;
+                gate.wait();
+                std::future::pending().await
+            }
+        };
         let mut registry = Registry::new();
-        for job in
-            [JobDescriptor::function("briefly", "", briefly), JobDescriptor::function("ever", "", ever)]
-        {
+        for job in [
+            JobDescriptor::function("briefly", "", briefly),
+            JobDescriptor::function("ever", "", ever),
+            JobDescriptor::function("blocking", "", blocking),
+        ] {
             registry.add_job(job.adhoc(), scheduler_core::source!(), Way::Explicit).unwrap();
         }
         let mut ctx = BackendContext::standalone(Name::new("layers").unwrap(), Arc::new(SystemClock::new()));
@@ -112,8 +127,8 @@ impl Stage {
         ctx
     }
 
-    /// Runs a job so many times; answers the runs once each has ended or waits for its next attempt.
-    async fn run(&self, job: &str, times: usize) -> Vec<Run> {
+    /// Asks for a job so many times.
+    async fn ask(&self, job: &str, times: usize) {
         let backend = self.backend.as_ref().unwrap();
         let ctx = self.context();
         backend.start(ctx.clone()).await.unwrap();
@@ -124,11 +139,22 @@ impl Stage {
             request
         });
         backend.enqueue_all(requests.collect()).await.unwrap();
+    }
+
+    /// Runs a job so many times; answers the runs once each has ended or waits for its next attempt.
+    async fn run(&self, job: &str, times: usize) -> Vec<Run> {
+        self.ask(job, times).await;
+        self.over(|_| true).await
+    }
+
+    /// All runs, once each of these has ended or waits for its next attempt.
+    async fn over(&self, which: impl Fn(&Run) -> bool) -> Vec<Run> {
+        let backend = self.backend.as_ref().unwrap();
         let is_over = |run: &Run| run.state.is_end() || run.state == RunState::Retrying;
         tokio::time::timeout(PATIENCE, async {
             loop {
                 let runs = backend.runs(&RunFilter::all().limited(1_000)).await.unwrap().runs;
-                if runs.iter().all(is_over) {
+                if runs.iter().filter(|run| which(run)).all(is_over) {
                     return runs;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -192,6 +218,54 @@ async fn a_time_limit_of_tower_ends_the_job_and_the_attempt_has_failed() {
     .await
     .expect("what was given up is ended");
     stage.stop().await;
+}
+
+/// A service that tells of each attempt to which it has an answer.
+#[derive(Clone)]
+struct Telling(AttemptService, UnboundedSender<RunId>);
+
+impl Service<ApalisTask> for Telling {
+    type Response = Output;
+    type Error = BoxError;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, task: ApalisTask) -> Answer {
+        let (run, tell) = (task.args.context().run_id(), self.1.clone());
+        let answer = self.0.call(task);
+        Box::pin(async move {
+            let answer = answer.await;
+            tell.send(run).unwrap();
+            answer
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_blocks_its_thread_has_not_ended_when_a_layer_gives_it_up() {
+    let (tell, mut told) = unbounded_channel();
+    let telling = layer_fn(move |inner| Telling(inner, tell.clone()));
+    let stage = Stage::new(4).with(telling).with(TimeoutLayer::new(Duration::from_millis(50)));
+
+    stage.ask("blocking", 1).await;
+    let blocked = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    // Its end would have been known before that of any other.
+    stage.ask("briefly", 1).await;
+    let meanwhile = stage.over(|run| run.id != blocked).await;
+    stage.gate.wait();
+    let later = stage.over(|_| true).await;
+    let left = stage.seen.at_once.load(Ordering::SeqCst);
+    stage.stop().await;
+
+    let of = |runs: Vec<Run>| runs.into_iter().find(|run| run.id == blocked).unwrap();
+    let (meanwhile, later) = (of(meanwhile), of(later));
+    assert_eq!((meanwhile.state, meanwhile.attempt), (RunState::Running, 1), "{meanwhile:?}");
+    assert_eq!((later.state, later.attempt), (RunState::Retrying, 1), "{later:?}");
+    assert!(later.failures[0].error.contains("timed out"), "{later:?}");
+    assert_eq!(left, 0, "an attempt that has ended is not under way");
 }
 
 #[tokio::test]

@@ -80,10 +80,13 @@ impl Service<Task<Attempt>> for Attempts {
     }
 
     fn call(&mut self, task: Task<Attempt>) -> Self::Future {
-        let Work { placed, ctx } = task.args.0;
+        let Attempt { work: Work { placed, ctx }, jobs } = task.args;
         Box::pin(async move {
-            let limit = placed.task.timeout;
-            let under_way = UnderWay(tokio::spawn(async move { attempt(&*placed.job, &ctx, limit).await }));
+            let job = jobs.map(|jobs| jobs.begin());
+            let under_way = UnderWay(tokio::spawn(async move {
+                let _until_it_is_gone = job;
+                attempt(&*placed.job, &ctx, placed.task.timeout).await
+            }));
             match under_way.await {
                 AttemptEnd::Succeeded(output) => Ok(output),
                 end => Err(AttemptFailure(end)),
@@ -93,7 +96,7 @@ impl Service<Task<Attempt>> for Attempts {
 }
 
 /// An attempt under way. Whoever gives it up, as a layer with a time limit does, ends it: its job's future is dropped
-/// where it waits next.
+/// where it waits next, and the attempt has not ended before that.
 struct UnderWay(JoinHandle<AttemptEnd>);
 
 impl Future for UnderWay {
