@@ -40,14 +40,16 @@ impl Adopting {
         store: &Arc<dyn Store>,
     ) -> Self {
         let (troubles, mut tasks) = (Troubles::default(), JoinSet::new());
-        for from in config.adopt.keys() {
-            let (from, name, config, ctx) = (from.clone(), name.clone(), config.clone(), ctx.clone());
-            let (store, troubles) = (Arc::clone(store), Arc::clone(&troubles));
-            tasks.spawn(async move {
-                let Some(settings) = config.adopt.get(&from) else { return };
-                let adoption = Adoption { ctx: &ctx, backend: &name, config: &config, from: &from, settings };
-                take_over(&adoption, &*store, &troubles).await;
+        for (from, settings) in &config.adopt {
+            let adoption = Arc::new(Adoption {
+                ctx: ctx.clone(),
+                backend: name.clone(),
+                config: config.clone(),
+                from: from.clone(),
+                settings: settings.clone(),
             });
+            let (store, troubles) = (Arc::clone(store), Arc::clone(&troubles));
+            tasks.spawn(async move { take_over(&adoption, &*store, &troubles).await });
         }
         Self { troubles, _tasks: tasks }
     }
@@ -60,20 +62,20 @@ impl Adopting {
     }
 }
 
-async fn take_over(adoption: &Adoption<'_>, store: &dyn Store, troubles: &Troubles) {
-    let mut backoff = EVERY;
+async fn take_over(adoption: &Arc<Adoption>, store: &dyn Store, troubles: &Troubles) {
+    let (mut backoff, from) = (EVERY, adoption.from.as_str());
     loop {
         match store.adopt(adoption).await {
             Ok(taken) => {
                 backoff = EVERY;
-                if lock(troubles).remove(adoption.from).is_some() {
-                    tracing::info!(from = adoption.from, "jobs are taken over again");
+                if lock(troubles).remove(from).is_some() {
+                    tracing::info!(from, "jobs are taken over again");
                 }
                 for run in &taken.dead {
                     adoption.ctx.events.emit(&Event::RunEnded { run, fence: 0 });
                 }
                 if taken.runs > 0 {
-                    tracing::debug!(from = adoption.from, "{} jobs were taken over", taken.runs);
+                    tracing::debug!(from, "{} jobs were taken over", taken.runs);
                 }
                 if taken.has_more {
                     continue;
@@ -81,8 +83,8 @@ async fn take_over(adoption: &Adoption<'_>, store: &dyn Store, troubles: &Troubl
             }
             Err(error) => {
                 let reason = describe(&error);
-                if lock(troubles).insert(adoption.from.to_owned(), reason.clone()).is_none() {
-                    tracing::warn!(from = adoption.from, "nothing is taken over: {reason}");
+                if lock(troubles).insert(from.to_owned(), reason.clone()).is_none() {
+                    tracing::warn!(from, "nothing is taken over: {reason}");
                 }
                 backoff = (backoff * 2).min(LONGEST_BACKOFF);
             }

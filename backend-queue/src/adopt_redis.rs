@@ -3,6 +3,8 @@
 //!
 //! Whoever else takes from that queue, a worker of apalis or another daemon, gets other jobs: each leaves it once.
 
+use std::sync::Arc;
+
 use redis::{Arg, Cmd};
 use scheduler_core::{Result, RunState, Timestamp};
 use serde_json::Map;
@@ -22,27 +24,36 @@ pub(crate) const MANY: usize = 200;
 type Shown = (Vec<u8>, String, i64, Vec<u8>, String, String, Vec<Vec<u8>>);
 
 /// As [`Store::adopt`](crate::store::Store::adopt).
-pub(crate) async fn adopt(store: &RedisStore, adoption: &Adoption<'_>) -> Result<TakenOver> {
+pub(crate) async fn adopt(store: &RedisStore, adoption: &Arc<Adoption>) -> Result<TakenOver> {
     let script = &redis_script::ADOPT_LOOK;
     let mut call = store.link.call(script);
-    call.arg(adoption.from).arg(MANY).arg(LARGEST_PARAMS);
-    let theirs = theirs(adoption.from);
+    call.arg(&adoption.from).arg(MANY).arg(LARGEST_PARAMS);
+    let theirs = theirs(&adoption.from);
     let (at, shown): (i64, Vec<Shown>) = store.link.send_beside(script, &call, &theirs).await?;
     if shown.is_empty() {
         return Ok(TakenOver::default());
     }
-    let now = Timestamp::from_millis(at);
-    let offered: Vec<Offered> = shown.into_iter().map(offered).collect();
-    let mut adopted: Vec<Adopted> = Vec::with_capacity(offered.len());
-    for offered in &offered {
-        adopted.push(adoption.adopt(offered, now));
-        // The loop that holds the leases is on this thread.
-        tokio::task::yield_now().await;
-    }
-
     let script = &redis_script::ADOPT;
-    let mut call = store.link.call(script);
-    call.arg(adoption.from);
+    let (call, adoption) = (store.link.call(script), Arc::clone(adoption));
+    // The loop that holds the leases is on this thread, and what others have pushed may be large, or take a job long.
+    let made = move || made(&adoption, shown, Timestamp::from_millis(at), call);
+    let (adopted, call) = match tokio::task::spawn_blocking(made).await {
+        Ok(made) => made,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // It ends early only with the runtime, which is ours.
+            Err(_) => std::future::pending().await,
+        },
+    };
+    let answers: Vec<u8> = store.link.send_beside(script, &call, &theirs).await?;
+    Ok(taken(adopted, &answers))
+}
+
+/// What becomes of these jobs, and the call that lets them.
+fn made(adoption: &Adoption, shown: Vec<Shown>, now: Timestamp, mut call: Cmd) -> (Vec<Adopted>, Cmd) {
+    let offered: Vec<Offered> = shown.into_iter().map(offered).collect();
+    let adopted: Vec<Adopted> = offered.iter().map(|offered| adoption.adopt(offered, now)).collect();
+    call.arg(&adoption.from);
     for (offered, adopted) in offered.iter().zip(&adopted) {
         call.arg(&offered.id).arg(offered.score.as_deref().unwrap_or_default());
         call.arg(u8::from(adopted.payload_stays));
@@ -55,8 +66,7 @@ pub(crate) async fn adopt(store: &RedisStore, adoption: &Adoption<'_>) -> Result
             }
         }
     }
-    let answers: Vec<u8> = store.link.send_beside(script, &call, &theirs).await?;
-    Ok(taken(adopted, &answers))
+    (adopted, call)
 }
 
 /// The keys of a queue of apalis that are used.

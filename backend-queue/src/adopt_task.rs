@@ -49,14 +49,14 @@ pub(crate) struct Adopted {
 }
 
 /// Who takes over, what and from where.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Adoption<'a> {
-    pub(crate) ctx: &'a BackendContext,
-    pub(crate) backend: &'a Name,
-    pub(crate) config: &'a QueueConfig,
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) ctx: BackendContext,
+    pub(crate) backend: Name,
+    pub(crate) config: QueueConfig,
     /// The queue of apalis.
-    pub(crate) from: &'a str,
-    pub(crate) settings: &'a AdoptSettings,
+    pub(crate) from: String,
+    pub(crate) settings: AdoptSettings,
 }
 
 impl Offered {
@@ -79,10 +79,10 @@ impl Offered {
     }
 }
 
-impl Adoption<'_> {
+impl Adoption {
     /// What becomes of a job, at the store's time.
     pub(crate) fn adopt(&self, offered: &Offered, now: Timestamp) -> Adopted {
-        let Adoption { ctx, backend, config, from, settings } = *self;
+        let Self { ctx, backend, config, from, settings } = self;
         let (task_id, due) = (offered.shown_id(), offered.due(now));
         // The same job is the same run, whoever takes it over and how often that is begun.
         let run_id = RunId::keyed_job(
@@ -93,7 +93,7 @@ impl Adoption<'_> {
         let mut request = RunRequest::manual(run_id, settings.job.clone(), offered.made_at(due, now));
         request.due = due;
         request.queue.clone_from(&settings.queue);
-        request.params.insert("apalis_queue".to_owned(), from.into());
+        request.params.insert("apalis_queue".to_owned(), from.as_str().into());
         request.params.insert("apalis_task_id".to_owned(), task_id.into());
         if !offered.metadata.is_empty() {
             request.params.insert("apalis_metadata".to_owned(), offered.metadata.clone().into());
@@ -223,9 +223,7 @@ mod tests {
         let mut ctx = BackendContext::standalone(name("n"), Arc::new(SystemClock::new()));
         ctx.registry = Arc::new(registry);
         let (config, settings) = (QueueConfig::default(), AdoptSettings::new(name("send")));
-        let backend = name("queue");
-        Adoption { ctx: &ctx, backend: &backend, config: &config, from, settings: &settings }
-            .adopt(offered, NOW)
+        Adoption { ctx, backend: name("queue"), config, from: from.to_owned(), settings }.adopt(offered, NOW)
     }
 
     fn offered(payload: &[u8]) -> Offered {

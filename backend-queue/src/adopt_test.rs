@@ -99,11 +99,14 @@ impl Stage {
     }
 
     async fn adopt(&self, store: &RedisStore) -> scheduler_core::Result<TakenOver> {
-        let (ctx, backend) = (self.context(), name("queue"));
-        let settings = &self.config.adopt[&self.from];
-        let adoption =
-            Adoption { ctx: &ctx, backend: &backend, config: &self.config, from: &self.from, settings };
-        store.adopt(&adoption).await
+        let adoption = Adoption {
+            ctx: self.context(),
+            backend: name("queue"),
+            config: self.config.clone(),
+            from: self.from.clone(),
+            settings: self.config.adopt[&self.from].clone(),
+        };
+        store.adopt(&Arc::new(adoption)).await
     }
 
     /// Waits until each of so many was worked on, and says how often at most.
@@ -314,6 +317,33 @@ async fn until_told(daemon: &QueueBackend, what: &str, is_told: bool) {
     })
     .await
     .expect("its health says so in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_takes_long_to_be_made_of_a_payload_keeps_the_loop_from_nothing() {
+    let (stage, mut registry) = (Stage::new(), Registry::new());
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (closed, gate) = std::sync::mpsc::channel::<()>();
+    let (gate, seen) = (Mutex::new(gate), Arc::clone(&stage.seen));
+    let job = JobDescriptor::typed("send", "", move |email: Email| {
+        let _ = begun.send(());
+        // Until the other side is gone.
+        let _ = gate.lock().unwrap().recv();
+        Ok(Send(email, Arc::clone(&seen)))
+    });
+    registry.add_job(job.adhoc(), scheduler_core::source!(), Way::Explicit).unwrap();
+    let (mut ctx, daemon) = (stage.context(), QueueBackend::new(name("queue"), stage.config.clone()));
+    ctx.registry = Arc::new(registry);
+    daemon.start(ctx).await.unwrap();
+
+    stage.push(0..1).await;
+    wait_until(|| has_begun.try_recv().is_ok()).await;
+    let answered = tokio::time::timeout(PATIENCE, daemon.health()).await;
+    drop(closed);
+
+    assert!(answered.is_ok(), "the loop did not answer");
+    assert_eq!(stage.all_seen(1).await, 1);
+    daemon.stop(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]

@@ -268,7 +268,7 @@ impl Store for RedisStore {
         redis_retention::prune(self, bounds, limit).await
     }
 
-    async fn adopt(&self, adoption: &Adoption<'_>) -> Result<TakenOver> {
+    async fn adopt(&self, adoption: &Arc<Adoption>) -> Result<TakenOver> {
         adopt_redis::adopt(self, adoption).await
     }
 

@@ -124,7 +124,7 @@ pub(crate) trait Store: Debug + Send + Sync {
 
     /// Takes over some of what waits in a queue of a neighbour, if this store has neighbours. Each job leaves it in the
     /// same step in which its run is there.
-    async fn adopt(&self, _: &Adoption<'_>) -> Result<TakenOver> {
+    async fn adopt(&self, _: &Arc<Adoption>) -> Result<TakenOver> {
         Ok(TakenOver::default())
     }
 

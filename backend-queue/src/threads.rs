@@ -56,6 +56,8 @@ pub(crate) fn start(
         jobs.spawn(worker.run());
         own.block_on(driver.run(received, ends));
         end(jobs);
+        // Nor for one that is just made of what a neighbour pushed.
+        end(own);
     };
     std::thread::Builder::new().name(format!("queue-{name}")).spawn(run).map_err(no_threads)?;
     Ok(commands)
