@@ -10,7 +10,7 @@ use scheduler_core::{Drained, RunId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir::unusable;
+use crate::data_dir::{Holder, unusable};
 use crate::failure::Failure;
 
 /// How often a daemon looks whether somebody wants it to drain.
@@ -23,6 +23,8 @@ const ANSWER: &str = "drained.json";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Wish {
+    /// Which daemon is meant; whichever finds it where nothing is said.
+    pub(crate) daemon: Option<String>,
     pub(crate) by: Option<String>,
     pub(crate) reason: Option<String>,
     /// How long what runs may take, in milliseconds; as long as it wants where there is none.
@@ -33,17 +35,18 @@ pub(crate) struct Wish {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     /// The daemon.
-    pub(crate) pid: u32,
+    #[serde(flatten)]
+    pub(crate) holder: Holder,
     pub(crate) finished: usize,
     pub(crate) given_back: usize,
     pub(crate) abandoned: Vec<RunId>,
 }
 
 impl Answer {
-    pub(crate) fn new(drained: &Drained) -> Self {
+    pub(crate) fn new(holder: &Holder, drained: &Drained) -> Self {
         let Drained { finished, given_back, abandoned } = drained;
         let (finished, given_back) = (*finished, *given_back);
-        Self { pid: std::process::id(), finished, given_back, abandoned: abandoned.clone() }
+        Self { holder: holder.clone(), finished, given_back, abandoned: abandoned.clone() }
     }
 }
 
@@ -56,35 +59,47 @@ impl Wish {
         write(folder, WISH, self)
     }
 
-    /// Takes the wish of somebody, if there is one. One that cannot be read says at least that.
-    pub(crate) fn take(folder: &Path) -> Option<Self> {
-        let bytes = match fs::read(folder.join(WISH)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(_) => Vec::new(),
-        };
+    /// Takes the wish of somebody, if there is one for this daemon. One that cannot be read says at least that. One for
+    /// another daemon, which has ended since, stays until somebody wants something else.
+    pub(crate) fn take(folder: &Path, holder: &Holder) -> Option<Self> {
+        let wish = Self::found(folder).filter(|wish| wish.daemon.is_none() || wish.is_of(holder))?;
         forget(folder, WISH).ok()?;
         // What is there answers another one.
         forget(folder, ANSWER).ok()?;
-        Some(serde_json::from_slice(&bytes).unwrap_or_default())
+        Some(wish)
+    }
+
+    fn found(folder: &Path) -> Option<Self> {
+        match fs::read(folder.join(WISH)) {
+            Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(_) => Some(Self::default()),
+        }
+    }
+
+    fn is_of(&self, holder: &Holder) -> bool {
+        self.daemon.is_some() && self.daemon == holder.daemon
     }
 
     /// Waits for the wish of somebody.
-    pub(crate) async fn heard(folder: &Path) -> Self {
+    pub(crate) async fn heard(folder: &Path, holder: &Holder) -> Self {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if let Some(wish) = Self::take(folder) {
+            if let Some(wish) = Self::take(folder, holder) {
                 return wish;
             }
         }
     }
 
-    /// Forgets a wish that was meant for a daemon before this one, and what that answered.
+    /// Forgets a wish that was meant for a daemon before this one, and what that answered. Whoever has seen already that
+    /// this one holds the folder may have asked it.
     ///
     /// # Errors
     /// `data_dir/unusable`.
-    pub(crate) fn forget(folder: &Path) -> Result<(), Failure> {
-        forget(folder, WISH)?;
+    pub(crate) fn forget(folder: &Path, holder: &Holder) -> Result<(), Failure> {
+        if Self::found(folder).is_some_and(|wish| !wish.is_of(holder)) {
+            forget(folder, WISH)?;
+        }
         forget(folder, ANSWER)
     }
 
@@ -106,8 +121,8 @@ impl Answer {
     }
 
     /// The answer of this daemon, once there is one.
-    pub(crate) fn of(folder: &Path, pid: u32) -> Option<Self> {
-        read(folder, ANSWER).filter(|answer: &Self| answer.pid == pid)
+    pub(crate) fn of(folder: &Path, holder: &Holder) -> Option<Self> {
+        read(folder, ANSWER).filter(|answer: &Self| answer.holder == *holder)
     }
 }
 
@@ -144,21 +159,30 @@ mod tests {
     #[test]
     fn a_wish_is_taken_once_and_the_answer_of_another_daemon_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let wish = Wish { by: Some("ana".into()), reason: None, timeout_ms: Some(5) };
+        // As in two containers: the process ids are the same.
+        let (this, other) = (Holder::new(), Holder::new());
+        let wish =
+            Wish { daemon: this.daemon.clone(), by: Some("ana".into()), timeout_ms: Some(5), reason: None };
         wish.tell(folder.path()).unwrap();
 
-        assert_eq!(Wish::take(folder.path()), Some(wish));
-        assert_eq!(Wish::take(folder.path()), None);
+        assert_eq!(Wish::take(folder.path(), &other), None);
+        Wish::forget(folder.path(), &this).unwrap();
+        assert_eq!(Wish::take(folder.path(), &this), Some(wish.clone()));
+        assert_eq!(Wish::take(folder.path(), &this), None);
 
-        Answer::new(&Drained::default()).leave(folder.path()).unwrap();
-        let pid = std::process::id();
-        assert!(Answer::of(folder.path(), pid).is_some() && Answer::of(folder.path(), pid + 1).is_none());
+        wish.tell(folder.path()).unwrap();
+        Wish::forget(folder.path(), &other).unwrap();
+        assert_eq!(Wish::take(folder.path(), &this), None);
+
+        Answer::new(&this, &Drained::default()).leave(folder.path()).unwrap();
+        assert!(Answer::of(folder.path(), &other).is_none());
+        assert!(Answer::of(folder.path(), &this).is_some());
     }
 
     #[test]
     fn a_wish_that_cannot_be_read_is_one_without_a_limit() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(WISH), "{").unwrap();
-        assert_eq!(Wish::take(folder.path()), Some(Wish::default()));
+        assert_eq!(Wish::take(folder.path(), &Holder::new()), Some(Wish::default()));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use scheduler_core::{Name, Pause, QueueDrained, Run, Timestamp, parse_duration};
 use serde::Serialize;
 
-use crate::data_dir;
+use crate::data_dir::{self, Holder};
 use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
@@ -116,41 +116,44 @@ fn still(how: &QueueDrained) -> String {
 fn drain_daemon(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
     let checked = session.load()?;
     let folder = &checked.settings.data_dir;
-    let Some(pid) = data_dir::holder(folder)? else {
+    let Some(holder) = data_dir::holder(folder)? else {
         let message = format!("no daemon runs on data_dir {}", folder.display());
         return Err(Failure::new(Exit::Unreachable, "daemon/not_running", message)
             .with_help("name its configuration, or its folder in SCHEDULER_SCHEDULER__DATA_DIR"));
     };
     let timeout_ms = flags.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    Wish { by: flags.by.clone(), reason: flags.reason.clone(), timeout_ms }.tell(folder)?;
-    let how = ended(folder, pid)?;
+    let (daemon, by, reason) = (holder.daemon.clone(), flags.by.clone(), flags.reason.clone());
+    Wish { daemon, by, reason, timeout_ms }.tell(folder)?;
+    let how = ended(folder, &holder)?;
     let drained = how.abandoned.is_empty();
     output::one(flags.output.format, &OfDaemon { drained, how: &how }, || {
         let Answer { finished, given_back, abandoned, .. } = &how;
         let cut_off: String = abandoned.iter().map(|run| format!("  {run} was cut off\n")).collect();
         let abandoned = abandoned.len();
         format!(
-            "the daemon with process id {pid} has ended: {finished} finished, {given_back} given back, \
-             {abandoned} abandoned\n{cut_off}"
+            "the daemon with process id {} has ended: {finished} finished, {given_back} given back, \
+             {abandoned} abandoned\n{cut_off}",
+            holder.pid
         )
     })?;
     Ok(if drained { Exit::Done } else { Exit::TimedOut })
 }
 
 /// Waits until a daemon has drained and ended.
-fn ended(folder: &Path, pid: u32) -> Result<Answer, Failure> {
+fn ended(folder: &Path, holder: &Holder) -> Result<Answer, Failure> {
     let mut looks: u32 = 0;
     loop {
-        let answer = Answer::of(folder, pid);
+        let answer = Answer::of(folder, holder);
         looks += 1;
         // The lock of a daemon that has not answered is seldom tried, so that it is in the way of no other.
-        let is_over =
-            (answer.is_some() || looks.is_multiple_of(LIVES_EVERY)) && data_dir::holder(folder)? != Some(pid);
+        let is_over = (answer.is_some() || looks.is_multiple_of(LIVES_EVERY))
+            && data_dir::holder(folder)?.as_ref() != Some(holder);
         match (answer, is_over) {
             (Some(answer), true) => return Ok(answer),
             // It may have answered since.
             (None, true) => {
-                return Answer::of(folder, pid).ok_or_else(|| {
+                return Answer::of(folder, holder).ok_or_else(|| {
+                    let pid = holder.pid;
                     let message = format!("the daemon with process id {pid} ended without an answer");
                     Failure::new(Exit::Findings, "daemon/no_answer", message)
                         .with_help("its log says how it ended")

@@ -10,7 +10,7 @@ use scheduler_core::{Drained, Error, RunFilter, RunId, RunState, Scheduler, Syst
 use tracing::{error, info, warn};
 
 use crate::checked::Checked;
-use crate::data_dir::DataDirLock;
+use crate::data_dir::{DataDirLock, Holder};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
@@ -64,19 +64,19 @@ fn run(session: &Session, flags: &Flags, format: LogFormat) -> Result<Exit, Fail
         LogFormat::Text => print_warnings(&checked.diagnostics),
         LogFormat::Json => checked.diagnostics.iter().for_each(log_fault),
     }
-    let _lock = DataDirLock::take(&checked.settings.data_dir)?;
-    Wish::forget(&checked.settings.data_dir)?;
+    let lock = DataDirLock::take(&checked.settings.data_dir)?;
+    Wish::forget(&checked.settings.data_dir, &lock.holder)?;
     orphans::sweep();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Findings, "process/no_runtime", format!("cannot start a runtime: {error}"))
     })?;
-    let ended = runtime.block_on(serve(&checked, flags.run_for));
+    let ended = runtime.block_on(serve(&checked, &lock.holder, flags.run_for));
     // A job that blocks its thread was reported as abandoned; nobody waits for it here.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(checked: &Checked, run_for: Option<Duration>) -> Result<Exit, Failure> {
+async fn serve(checked: &Checked, holder: &Holder, run_for: Option<Duration>) -> Result<Exit, Failure> {
     let mut signals = StopSignals::listen()?;
     let scheduler = build(checked, &served(checked).await?)?;
     let tally = Tally::listen(scheduler.events());
@@ -96,21 +96,22 @@ async fn serve(checked: &Checked, run_for: Option<Duration>) -> Result<Exit, Fai
     tokio::select! {
         signal = signals.next() => info!("{signal}: stopping"),
         () = end_of(run_for) => info!("the time given by --for is over: stopping"),
-        heard = Wish::heard(folder) => {
+        heard = Wish::heard(folder, holder) => {
             info!("{}: stopping", heard.said());
             wish = Some(heard);
         }
     }
     let shutdown_grace = checked.settings.shutdown_grace;
-    let mut stopping = match &wish {
-        Some(wish) => Stopping { grace: grace_of(wish), at_signal: Some(shutdown_grace), is_wanted: true },
-        None => Stopping { grace: shutdown_grace, at_signal: None, is_wanted: false },
+    let (grace, at_signal) = match &wish {
+        Some(wish) => (grace_of(wish), Some(shutdown_grace)),
+        None => (shutdown_grace, None),
     };
-    let drained = drain(&scheduler, &tally, &mut signals, folder, &mut stopping).await?;
+    let mut stopping = Stopping { folder, holder, grace, at_signal, is_wanted: wish.is_some() };
+    let drained = drain(&scheduler, &tally, &mut signals, &mut stopping).await?;
     let exit = report(&drained);
     // Who asks while it ends gets an answer too; that it cannot be left changes nothing of how it ended.
-    if (stopping.is_wanted || Wish::take(folder).is_some())
-        && let Err(failure) = Answer::new(&drained).leave(folder)
+    if (stopping.is_wanted || Wish::take(folder, holder).is_some())
+        && let Err(failure) = Answer::new(holder, &drained).leave(folder)
     {
         warn!("{}", failure.summary.message);
     }
@@ -182,7 +183,10 @@ async fn end_of(run_for: Option<Duration>) {
 }
 
 /// How a daemon ends.
-struct Stopping {
+struct Stopping<'a> {
+    /// Where others say what they want, and of whom.
+    folder: &'a Path,
+    holder: &'a Holder,
     /// How long what runs may take.
     grace: Duration,
     /// How long it may take from the first signal on, where it was no signal that ended the daemon.
@@ -196,8 +200,7 @@ async fn drain(
     scheduler: &Scheduler,
     tally: &Tally,
     signals: &mut StopSignals,
-    folder: &Path,
-    stopping: &mut Stopping,
+    stopping: &mut Stopping<'_>,
 ) -> Result<Drained, Failure> {
     let (under_way, grace) = (counted(tally.running(), "run"), stopping.grace);
     match grace < LONGEST_GRACE {
@@ -216,7 +219,7 @@ async fn drain(
                 }
                 None => break format!("{signal} again"),
             },
-            wish = Wish::heard(folder) => {
+            wish = Wish::heard(stopping.folder, stopping.holder) => {
                 info!("{}", wish.said());
                 stopping.is_wanted = true;
                 grace_of(&wish)
