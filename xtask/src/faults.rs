@@ -33,6 +33,7 @@ mod file;
 mod folder;
 mod instant;
 mod lines;
+mod loss;
 mod machine;
 mod opening;
 mod output;

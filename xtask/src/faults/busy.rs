@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::faults::beat::Beat;
+use crate::faults::loss::Attempts;
 use crate::faults::machine::Usage;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::redis::{AppendOnly, Settings};
 
@@ -62,7 +63,7 @@ pub(crate) fn busy(trial: &mut Trial<'_>) -> Result<()> {
     trial.expected(
         "the daemon lives and waits without effort, the local tier goes on; each fire once and finished",
     );
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -104,8 +105,8 @@ pub(crate) fn restarted(trial: &mut Trial<'_>) -> Result<()> {
     ));
     trial.must(loaded.len() == rounds, || format!("it was loaded {} times", loaded.len()));
     trial.expected("the daemon lives; jobs under way go on and are written down; no attempt is made twice");
-    settle(trial, &beat, Attempts::Counted)?;
-    settle(trial, &long, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
+    settle(trial, &long, &Attempts::Counted)?;
     for task in [beat.task, long.task] {
         let count = trial.recorder.count(task);
         trial.must(count.starts == count.runs().len(), || {

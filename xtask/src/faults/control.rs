@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::faults::beat::Beat;
 use crate::faults::daemon;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
 
 /// Runs of one customer that may begin in a second, and for how long that is measured.
@@ -36,7 +37,7 @@ pub(crate) fn from_outside(trial: &mut Trial<'_>) -> Result<()> {
     paused(trial, &beat)?;
     cancelled(trial)?;
     at_a_rate(trial, seconds)?;
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }
 

@@ -9,7 +9,8 @@ use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::daemon::{self, Daemon};
 use crate::faults::file;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// Kills the daemon over and over while a schedule fires.
@@ -21,6 +22,7 @@ pub(crate) fn kill_daemon(trial: &mut Trial<'_>) -> Result<()> {
 
     let mut killed = Vec::new();
     let mut daemon = trial.first_daemon("one", &beat)?;
+    trial.await_that("the schedule fires", |trial| trial.recorder.starts(beat.task) >= 3)?;
     for _ in 0..kills {
         std::thread::sleep(trial.chance.millis(200, 2_800));
         let pid = daemon.pid();
@@ -32,7 +34,7 @@ pub(crate) fn kill_daemon(trial: &mut Trial<'_>) -> Result<()> {
     trial.injected(format!("kill -9 of the daemon, {kills} times; of these processes {gone} are gone"));
     trial.must(gone == kills, || "a killed process is still there".to_owned());
     trial.expected(format!("{fires} fires of the time, each enqueued once and finished, whoever was killed"));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -75,7 +77,7 @@ pub(crate) fn kill_worker(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(starts == ATTEMPTS, || format!("it was started {starts} times"));
     let runs = trial.history("killer")?;
     trial.must(runs.len() == 1 && runs[0]["state"] == "failed", || format!("history of it says {runs:?}"));
-    settle(trial, &bystander, Attempts::Counted)?;
+    settle(trial, &bystander, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn sigterm_short(trial: &mut Trial<'_>) -> Result<()> {
     ));
     trial.expected("exit code 0 each time, every job ends and none of them runs again");
     trial.must(codes.iter().all(|code| *code == Some(0)), || format!("it ended with {codes:?}"));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let count = trial.recorder.count(beat.task);
     trial.must(count.starts == count.ends && count.ends == count.runs().len(), || {
         format!("{} starts and {} ends of {} runs", count.starts, count.ends, count.runs().len())
@@ -132,7 +134,7 @@ pub(crate) fn sigterm_long(trial: &mut Trial<'_>) -> Result<()> {
     // The lease is long, so only what was handed back comes at once.
     let is_back = trial.until(Duration::from_secs(15), |trial| trial.recorder.starts(beat.task) == 2);
     trial.must(is_back, || "what was cut off is not run again at once".to_owned());
-    settle(trial, &beat, Attempts::HandedBack)?;
+    settle(trial, &beat, &Attempts::HandedBack)?;
     let notes = trial.recorder.of(beat.task);
     let starts: Vec<_> = notes.iter().filter(|note| !note.is_end).collect();
     let attempts: Vec<u32> = starts.iter().map(|note| note.attempt).collect();
@@ -190,7 +192,7 @@ pub(crate) fn stop_past_lease(trial: &mut Trial<'_>) -> Result<()> {
     trial.expected(
         "the heir runs them as attempt 2; the late ends of attempt 1 are refused; both daemons live",
     );
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let late = zombie.log();
     let refused =
         late.lines().filter(|line| line.contains("lease was lost") || line.contains("given up")).count();

@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use crate::faults::account::CannotRun;
 use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 
 /// How a disk is made full.
@@ -57,7 +58,7 @@ pub(crate) fn full(trial: &mut Trial<'_>) -> Result<()> {
         let told = format!("{}{}", asked.stdout, asked.stderr);
         trial.must(asked.code == 3 && told.contains("queue/full"), || format!("`trigger` answers {asked:?}"));
     }
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 use crate::faults::beat::Beat;
 use crate::faults::daemon;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 
 /// SIGTERM and, while the daemon waits for its job, SIGTERM again: it takes nothing new, then waits no longer.
@@ -53,7 +54,7 @@ pub(crate) fn sigterm_twice(trial: &mut Trial<'_>) -> Result<()> {
         trial.recorder.starts(beat.task) == 2 && trial.recorder.ends("asked") == 1
     });
     trial.must(is_back, || "what was left is not run at once".to_owned());
-    settle(trial, &beat, Attempts::HandedBack)?;
+    settle(trial, &beat, &Attempts::HandedBack)?;
     let attempts: Vec<u32> =
         trial.recorder.of(beat.task).iter().filter(|note| !note.is_end).map(|note| note.attempt).collect();
     trial.must(attempts == [1, 1], || format!("the attempts were {attempts:?}"));
@@ -95,6 +96,6 @@ pub(crate) fn taken_over(trial: &mut Trial<'_>) -> Result<()> {
     trial.expected("the other one runs it as attempt 2 within the lease and two seconds");
     trial.counted(format!("ended at most {slowest:.1?} after the kill"));
     trial.must(slowest < LEASE + SOON, || format!("it took {took:.1?}"));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut victim)
 }

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::faults::account::some;
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
 
 const WAYS: [&str; 6] = ["text", "message", "value", "drop", "thread", "later"];
@@ -49,7 +50,7 @@ pub(crate) fn panics(trial: &mut Trial<'_>) -> Result<()> {
         let is_told = reasons.len() == wanted && reasons.iter().all(|reason| reason.contains("panic"));
         trial.must(is_told, || format!("history of `{way}` says {}", some(&reasons)));
     }
-    settle(trial, &bystander, Attempts::Counted)?;
+    settle(trial, &bystander, &Attempts::Counted)?;
     let is_alive = daemon.is_alive();
     trial.must(is_alive, || format!("the daemon has ended; {}", daemon.last_words()));
     if is_alive {
@@ -81,8 +82,8 @@ pub(crate) fn blocked_runtime(trial: &mut Trial<'_>) -> Result<()> {
         "jobs that block their threads for 3 s each, {blocked} at once on two daemons of {SLOTS} slots, with a lease of 1 s"
     ));
     trial.expected("no lease is lost: one start for each; schedules are served, what waits runs afterwards");
-    settle(trial, &blockers, Attempts::Counted)?;
-    settle(trial, &bystander, Attempts::Counted)?;
+    settle(trial, &blockers, &Attempts::Counted)?;
+    settle(trial, &bystander, &Attempts::Counted)?;
     let count = trial.recorder.count(blockers.task);
     trial.must(count.starts == count.runs().len(), || {
         format!("{} starts of {} runs", count.starts, count.runs().len())

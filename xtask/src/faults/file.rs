@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::tool::{self, Tool};
 
@@ -86,7 +87,7 @@ pub(crate) fn locked(trial: &mut Trial<'_>) -> Result<()> {
     trial.injected(format!("BEGIN EXCLUSIVE by another process for {length:?}; a third is told: {refusal}"));
     trial.must(refusal.contains("locked"), || "the file was not locked".to_owned());
     trial.expected("the daemon lives; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -130,7 +131,7 @@ fn sound_file(trial: &mut Trial<'_>) -> Result<Vec<u8>> {
     let task = trial.task(beat.task, "", &beat.trigger());
     trial.configure("lease = \"2s\"", &[task])?;
     let mut daemon = trial.first_daemon("one", &beat)?;
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)?;
     sql(&trial.file(), "PRAGMA wal_checkpoint(TRUNCATE);")?;
     Ok(fs::read(trial.file())?)

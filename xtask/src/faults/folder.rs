@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 
 use crate::faults::beat::Beat;
 use crate::faults::instant;
+use crate::faults::loss::Attempts;
 use crate::faults::server::{BACK, go_on};
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 
 /// A second daemon on the same data folder is refused, until the first one is gone.
@@ -44,7 +45,7 @@ pub(crate) fn shared(trial: &mut Trial<'_>) -> Result<()> {
     );
     trial.counted(format!("exit codes {codes:?}; after the kill one has started: {has_started}"));
     trial.must(has_started, || format!("nobody starts after the kill; {}", heir.last_words()));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut heir)
 }
 

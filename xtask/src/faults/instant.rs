@@ -1,6 +1,7 @@
 //! Instants as configurations and programs of runs write them: RFC 3339, in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400_000;
 
@@ -8,6 +9,31 @@ const DAY: u64 = 86_400_000;
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The instant of a number of seconds since the machine was started, as the first word of `/proc/uptime` is one.
+pub(crate) fn of_uptime(text: &str) -> Option<u64> {
+    boot().checked_add(uptime(text)?)
+}
+
+fn uptime(text: &str) -> Option<u64> {
+    let (seconds, part) = text.split_once('.').unwrap_or((text, "0"));
+    let part: u64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+    seconds.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(part)
+}
+
+/// When the machine was started, by its clock as that stands at the first look: the earliest of many answers, since
+/// each is late by what the file leaves out.
+pub(crate) fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let looks = (0..40).filter_map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            let told = std::fs::read_to_string("/proc/uptime").ok()?;
+            now().checked_sub(uptime(told.split(' ').next()?)?)
+        });
+        looks.min().unwrap_or_default()
+    })
 }
 
 /// `2026-01-31T12:00:00.250Z`.
@@ -70,5 +96,15 @@ mod tests {
         assert_eq!(read("2025-12-31T23:59:59Z"), Some(1_767_225_599_000));
         assert_eq!(read("2025-12-31T23:59:59.5Z"), Some(1_767_225_599_500));
         assert_eq!(read("2025-12-31"), None);
+    }
+
+    #[test]
+    fn an_uptime_is_an_instant() {
+        let boot = boot();
+        assert_eq!([of_uptime("7"), of_uptime("7.25")], [Some(boot + 7_000), Some(boot + 7_250)]);
+        assert_eq!([of_uptime(""), of_uptime("7.x"), of_uptime("-7.25")], [None; 3]);
+        let told = std::fs::read_to_string("/proc/uptime").unwrap();
+        let read = of_uptime(told.split(' ').next().unwrap()).unwrap();
+        assert!((read..read + 60_000).contains(&now()), "{told}");
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::redis::Settings;
 
@@ -99,7 +100,7 @@ pub(crate) fn acl(trial: &mut Trial<'_>) -> Result<()> {
     permit(&["~hybrid:*", "&hybrid:*", "+@all"])?;
     trial.injected("EVALSHA forbidden under a daemon for 2 s");
     trial.expected("the daemon lives, says so and goes on when it may; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let told = daemon.log();
     trial.must(told.contains("does not permit this user"), || {
         "the log does not tell of the refusal".to_owned()

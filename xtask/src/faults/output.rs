@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::faults::beat::Beat;
+use crate::faults::loss::Attempts;
 use crate::faults::machine::Usage;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
 
 /// How much more memory a daemon may take for what jobs print: they may keep 64 KiB of each stream.
@@ -50,7 +51,7 @@ pub(crate) fn without_measure(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(most < before + GROWTH, || format!("the daemon grew by {} MiB", (most - before) >> 20));
     is_shown(trial)?;
     great_parameters(trial)?;
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 

@@ -12,7 +12,8 @@ use crate::faults::account::{TooSlow, some};
 use crate::faults::beat::Beat;
 use crate::faults::file::sql;
 use crate::faults::instant;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Store, Trial};
 use crate::resp::Reply;
 
@@ -108,7 +109,7 @@ pub(crate) fn payloads(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(failed == runs.len(), || format!("{failed} of {} have failed, {waiting} wait", runs.len()));
     trial.must(started.is_empty(), || format!("started: {}", some(started.iter().map(|note| &note.run))));
     trial.must(letters.code == 0, || format!("`dlq list` answers {letters:?}"));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 

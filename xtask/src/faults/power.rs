@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 
 use crate::faults::account::CannotRun;
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 
 /// The queue is on a file system in a file. Again and again the daemon is stopped wherever it is, that file is copied,
@@ -45,7 +46,7 @@ pub(crate) fn fails(trial: &mut Trial<'_>) -> Result<()> {
     ));
     trial
         .expected("the file is sound and nothing that was acknowledged is lost: each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)?;
     // The system gives a loop device back when nobody holds it any more.
     done(Command::new("umount").arg("-l").arg(&folder))

@@ -9,7 +9,8 @@ use anyhow::Result;
 
 use crate::faults::account::CannotRun;
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::tool::{self, Tool};
 
@@ -118,6 +119,6 @@ fn failing(trial: &mut Trial<'_>, kind: &str, told: &str) -> Result<()> {
     ));
     trial.must(failed > 0, || "nothing failed".to_owned());
     trial.expected("the daemon lives; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }

@@ -1,7 +1,8 @@
 //! The recorder: a file that jobs append to, so that what is counted comes from the jobs themselves and not from the
 //! product's own account.
 //!
-//! A line is `start|end TASK RUN ATTEMPT FENCE FIRE PID PARENT`, written at once to a file opened for appending.
+//! A line is `start|end TASK RUN ATTEMPT FENCE FIRE PID PARENT AT`, written at once to a file opened for appending. The
+//! instant is what `/proc/uptime` says: a shell reads it without another program, and no library lets it lie.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,6 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::faults::instant;
+use crate::faults::loss::Attempt;
+
+/// By how much, in milliseconds, a note may seem older than it is: `/proc/uptime` counts hundredths of a second.
+pub(crate) const ROUGH: u64 = 10;
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Note {
     pub(crate) pid: u32,
     /// The process that started the job: its daemon.
     pub(crate) parent: u32,
+    /// When it noted this, in milliseconds since the epoch.
+    pub(crate) at: u64,
 }
 
 /// What the notes of one task come to.
@@ -40,6 +47,8 @@ pub(crate) struct Count {
     pub(crate) doubled: Vec<Again>,
     /// Runs and attempts that were started more than once, under whatever fence.
     pub(crate) repeated: Vec<Again>,
+    /// Starts before the fire time.
+    pub(crate) early: Vec<String>,
     /// Runs whose last delivery did not note its end.
     pub(crate) unfinished: BTreeSet<String>,
 }
@@ -48,7 +57,11 @@ pub(crate) struct Count {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Again {
     pub(crate) fire: u64,
-    what: String,
+    /// When the start before it was noted, and when it was.
+    pub(crate) before: u64,
+    pub(crate) at: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) what: String,
 }
 
 impl fmt::Display for Again {
@@ -66,8 +79,9 @@ impl Recorder {
     pub(crate) fn script(&self, work: &str) -> String {
         let note = |word: &str| {
             format!(
-                "echo \"{word} $SCHEDULER_TASK $SCHEDULER_RUN_ID $SCHEDULER_ATTEMPT $SCHEDULER_FENCE \
-                 $SCHEDULER_FIRE_TIME $$ $PPID\" >> {}",
+                "read UPTIME REST < /proc/uptime\n\
+                 echo \"{word} $SCHEDULER_TASK $SCHEDULER_RUN_ID $SCHEDULER_ATTEMPT $SCHEDULER_FENCE \
+                 $SCHEDULER_FIRE_TIME $$ $PPID $UPTIME\" >> {}",
                 self.0.display()
             )
         };
@@ -103,6 +117,11 @@ impl Recorder {
 }
 
 impl Note {
+    /// By how much, in milliseconds, it was written before its fire time; nothing where that cannot be told for sure.
+    pub(crate) fn is_early_by(&self) -> Option<u64> {
+        self.fire.checked_sub(self.at).filter(|early| *early >= ROUGH)
+    }
+
     fn read(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let is_end = match words.next()? {
@@ -119,6 +138,7 @@ impl Note {
             fire: instant::read(words.next()?)?,
             pid: words.next()?.parse().ok()?,
             parent: words.next()?.parse().ok()?,
+            at: instant::of_uptime(words.next()?)?,
         })
     }
 }
@@ -126,18 +146,27 @@ impl Note {
 /// Counts the notes of one task.
 pub(crate) fn counted(notes: &[Note]) -> Count {
     let mut count = Count::default();
-    let (mut deliveries, mut attempts) = (BTreeSet::new(), BTreeSet::new());
+    let (mut deliveries, mut attempts) = (BTreeMap::new(), BTreeMap::new());
     let mut last: BTreeMap<&str, u64> = BTreeMap::new();
     for note in notes.iter().filter(|note| !note.is_end) {
-        let Note { run, attempt, fence, fire, .. } = note;
+        let Note { run, attempt, fence, fire, at, .. } = note;
         count.starts += 1;
         count.fires.entry(*fire).or_default().insert(run.clone());
-        if !deliveries.insert((run, attempt, fence)) {
-            let what = format!("{run} attempt {attempt} fence {fence}");
-            count.doubled.push(Again { fire: *fire, what });
+        let again = |before: u64, what: String| Again {
+            fire: *fire,
+            before,
+            at: *at,
+            attempt: (run.clone(), *attempt),
+            what,
+        };
+        if let Some(before) = deliveries.insert((run, attempt, fence), *at) {
+            count.doubled.push(again(before, format!("{run} attempt {attempt} fence {fence}")));
         }
-        if !attempts.insert((run, attempt)) {
-            count.repeated.push(Again { fire: *fire, what: format!("{run} attempt {attempt}") });
+        if let Some(before) = attempts.insert((run, attempt), *at) {
+            count.repeated.push(again(before, format!("{run} attempt {attempt}")));
+        }
+        if let Some(early) = note.is_early_by() {
+            count.early.push(format!("{run} attempt {attempt} by {early} ms"));
         }
         let fence = last.get(run.as_str()).copied().unwrap_or_default().max(*fence);
         last.insert(run, fence);
@@ -182,11 +211,11 @@ mod tests {
     #[test]
     fn a_run_has_finished_when_its_last_delivery_has() {
         let count = counted(&notes(&[
-            "start t a 1 1 1970-01-01T00:00:01Z 10 9",
-            "start t a 2 2 1970-01-01T00:00:01Z 11 9",
-            "end t a 1 1 1970-01-01T00:00:01Z 10 9",
-            "start t b 1 3 1970-01-01T00:00:02Z 12 9",
-            "end t b 1 3 1970-01-01T00:00:02Z 12 9",
+            "start t a 1 1 1970-01-01T00:00:01Z 10 9 1",
+            "start t a 2 2 1970-01-01T00:00:01Z 11 9 1",
+            "end t a 1 1 1970-01-01T00:00:01Z 10 9 1",
+            "start t b 1 3 1970-01-01T00:00:02Z 12 9 1",
+            "end t b 1 3 1970-01-01T00:00:02Z 12 9 1",
         ]));
 
         assert_eq!((count.starts, count.ends), (3, 2));
@@ -197,24 +226,38 @@ mod tests {
     #[test]
     fn what_was_started_twice_is_told_apart() {
         let count = counted(&notes(&[
-            "start t a 1 1 1970-01-01T00:00:01Z 10 9",
-            "start t a 1 1 1970-01-01T00:00:01Z 11 8",
-            "start t b 1 2 1970-01-01T00:00:02Z 12 9",
-            "start t b 1 3 1970-01-01T00:00:02Z 13 9",
-            "start t c 1 4 1970-01-01T00:00:02Z 14 9",
+            "start t a 1 1 1970-01-01T00:00:01Z 10 9 1",
+            "start t a 1 1 1970-01-01T00:00:01Z 11 8 1",
+            "start t b 1 2 1970-01-01T00:00:02Z 12 9 1",
+            "start t b 1 3 1970-01-01T00:00:02Z 13 9 1",
+            "start t c 1 4 1970-01-01T00:00:02Z 14 9 1",
         ]));
 
         let told = |again: &[Again]| again.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(told(&count.doubled), ["a attempt 1 fence 1"]);
         assert_eq!(told(&count.repeated), ["a attempt 1", "b attempt 1"]);
         assert_eq!(count.twice(), [2_000]);
+        assert_eq!(count.early, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_start_before_its_fire_time_is_told() {
+        let (note, boot) =
+            (Note::read("start t a 1 1 1970-01-01T00:00:01Z 10 9 5.25").unwrap(), instant::boot());
+        assert_eq!(note.at, boot + 5_250);
+
+        let notes = [boot + 5_260, boot + 5_259].map(|fire| Note { fire, ..note.clone() });
+        assert_eq!(counted(&notes).early, ["a attempt 1 by 10 ms"]);
     }
 
     #[test]
     fn a_line_that_is_no_note_is_passed_over() {
-        for line in
-            ["", "start", "begin t a 1 1 1970-01-01T00:00:01Z 1 1", "start t a x 1 1970-01-01T00:00:01Z 1 1"]
-        {
+        for line in [
+            "",
+            "start",
+            "begin t a 1 1 1970-01-01T00:00:01Z 1 1",
+            "start t a x 1 1970-01-01T00:00:01Z 1 1 1",
+        ] {
             assert_eq!(Note::read(line), None);
         }
     }

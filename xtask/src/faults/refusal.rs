@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::faults::beat::Beat;
 use crate::faults::instant;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::redis::Settings;
 use crate::resp::{Client, Reply};
@@ -58,7 +59,7 @@ pub(crate) fn wrong_password(trial: &mut Trial<'_>) -> Result<()> {
     ));
     trial.must(later > count, || "nobody was refused meanwhile".to_owned());
     trial.expected("the daemon lives and goes on with the right one; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let told = told + &daemon.log();
     trial.must(!told.contains(&right) && !told.contains(&wrong), || "the log shows a password".to_owned());
     ends_well(trial, &mut daemon)
@@ -83,7 +84,7 @@ fn under_a_schedule(
     undo(&mut client)?;
     trial.injected(evidence);
     trial.expected("the daemon lives; each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn scripts_flushed(trial: &mut Trial<'_>) -> Result<()> {
     trial.injected(format!("SCRIPT FLUSH, {flushed} times; INFO: {forgotten} scripts were forgotten"));
     trial.must(forgotten > 0, || "there was no script to forget".to_owned());
     trial.expected("each fire once and finished");
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -165,7 +166,7 @@ pub(crate) fn out_of_memory(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(!under_way.is_empty() && written == under_way.len(), || {
         "an end was not written down".to_owned()
     });
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }
 
@@ -186,6 +187,6 @@ pub(crate) fn wrong_type(trial: &mut Trial<'_>) -> Result<()> {
     trial.counted(format!("the key held {:?} at the end; named in the log: {is_told}", kept.text()));
     trial.must(is_told, || format!("the log does not name the key; {}", daemon.last_words()));
     trial.must(kept == Reply::Bytes(b"no queue".to_vec()), || "the key was changed".to_owned());
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)
 }

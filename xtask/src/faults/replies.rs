@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::instant;
+use crate::faults::loss::Attempts;
 use crate::faults::proxy::Proxy;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
 use crate::redis::Settings;
 
@@ -66,7 +67,7 @@ pub(crate) fn cut(trial: &mut Trial<'_>) -> Result<()> {
     trial.expected(
         "the daemon lives; each fire once and finished; what is asked for twice under a key runs once",
     );
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let is_done = |trial: &Trial<'_>| trial.recorder.ends("asked") >= keys.len();
     trial.until(Duration::from_secs(30), is_done);
     let count = trial.recorder.count("asked");

@@ -1,5 +1,5 @@
 //! The invariants that every row shares, counted when it has calmed down: nothing lost, nothing enqueued twice, no
-//! delivery started twice, the daemon alive.
+//! delivery started twice, none before its time, the daemon alive.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -9,28 +9,14 @@ use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
 use crate::faults::file::sql;
 use crate::faults::instant;
-use crate::faults::recorder::Again;
+use crate::faults::loss::Attempts;
 use crate::faults::trial::{PATIENCE, Store, Trial};
-
-/// How far from the loss a fire may lie that begins anew: the window of Redis, and a second for running it.
-const AROUND_LOSS: u64 = 3_000;
-
-/// What may have happened to an attempt besides running once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Attempts {
-    /// A server lost what it had confirmed shortly before these instants: fires of then may begin anew.
-    LostBefore(Vec<u64>),
-    /// A number may come again: a drain hands the attempt that it cuts off back.
-    HandedBack,
-    /// Each has a number of its own.
-    Counted,
-}
 
 /// Waits until the fires of a schedule have all been run, and counts.
 ///
 /// # Errors
 /// History cannot be read.
-pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> Result<()> {
+pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: &Attempts) -> Result<()> {
     let fires: Vec<u64> = beat.fires().collect();
     let left = beat.last().saturating_sub(instant::now());
     std::thread::sleep(std::time::Duration::from_millis(left));
@@ -48,7 +34,7 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
     let strangers: Vec<u64> = count.fires.keys().filter(|fire| !fires.contains(fire)).copied().collect();
     let again = count.starts - runs;
     trial.counted(format!(
-        "recorder, {}: {} fires, {runs} runs, {} starts, {} ends; {} lost, {} enqueued twice, {} doubled, {again} run again",
+        "recorder, {}: {} fires, {runs} runs, {} starts, {} ends; {} lost, {} enqueued twice, {} doubled, {} early, {again} run again",
         beat.task,
         count.fires.len(),
         count.starts,
@@ -56,6 +42,7 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
         missing.len(),
         twice.len(),
         count.doubled.len(),
+        count.early.len(),
     ));
     let first = beat.first;
     let since = move |fires: &[u64]| some(fires.iter().map(|fire| format!("{} ms", fire.abs_diff(first))));
@@ -66,16 +53,12 @@ pub(crate) fn settle(trial: &mut Trial<'_>, beat: &Beat, attempts: Attempts) -> 
     trial.must(strangers.is_empty(), || {
         format!("fires that the schedule does not name: {}", some(&strangers))
     });
-    let (mut doubled, mut repeated) = (count.doubled, count.repeated);
-    match attempts {
-        Attempts::Counted => {}
-        Attempts::HandedBack => repeated.clear(),
-        Attempts::LostBefore(instants) => {
-            let is_forgiven =
-                |again: &Again| instants.iter().any(|at| again.fire.abs_diff(*at) <= AROUND_LOSS);
-            doubled.retain(|again| !is_forgiven(again));
-            repeated.retain(|again| !is_forgiven(again));
-        }
+    trial.must(count.early.is_empty(), || format!("started before their time: {}", some(&count.early)));
+    let seen = count.repeated.len();
+    let (doubled, repeated) = (attempts.left(count.doubled, false), attempts.left(count.repeated, true));
+    if let Attempts::LostAt(_) | Attempts::Lost(_) = attempts {
+        let anew = seen - repeated.len();
+        trial.counted(format!("recorder, {}: {anew} attempts began anew that the store had lost", beat.task));
     }
     trial.must(doubled.is_empty(), || format!("deliveries that started twice: {}", some(&doubled)));
     trial.must(repeated.is_empty(), || format!("attempts that started twice: {}", some(&repeated)));

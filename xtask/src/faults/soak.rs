@@ -125,13 +125,14 @@ fn is_complete(trial: &mut Trial<'_>, beat: &Beat) {
     let count = trial.recorder.count(beat.task);
     let (missing, twice) = (count.missing(fires.iter().copied()).len(), count.twice().len());
     trial.counted(format!(
-        "recorder, {}: {} fires, {missing} lost, {twice} enqueued twice, {} doubled",
+        "recorder, {}: {} fires, {missing} lost, {twice} enqueued twice, {} doubled, {} early",
         beat.task,
         count.fires.len(),
-        count.doubled.len()
+        count.doubled.len(),
+        count.early.len()
     ));
-    let again = count.doubled.len() + count.repeated.len();
+    let again = count.doubled.len() + count.repeated.len() + count.early.len();
     trial.must(missing + twice + again == 0 && count.fires.len() == fires.len(), || {
-        format!("{}: fires are lost or have two runs", beat.task)
+        format!("{}: fires are lost, have two runs or starts, or started early", beat.task)
     });
 }

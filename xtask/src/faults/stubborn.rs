@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::faults::account::some;
 use crate::faults::beat::Beat;
 use crate::faults::daemon;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Trial};
 
 /// What a program of the row does: nobody of it hears SIGTERM, and a child holds the output open, another one from a
@@ -62,7 +63,7 @@ pub(crate) fn never_end(trial: &mut Trial<'_>) -> Result<()> {
     let is_told =
         reasons.len() == count && reasons.iter().all(|told| told.contains("failed") && told.contains("1s"));
     trial.must(is_told, || format!("history of `stubborn` says {}", some(&reasons)));
-    settle(trial, &bystander, Attempts::Counted)?;
+    settle(trial, &bystander, &Attempts::Counted)?;
     ends_well(trial, &mut daemon)?;
     blocked(trial, SLOTS)
 }
@@ -90,6 +91,6 @@ fn blocked(trial: &mut Trial<'_>, slots: usize) -> Result<()> {
     );
     trial.counted(format!("recorder, stuck: {starts} starts; the run has {state}"));
     trial.must(state == "succeeded" && starts == 1, || format!("{state} after {starts} starts"));
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }

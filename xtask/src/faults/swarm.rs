@@ -11,8 +11,9 @@ use crate::faults::beat::Beat;
 use crate::faults::daemon::Daemon;
 use crate::faults::death::suspend_between_steps;
 use crate::faults::instant;
+use crate::faults::loss::Attempts;
 use crate::faults::recorder::Note;
-use crate::faults::settled::{Attempts, ends_well, is_sound, settle};
+use crate::faults::settled::{ends_well, is_sound, settle};
 use crate::faults::trial::{PATIENCE, Store, Trial};
 
 /// The schedules, each of which fires every second.
@@ -70,7 +71,7 @@ pub(crate) fn schedules(trial: &mut Trial<'_>) -> Result<()> {
         "{SCHEDULES} schedules a second for {seconds} s on {number} daemons with {skew}; {killed} killed, {stopped} stopped \
          for up to 1.6 s with a lease of 1 s"
     ));
-    trial.expected("each fire of each schedule has one run, and that has ended; no delivery starts twice");
+    trial.expected("each fire of each schedule has one run, and that has ended; none before its time, no delivery starts twice");
     let wanted = SCHEDULES * usize::try_from(seconds)?;
     trial.until(PATIENCE, |trial| {
         std::thread::sleep(Duration::from_millis(300));
@@ -79,17 +80,20 @@ pub(crate) fn schedules(trial: &mut Trial<'_>) -> Result<()> {
     let notes = trial.recorder.notes();
     let (started, ended) = (fires_of(&notes, false), fires_of(&notes, true));
     let twice = started.values().filter(|runs| runs.len() > 1).count();
-    let counts = (0..SCHEDULES).map(|index| trial.recorder.count(&format!("t{index}")));
-    let doubled: usize = counts.map(|count| count.doubled.len() + count.repeated.len()).sum();
+    let counts: Vec<_> = (0..SCHEDULES).map(|index| trial.recorder.count(&format!("t{index}"))).collect();
+    let doubled: usize = counts.iter().map(|count| count.doubled.len() + count.repeated.len()).sum();
+    let early: Vec<&String> = counts.iter().flat_map(|count| &count.early).collect();
     let strangers = started.keys().filter(|(_, fire)| !beat.fires().any(|known| known == *fire)).count();
     trial.counted(format!(
-        "recorder: {} fires of {wanted} ended; {twice} enqueued twice, {doubled} doubled, {strangers} that no schedule names",
-        ended.len()
+        "recorder: {} fires of {wanted} ended; {twice} enqueued twice, {doubled} doubled, {} early, {strangers} that no schedule names",
+        ended.len(),
+        early.len()
     ));
     trial.must(ended.len() == wanted && started.len() == wanted, || {
         format!("{} fires began and {} ended of {wanted}", started.len(), ended.len())
     });
     trial.must(twice + doubled + strangers == 0, || "a fire has more than one run or start".to_owned());
+    trial.must(early.is_empty(), || format!("started before their time: {}", some(&early)));
     is_sound(trial)?;
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }
@@ -150,7 +154,7 @@ pub(crate) fn revisions(trial: &mut Trial<'_>) -> Result<()> {
     let is_told = older.log().contains("versioned") && older.log().contains("newer");
     trial.must(is_told, || format!("the older one does not say so; {}", older.last_words()));
     // What both know alike goes on whoever of them serves it.
-    settle(trial, &other, Attempts::Counted)?;
+    settle(trial, &other, &Attempts::Counted)?;
     ends_well(trial, &mut newer)?;
     ends_well(trial, &mut older)
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 
 use crate::certificate::{Authority, Certificate, self_signed};
 use crate::faults::beat::Beat;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::loss::Attempts;
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 use crate::redis::Settings;
 use crate::resp::Client;
@@ -73,7 +74,7 @@ pub(crate) fn over_tls(trial: &mut Trial<'_>) -> Result<()> {
     trial.expected(
         "the daemon says that it has expired and goes on with the good one; each fire once and finished",
     );
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     let told = daemon.log();
     trial.must(told.to_lowercase().contains("expired"), || {
         format!("the log does not tell of the certificate; {}", daemon.last_words())

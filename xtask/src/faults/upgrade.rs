@@ -9,8 +9,9 @@ use crate::faults::account::TooSlow;
 use crate::faults::beat::Beat;
 use crate::faults::file::sql;
 use crate::faults::instant;
+use crate::faults::loss::Attempts;
 use crate::faults::poison::{self, AHEAD, Poison, VICTIM};
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{Store, Trial};
 
 /// The tables of the first version.
@@ -79,7 +80,7 @@ pub(crate) fn older(trial: &mut Trial<'_>) -> Result<()> {
     trial.must(count.starts == RUNS && count.ends == RUNS && count.runs().len() == RUNS, || {
         format!("{} starts and {} ends of {} runs", count.starts, count.ends, count.runs().len())
     });
-    settle(trial, &beat, Attempts::Counted)?;
+    settle(trial, &beat, &Attempts::Counted)?;
     daemons.iter_mut().try_for_each(|daemon| ends_well(trial, daemon))
 }
 

@@ -1,5 +1,6 @@
 //! Rows in which the log beside the SQLite file loses its end, or the file may not be written.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,18 @@ use anyhow::{Context, Result};
 
 use crate::faults::account::CannotRun;
 use crate::faults::beat::Beat;
-use crate::faults::instant;
-use crate::faults::settled::{Attempts, ends_well, settle};
+use crate::faults::file::sql;
+use crate::faults::loss::{Attempts, lost};
+use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::Trial;
 
 /// How long the head of the log is, that of a frame, and a frame.
 const HEAD: usize = 32;
 const FRAME_HEAD: usize = 24;
 const FRAME: usize = FRAME_HEAD + 4_096;
+
+/// How many frames are damaged at most: claims, ends and leases of the last tenths of a second.
+const MOST: usize = 8;
 
 /// What becomes of the last frames.
 #[derive(Clone, Copy, Debug)]
@@ -35,21 +40,47 @@ pub(crate) fn torn(trial: &mut Trial<'_>) -> Result<()> {
     let log = PathBuf::from(format!("{}-wal", trial.file().display()));
 
     let mut daemon = trial.first_daemon("one", &beat)?;
-    let (mut killed_at, mut done) = (Vec::new(), Vec::new());
+    trial.await_that("the schedule fires", |trial| trial.recorder.starts(beat.task) >= 3)?;
+    let (mut gone, mut done) = (BTreeMap::new(), Vec::new());
     for round in 0..rounds {
         std::thread::sleep(trial.chance.millis(700, 1_500));
-        killed_at.push(instant::now());
         daemon.kill()?;
         let damage = [Damage::CutOff, Damage::Flipped, Damage::Zeroed][round % 3];
-        let back = usize::try_from(trial.chance.between(1, u64::try_from(2 * FRAME)?))?;
+        let back = usize::try_from(trial.chance.between(1, u64::try_from(MOST * FRAME)?))?;
+        let before = known(trial, &log)?;
         done.extend(damaged(&log, damage, back)?);
+        for attempt in lost(&before, &known(trial, &log)?) {
+            *gone.entry(attempt).or_insert(0) += 1;
+        }
         daemon = trial.daemon("one")?;
     }
-    trial.injected(format!("kill -9 and damage to the end of the log, {rounds} times: {}", done.join(", ")));
+    let attempts: usize = gone.values().sum();
+    trial.injected(format!(
+        "kill -9 and damage to the end of the log, {rounds} times: {}; by a look into copies of the file before and after, \
+         it knows {attempts} attempts less",
+        done.join(", ")
+    ));
     trial.must(!done.is_empty(), || "the log was never damaged".to_owned());
-    trial.expected("the daemon starts and the file is sound; each fire once and finished, the last before a kill may begin anew");
-    settle(trial, &beat, Attempts::LostBefore(killed_at))?;
+    trial.expected("the daemon starts and the file is sound; each fire once and finished, and only an attempt that the file lost begins anew");
+    settle(trial, &beat, &Attempts::Lost(gone))?;
     ends_well(trial, &mut daemon)
+}
+
+/// How many attempts each run has had, by a copy of the file and its log: looking into the file itself would write what
+/// the log holds into it.
+fn known(trial: &Trial<'_>, log: &Path) -> Result<BTreeMap<String, u32>> {
+    let copy = trial.path("copy.db");
+    fs::copy(trial.file(), &copy).context("cannot copy the file")?;
+    fs::copy(log, trial.path("copy.db-wal")).context("cannot copy the log")?;
+    let told = sql(&copy, "SELECT id || ' ' || attempt FROM run;")?;
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", copy.display()));
+    }
+    let run = |line: &str| {
+        let (id, attempt) = line.split_once(' ').context("a run has an id and attempts")?;
+        Ok((id.to_owned(), attempt.parse()?))
+    };
+    told.lines().map(run).collect()
 }
 
 /// Damages the last `back` bytes of what the log holds; says what was done. A log is written anew from its beginning, so
