@@ -102,17 +102,18 @@ fn settled(report: &ReplayReport) -> Vec<Settled> {
 /// Why the others were left alone.
 fn said(report: &ReplayReport, verdict: CanaryVerdict) -> String {
     let left = counted(report.left.len(), "dead letter");
-    let told = match verdict {
-        CanaryVerdict::Passed | CanaryVerdict::Failed => "failed again",
-        CanaryVerdict::Waits => "has not ended in time and goes on",
-        CanaryVerdict::Untold => "did not succeed",
-    };
     let is_meant = |state: RunState| match verdict {
         CanaryVerdict::Waits => !state.is_end(),
         CanaryVerdict::Failed => state == RunState::Failed,
         CanaryVerdict::Passed | CanaryVerdict::Untold => state != RunState::Succeeded,
     };
     let canary = report.canaries.iter().find(|run| is_meant(run.state));
+    let told = match (verdict, canary) {
+        (CanaryVerdict::Passed | CanaryVerdict::Failed, _) => "failed again",
+        (CanaryVerdict::Waits, _) => "has not ended in time and goes on",
+        (CanaryVerdict::Untold, Some(_)) => "was ended from outside and tells nothing",
+        (CanaryVerdict::Untold, None) => "is not known any more and tells nothing",
+    };
     let name = canary.map(|run| format!(" {}", run.id)).unwrap_or_default();
     let reason = canary.and_then(|run| run.reason.as_ref()).map(|reason| format!(": {reason}"));
     format!("the canary{name} {told}{}; {left} left alone\n", reason.unwrap_or_default())
@@ -134,9 +135,40 @@ async fn replay_edited(outside: &Outside, flags: &Flags) -> Result<Exit, Failure
 
 #[cfg(test)]
 mod tests {
+    use scheduler_core::{Name, Run, Tier, Timestamp};
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_became_of_the_canary_is_said() {
+        let id = RunId::manual(Timestamp::from_millis(1));
+        let said_of = |verdict: CanaryVerdict, states: &[RunState]| {
+            let mut report = ReplayReport::default();
+            report.left = vec![id];
+            report.canaries.extend(states.iter().map(|state| {
+                let name = |text: &str| Name::new(text).unwrap();
+                let mut run =
+                    Run::queued(id, name("t"), name("queue"), Tier::Queue, Timestamp::from_millis(1));
+                (run.state, run.reason) = (*state, Some("a reason".to_owned()));
+                run
+            }));
+            said(&report, verdict)
+        };
+        use CanaryVerdict::{Failed, Untold, Waits};
+        for (verdict, states, told) in [
+            (Failed, &[RunState::Succeeded, RunState::Failed][..], format!(" {id} failed again: a reason")),
+            (Waits, &[RunState::Running], format!(" {id} has not ended in time and goes on: a reason")),
+            (
+                Untold,
+                &[RunState::Cancelled],
+                format!(" {id} was ended from outside and tells nothing: a reason"),
+            ),
+            (Untold, &[RunState::Succeeded], " is not known any more and tells nothing".to_owned()),
+        ] {
+            assert_eq!(said_of(verdict, states), format!("the canary{told}; 1 dead letter left alone\n"));
+        }
+    }
 
     #[test]
     fn an_edit_keeps_what_it_does_not_name() {
