@@ -51,16 +51,17 @@ pub(crate) struct RequestFlags {
 /// How the run keeps others of its kind out, in place of its task's way.
 #[derive(Debug, Args)]
 struct UniqueFlags {
-    /// Asks for no run while another one of the task has not ended: the answer is that one then.
+    /// One at a time of the runs of the task that are asked for like this: while another one has not ended, the answer is
+    /// that one.
     #[arg(long)]
     unique: bool,
-    /// The same of the runs that have the same value of this parameter.
+    /// The same of the runs with the same value of this parameter.
     #[arg(long, value_name = "PARAM")]
     unique_by: Option<String>,
-    /// The same for this time from when the other one was asked for, such as 10m, also when it has succeeded since.
+    /// How long this run keeps later ones out from now on, such as 10m, also when it has succeeded meanwhile.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     unique_for: Option<Duration>,
-    /// Until when another one keeps this one out.
+    /// Until when this run keeps later ones out.
     #[arg(long, value_name = "WHEN", value_parser = word::<UniqueUntil>(UniqueUntil::ALL.iter().map(|until| until.as_str())))]
     unique_until: Option<UniqueUntil>,
 }
