@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apalis_core::backend::codec::Codec;
 use apalis_core::backend::finalize::Durable;
 use apalis_core::backend::{
-    Expose, FetchById, Filter, ListAllTasks, ListQueues, ListTasks, ListWorkers, Metrics, Statistic,
-    TaskSink, TaskSinkError,
+    Backend as ApalisBackend, BackendConfig, Expose, FetchById, Filter, ListAllTasks, ListQueues, ListTasks,
+    ListWorkers, Metrics, Statistic, TaskSink, TaskSinkError, WireFormatBackend,
 };
+use apalis_core::task::Task as ApalisTask;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
@@ -15,6 +17,8 @@ use scheduler_core::{
     Adhoc, Backend, BackendContext, JobDescriptor, JobError, Name, Output, Registry, RunFilter, RunId,
     RunRequest, RunState, SystemClock, Way,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -100,9 +104,25 @@ fn value<'a>(statistics: &'a [Statistic], title: &str) -> &'a str {
 /// Compiles for what a board may be made of only.
 fn is_exposed<B: Expose<Value, Durable> + FetchById + Clone + Send + Sync + 'static>(_: &B) {}
 
+/// Compiles for what `register` of apalis-board takes only, on each of its frameworks, and where it finds by itself of
+/// which type the args are.
+fn is_registered<B, Args, Compact>(_: &B)
+where
+    B: Metrics + ListWorkers + ListAllTasks + ListQueues + ListTasks + FetchById + BackendConfig,
+    B: TaskSink<Args, B::Kind> + Send + Sync + 'static,
+    B: WireFormatBackend<Compact = Compact> + ApalisBackend<Task = ApalisTask<Compact>>,
+    B::Error: std::error::Error,
+    B::Codec: Codec<Args, Compact = Compact>,
+    <B::Codec as Codec<Args>>::Error: std::error::Error,
+    Args: Serialize + DeserializeOwned + Send + 'static,
+    Compact: Serialize + Send + 'static,
+{
+}
+
 async fn the_pages_list_our_queues(stage: &Stage) {
     let (mail, default) = (stage.board("mail"), stage.board("default"));
     is_exposed(&mail);
+    is_registered(&mail);
 
     let queues = mail.list_queues().await.unwrap();
     let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
