@@ -6,6 +6,7 @@
 mod apalis_redis;
 mod apalis_sqlite;
 mod arguments;
+mod begun;
 mod bullmq;
 mod contender;
 mod drains;

@@ -70,7 +70,8 @@ pub(crate) async fn measure(url: &str, quick: bool) -> Result<Report> {
     let mut lean = ApalisRedis::lean(url);
     let mut bullmq = BullMq::new(url);
 
-    // Who is measured takes turns, so that a busy moment of the machine hits all of them.
+    // Who is drained takes turns, so that a busy moment of the machine hits all of them. All else is measured of one
+    // after the other.
     let mut small = [(); 4].map(|()| Drains::of(extent.backlog));
     let mut large = [(); 2].map(|()| Drains::of(extent.large));
     for _ in 0..extent.repeats {
@@ -202,11 +203,16 @@ impl Measured<'_> {
         Ok(())
     }
 
-    /// What only we are asked: from another process, a million runs that wait, and how long the longest script took.
+    /// What only we are asked: by a scheduler with a connection of its own that runs nothing, a million runs that wait,
+    /// and how long the longest script took.
     async fn of_ours(&mut self, ours: &mut Ours, url: &str) -> Result<()> {
         self.server.flush().await?;
         let outside = ours.latencies_from_outside(self.extent.latencies).await?;
-        self.report.latencies("enqueue to start, by another process", ours.name(), &outside);
+        self.report.latencies(
+            "enqueue to start, by another scheduler of this process",
+            ours.name(),
+            &outside,
+        );
         self.server.watch_scripts().await?;
         let mut drains = Drains::of(self.extent.largest);
         drains.measure(ours, self.server).await?;

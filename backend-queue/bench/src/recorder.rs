@@ -53,7 +53,7 @@ impl Recorder {
         self.0.first.get_or_init(|| now);
         if let Some(begun) = self.0.begun.get(index) {
             let nanos = u64::try_from((now - self.0.base).as_nanos()).unwrap_or(u64::MAX);
-            begun.store(nanos, Ordering::Relaxed);
+            begun.store(nanos.max(1), Ordering::Relaxed);
         }
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }

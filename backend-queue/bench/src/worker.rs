@@ -1,15 +1,17 @@
 //! Worker processes of ours: the program that measures starts itself again, as often as it is asked.
 //!
 //! A process says that it is ready, begins when a line comes, tells how many runs have ended and when the first began
-//! and the last ended by the clock that all processes share, and ends when its input does.
+//! and the last ended by the clock that all processes share, and ends when its input does. At last, when nothing can
+//! begin there any more, it tells which runs have begun.
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::begun::{Begun, each_once};
 use crate::machine::monotonic;
 use crate::ours::Ours;
 use crate::recorder::Recorder;
@@ -44,7 +46,9 @@ pub(crate) async fn work(ours: &Ours, most: usize) -> Result<()> {
             }
         }
     }
-    ours.stop(&scheduler).await
+    ours.stop(&scheduler).await?;
+    println!("{}", Begun::of(&recorder, most).written());
+    Ok(())
 }
 
 /// One that was started.
@@ -89,18 +93,28 @@ impl Process {
         Ok(())
     }
 
-    async fn end(mut self) -> Result<()> {
+    /// Lets it end; answers what it has begun.
+    async fn end(mut self) -> Result<Begun> {
         drop(self.input.take());
+        let told = async {
+            while let Some(line) = self.lines.next_line().await? {
+                if let Some(begun) = Begun::read(&line)? {
+                    return anyhow::Ok(begun);
+                }
+            }
+            bail!("a worker process does not tell what it has begun")
+        };
+        let begun = tokio::time::timeout(PATIENCE, told).await.context("a worker process does not end")??;
         ensure!(self.child.wait().await?.success(), "a worker process failed");
-        Ok(())
+        Ok(begun)
     }
 }
 
 /// Drains what waits by so many processes; answers the time from the first beginning to the last end that is in the
-/// store, and how many runs each process had.
+/// store, and how many runs ended in each process.
 ///
 /// # Errors
-/// Runs stay behind, or are run twice.
+/// Runs stay behind, or one begins twice.
 pub(crate) async fn drain(url: &str, processes: usize, jobs: usize) -> Result<(Duration, Vec<usize>)> {
     let mut started = Vec::new();
     for _ in 0..processes {
@@ -122,8 +136,10 @@ pub(crate) async fn drain(url: &str, processes: usize, jobs: usize) -> Result<(D
     ensure!(ran.iter().sum::<usize>() == jobs, "{ran:?} runs ended, and {jobs} were there");
     let first = started.iter().map(|process| process.first).min().unwrap_or(0);
     let last = started.iter().map(|process| process.last).max().unwrap_or(0);
+    let mut begun = Vec::new();
     for process in started {
-        process.end().await?;
+        begun.push(process.end().await?);
     }
+    each_once(jobs, &begun)?;
     Ok((Duration::from_nanos(last.saturating_sub(first)), ran))
 }
