@@ -12,6 +12,7 @@ use crate::faults::loss::Attempts;
 use crate::faults::machine::Usage;
 use crate::faults::settled::{ends_well, settle};
 use crate::faults::trial::{PATIENCE, Store, Trial};
+use crate::resp::Reply;
 
 /// How long one call of a script may keep Redis from all others, in microseconds.
 const SLOW_SCRIPT: &str = "50000";
@@ -170,7 +171,16 @@ fn judge(trial: &mut Trial<'_>, runs: usize, before: u64, drained: &Drained) -> 
     if trial.store == Store::Redis {
         let slow = trial.connect()?.command(&["SLOWLOG", "GET", "5"])?.items();
         trial.counted(format!("SLOWLOG: {} commands of more than 50 ms", slow.len()));
-        trial.must(slow.is_empty(), || format!("slow commands: {slow:?}"));
+        trial.must(slow.is_empty(), || format!("slow commands: {}", some(slow.into_iter().map(told))));
     }
     Ok(())
+}
+
+/// An entry of `SLOWLOG`: how long it took, and which script of how many arguments it was.
+fn told(entry: Reply) -> String {
+    let entry = entry.items();
+    let micros = entry.get(2).and_then(Reply::integer).unwrap_or_default();
+    let words = entry.into_iter().nth(3).map(Reply::items).unwrap_or_default();
+    let begin: Vec<String> = words.iter().take(2).filter_map(Reply::text).collect();
+    format!("{} of {} words for {micros} µs", begin.join(" "), words.len())
 }
