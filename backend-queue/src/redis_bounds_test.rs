@@ -233,10 +233,9 @@ async fn a_key_of_apalis_that_holds_something_else_is_named_without_a_search() {
         ..QueueConfig::default()
     };
     let ctx = BackendContext::standalone(name("default"), Arc::new(SystemClock::new()));
-    let backend = name("queue");
-    let adoption = Adoption { ctx: &ctx, backend: &backend, config: &config, from, settings: &settings };
+    let adoption = Adoption { ctx, backend: name("queue"), config, from: from.to_owned(), settings };
 
-    let error = store.adopt(&adoption).await.unwrap_err();
+    let error = store.adopt(&Arc::new(adoption)).await.unwrap_err();
 
     assert_eq!(error.code(), "queue/wrong_type");
     assert!(error.to_string().contains("app::Email:data"), "{error}");
