@@ -212,10 +212,19 @@ impl Store for Model {
         match decision.effect {
             Effect::Fire(pushed, _) if state.owner_of(&pushed.run).is_some() => {
                 let owner = state.owner_of(&pushed.run).expect("it was there just now");
-                let run = skipped(pushed.run, owner, now());
-                let due = run.fire_time;
-                state.insert(&Pushed { run: run.clone(), due, priority: 0, max_attempts: 1, alone: false });
-                ended.push(run);
+                // One that is there already makes none.
+                if owner != pushed.run.id {
+                    let run = skipped(pushed.run, owner, now());
+                    let due = run.fire_time;
+                    state.insert(&Pushed {
+                        run: run.clone(),
+                        due,
+                        priority: 0,
+                        max_attempts: 1,
+                        alone: false,
+                    });
+                    ended.push(run);
+                }
             }
             Effect::Fire(pushed, entry) => {
                 let others = state.runs.iter().filter(|kept| kept.run.task == *task);

@@ -1,6 +1,6 @@
 //! Unique runs in the SQLite store: which run has a kind, in a table beside the runs; and how far runs have come.
 
-use scheduler_core::{Run, RunId, RunState, Timestamp, UniqueKey, UniqueUntil};
+use scheduler_core::{Entry, Run, RunId, RunState, Timestamp, UniqueKey, UniqueUntil};
 use sqlx::Row;
 
 use crate::envelope;
@@ -56,11 +56,12 @@ impl Change<'_> {
     pub(crate) async fn unless_kept_out(&mut self, effect: Effect) -> sqlx::Result<Effect> {
         let Effect::Fire(pushed, entry) = effect else { return Ok(effect) };
         Ok(match self.owner_of(pushed.run.unique.as_ref()).await? {
-            // One that is there already makes none, whoever has its kind.
             Some(owner) if owner != pushed.run.id => {
                 Effect::Skip(Box::new(skipped(pushed.run, owner, now())))
             }
-            _ => Effect::Fire(pushed, entry),
+            // One that is there already makes none, and no other gives way to it.
+            Some(_) => Effect::Fire(pushed, Entry::Start),
+            None => Effect::Fire(pushed, entry),
         })
     }
 

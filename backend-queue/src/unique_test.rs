@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use scheduler_core::{HeldLetters, Name, Run, RunId, RunState, Tier, Timestamp, Unique, UniqueUntil};
+use scheduler_core::{Entry, HeldLetters, Name, Run, RunId, RunState, Tier, Timestamp, Unique, UniqueUntil};
 
-use crate::store::{Ack, Cancel, Claim, Delivery, Next, Pushed, Retention, Store};
+use crate::model::Model;
+use crate::store::{
+    Ack, Cancel, Claim, Decided, Decision, Delivery, Effect, Next, Pushed, Retention, Standing, Store,
+};
 
 const LEASE: Duration = Duration::from_secs(60);
 const NOTHING_STAYS: Retention =
@@ -95,6 +98,26 @@ async fn a_kind_until_it_is_started_is_free_when_its_run_begins(store: &dyn Stor
     assert_eq!(add(store, started()).await, None);
 }
 
+/// A fire that was enqueued already, and whose kind its run has.
+async fn a_fire_whose_run_is_there_makes_none_and_ends_nothing(store: &dyn Store) {
+    let fire = done("ana");
+    let (task, id) = (fire.run.task.clone(), fire.run.id);
+    let revision = store.register(&task, "definition", LEASE).await.unwrap();
+    assert_eq!(add(store, fire.clone()).await, None);
+
+    for entry in [Entry::Start, Entry::CancelOthers] {
+        let again = |Standing { mut cursor, paused, .. }, at| {
+            (cursor.decided, cursor.runs) = (at, cursor.runs + 1);
+            Decision { cursor, paused, effect: Effect::Fire(Box::new(fire.clone()), entry) }
+        };
+        let decided = store.decide(&task, revision, &again).await.unwrap();
+
+        let Decided::Done { ended, marked } = decided else { panic!("{entry:?}: {decided:?}") };
+        assert!(ended.is_empty() && marked.is_empty(), "{entry:?}: {ended:?}, {marked:?}");
+    }
+    assert_eq!(claim(store).await.run.id, id);
+}
+
 /// One of many that ask at once, in two processes, gets the kind, and all others hear which.
 async fn one_of_many_at_once_gets_a_kind(one: &dyn Store, two: &dyn Store) {
     let runs: [Pushed; 4] = std::array::from_fn(|_| done("ana"));
@@ -138,9 +161,19 @@ async fn leave_kinds(store: &dyn Store) {
     while store.forget(&NOTHING_STAYS, 100).await.unwrap() > 0 {}
 }
 
+#[tokio::test]
+async fn a_fire_whose_run_is_there_makes_none_and_ends_nothing_in_memory() {
+    a_fire_whose_run_is_there_makes_none_and_ends_nothing(&Model::default()).await;
+}
+
 #[cfg(feature = "sqlite")]
 mod in_a_file {
     use crate::sqlite_test::{Bench, open};
+
+    #[tokio::test]
+    async fn a_fire_whose_run_is_there_makes_none_and_ends_nothing() {
+        super::a_fire_whose_run_is_there_makes_none_and_ends_nothing(&Bench::new().await.store).await;
+    }
 
     #[tokio::test]
     async fn a_kind_is_free_when_its_run_has_ended_however() {
@@ -182,6 +215,11 @@ mod in_a_file {
 mod on_redis {
     use crate::redis_stage::{namespace, open, url};
     use crate::redis_test::fresh;
+
+    #[tokio::test]
+    async fn a_fire_whose_run_is_there_makes_none_and_ends_nothing() {
+        super::a_fire_whose_run_is_there_makes_none_and_ends_nothing(&fresh().await).await;
+    }
 
     #[tokio::test]
     async fn a_kind_is_free_when_its_run_has_ended_however() {
