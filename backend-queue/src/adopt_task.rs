@@ -7,7 +7,6 @@
 )]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::slice;
 
 use scheduler_core::{
     Adhoc, BackendContext, Name, Run, RunId, RunOrigin, RunRequest, RunState, Tier, Timestamp,
@@ -111,7 +110,7 @@ impl Adoption {
             Payload::Unusable(_, reason) | Payload::Elsewhere(reason) => Err(reason),
             Payload::Args(_) if left == 0 => Err(format!("all of its {most} attempts were made by apalis")),
             Payload::Args(_) => {
-                let made = || requests::requested(ctx, backend, config, slice::from_ref(&request));
+                let made = || requests::requested(ctx, backend, config, vec![request.clone()]);
                 // The job is made of what anybody has sent.
                 match catch_unwind(AssertUnwindSafe(made)) {
                     Ok(made) => made

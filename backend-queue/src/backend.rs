@@ -40,7 +40,7 @@ pub struct QueueBackend {
     /// What was opened; it answers also while nothing runs.
     store: Mutex<Option<Arc<dyn Store>>>,
     /// What [`Backend::connect`] was given.
-    connected: Mutex<Option<BackendContext>>,
+    connected: Mutex<Option<Arc<BackendContext>>>,
 }
 
 /// The kind `queue`, for a [`Registry`](scheduler_core::Registry).
@@ -176,30 +176,32 @@ impl QueueBackend {
     }
 
     /// What it was connected with, while nothing runs here.
-    fn outside(&self) -> Option<BackendContext> {
+    fn outside(&self) -> Option<Arc<BackendContext>> {
         lock(&self.connected).clone().filter(|_| !self.runs_here())
     }
 
     /// The store; `None` while nobody has put anything into it, which is no reason to make one.
     pub(crate) async fn found(&self) -> Result<Option<Arc<dyn Store>>> {
         let opened = lock(&self.store).clone();
-        match (opened, self.outside()) {
-            (Some(store), _) => Ok(Some(store)),
-            (None, Some(ctx)) if self.is_there(ctx.data_dir.as_deref()) => {
+        if opened.is_some() {
+            return Ok(opened);
+        }
+        match self.outside() {
+            Some(ctx) if self.is_there(ctx.data_dir.as_deref()) => {
                 self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await.map(Some)
             }
-            (None, Some(_)) => Ok(None),
-            (None, None) => Err(self.stopped()),
+            Some(_) => Ok(None),
+            None => Err(self.stopped()),
         }
     }
 
     /// The store, which is made if nobody has put anything into it.
     pub(crate) async fn made(&self) -> Result<Arc<dyn Store>> {
-        match (self.found().await?, self.outside()) {
-            (Some(store), _) => Ok(store),
-            (None, Some(ctx)) => self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await,
-            (None, None) => Err(self.stopped()),
+        if let Some(store) = self.found().await? {
+            return Ok(store);
         }
+        let ctx = self.outside().ok_or_else(|| self.stopped())?;
+        self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await
     }
 
     /// Whether there is a store already. A server is asked for its own.
@@ -289,7 +291,7 @@ impl Backend for QueueBackend {
         if self.is_there(ctx.data_dir.as_deref()) {
             self.open(Some(&ctx.namespace), ctx.data_dir.as_deref()).await?;
         }
-        *lock(&self.connected) = Some(ctx);
+        *lock(&self.connected) = Some(Arc::new(ctx));
         Ok(())
     }
 
@@ -302,7 +304,7 @@ impl Backend for QueueBackend {
         let Some(ctx) = self.outside() else {
             return self.ask(|reply| Command::Enqueue(requests, reply)).await?;
         };
-        let runs = requested(&ctx, &self.name, &self.config, &requests)?;
+        let runs = requested(&ctx, &self.name, &self.config, requests)?;
         push_outside(&*self.made().await?, runs).await
     }
 

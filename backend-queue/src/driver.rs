@@ -183,8 +183,11 @@ impl Driver {
                 }
                 command = commands.recv() => {
                     let Some(first) = command else { return };
+                    let was_stepping = self.stepping.is_some();
                     self.commands(first, &mut commands, &mut drain).await;
-                    times.step = Instant::now();
+                    // One that was begun meanwhile knows of all that was asked.
+                    let knows = !was_stepping && self.stepping.is_some();
+                    times.step = Instant::now() + if knows { UNTIL_ASKED } else { Duration::ZERO };
                 }
                 Some(end) = ended.recv() => {
                     self.ended(end, drain.as_mut());
@@ -220,7 +223,7 @@ impl Driver {
             times.renew = self.renew().await;
         }
         if self.offer_at().is_some_and(|at| at <= Instant::now()) {
-            self.push(Vec::new()).await;
+            self.push(Vec::new(), false).await;
         }
         if self.ahead.until().is_some_and(|until| until <= Instant::now()) {
             self.give_ahead_back();

@@ -1,5 +1,6 @@
 //! What the loop is asked from this process, and what it answers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl Driver {
             match command {
                 Command::Enqueue(_, reply) if drain.is_some() => drop(reply.send(Err(self.stopped()))),
                 Command::Enqueue(requests, reply) => {
-                    match requested(&self.ctx, &self.name, &self.config, &requests) {
+                    match requested(&self.ctx, &self.name, &self.config, requests) {
                         Ok(runs) => pushed.push((runs, reply)),
                         Err(error) => drop(reply.send(Err(error))),
                     }
@@ -83,7 +84,7 @@ impl Driver {
             }
         }
         if !pushed.is_empty() {
-            self.push(pushed).await;
+            self.push(pushed, drain.is_none()).await;
         }
     }
 
@@ -100,12 +101,25 @@ impl Driver {
         Error::unavailable("backend/stopped", format!("backend `{}` does not run", self.name))
     }
 
-    /// Adds what arrived together in one transaction. With nothing at all it finds out whether the store takes
-    /// anything.
-    pub(crate) async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>) {
+    /// Adds what arrived together in one transaction, and takes what may begin behind that. With nothing at all it
+    /// finds out whether the store takes anything.
+    pub(crate) async fn push(&mut self, requests: Vec<(Vec<Pushed>, Reply<Taken>)>, may_claim: bool) {
         let (groups, replies): (Vec<Vec<Pushed>>, Vec<_>) = requests.into_iter().unzip();
         let ids: Vec<Vec<RunId>> = groups.iter().map(|group| ids_of(group)).collect();
-        match add(&*self.store, groups.into_iter().flatten().collect()).await {
+        let store = Arc::clone(&self.store);
+        let mut adding = pin!(add(&*store, groups.into_iter().flatten().collect()));
+        let added = tokio::select! {
+            biased;
+            added = &mut adding => added,
+            // It is on its way. A step that is sent behind it finds the runs there, so nobody waits for the answer first.
+            () = std::future::ready(()) => {
+                if may_claim && self.stepping.is_none() && self.backoff.is_zero() {
+                    self.stepping = self.step(true);
+                }
+                adding.await
+            }
+        };
+        match added {
             Ok(answers) => {
                 self.refusing_since = None;
                 let mut answers = answers.into_iter();
@@ -183,25 +197,24 @@ pub(crate) fn requested(
     ctx: &BackendContext,
     backend: &Name,
     config: &QueueConfig,
-    requests: &[RunRequest],
+    requests: Vec<RunRequest>,
 ) -> Result<Vec<Pushed>> {
-    requests.iter().map(|request| requested_run(ctx, backend, config, request)).collect()
+    requests.into_iter().map(|request| requested_run(ctx, backend, config, request)).collect()
 }
 
 fn requested_run(
     ctx: &BackendContext,
     backend: &Name,
     config: &QueueConfig,
-    request: &RunRequest,
+    request: RunRequest,
 ) -> Result<Pushed> {
-    if let Some(refusal) = refusal(backend, config, request) {
+    if let Some(refusal) = refusal(backend, config, &request) {
         return Err(refusal);
     }
-    let mut run =
-        Run::queued(request.run_id, request.task.clone(), backend.clone(), Tier::Queue, request.fire_time);
+    let mut run = Run::queued(request.run_id, request.task, backend.clone(), Tier::Queue, request.fire_time);
     run.origin = request.origin;
-    run.params = request.params.clone();
-    run.adhoc = request.adhoc.clone();
+    run.params = request.params;
+    run.adhoc = request.adhoc;
     let placed = ctx.work_of(&run)?;
     let queue = request.queue.as_ref().or(placed.task.queue.as_ref());
     run.queue = queue.and_then(kept_queue);

@@ -67,7 +67,7 @@ impl Inner {
         let (backend, run) = match order {
             Order::Task(task, request) => {
                 let placed = self.known(task)?;
-                (placed.placement.backend.clone(), self.requested(task.clone(), request))
+                (placed.placement.backend.clone(), self.requested(task.clone(), request.clone()))
             }
             Order::Job(adhoc, request) => {
                 let (task, descriptor) = self.registry.adhoc_task(adhoc)?;
@@ -78,7 +78,7 @@ impl Inner {
                     let message = format!("backend `{}` runs no job without a task", placement.backend);
                     return Err(Error::unsupported("backend/no_adhoc", message));
                 }
-                let mut run = self.requested(task.name, request);
+                let mut run = self.requested(task.name, request.clone());
                 if let Some(key) = &request.key {
                     run.run_id = RunId::keyed_job(&self.namespace, &adhoc.job, key);
                 }
@@ -116,17 +116,17 @@ impl Inner {
     }
 
     /// The run of a task that a request asks for.
-    pub(crate) fn requested(&self, task: Name, request: &TriggerRequest) -> RunRequest {
+    pub(crate) fn requested(&self, task: Name, request: TriggerRequest) -> RunRequest {
         let now = self.clock.now();
         let run_id = match &request.key {
             Some(key) => RunId::keyed(&self.namespace, &task, key),
             None => RunId::manual(now),
         };
         RunRequest {
-            params: request.params.clone(),
+            params: request.params,
             priority: request.priority,
-            queue: request.queue.clone(),
-            unique: request.unique.clone(),
+            queue: request.queue,
+            unique: request.unique,
             ..RunRequest::manual(run_id, task, request.at.unwrap_or(now))
         }
     }

@@ -108,9 +108,14 @@ impl Inner {
     pub(crate) async fn enqueue(&self, placed: &Placed, run: RunRequest) -> Result<Enqueued> {
         self.judge_unique(&placed.placement.backend, &run)?;
         let mut refused = None;
-        for member in self.hosts(placed) {
+        let mut hosts = self.hosts(placed).into_iter().peekable();
+        let mut run = Some(run);
+        while let Some(member) = hosts.next() {
+            // Parameters may be large, and mostly nobody falls back.
+            let given = if hosts.peek().is_some() { run.clone() } else { run.take() };
+            let Some(given) = given else { break };
             let answer = match member.answering() {
-                Ok(backend) => backend.enqueue(run.clone()).await,
+                Ok(backend) => backend.enqueue(given).await,
                 Err(error) => Err(error),
             };
             match (answer, &refused) {

@@ -235,7 +235,7 @@ impl Scheduler {
     /// the run.
     pub async fn trigger(&self, task: &Name, request: TriggerRequest) -> Result<Enqueued> {
         let placed = self.0.known(task)?;
-        self.0.enqueue(&placed, self.0.requested(task.clone(), &request)).await
+        self.0.enqueue(&placed, self.0.requested(task.clone(), request)).await
     }
 
     /// Keeps a task from firing.
