@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::FromRedisValue;
 use scheduler_core::{BackendContext, Name, RunId, SystemClock};
@@ -13,7 +14,7 @@ use crate::redis_script;
 use crate::redis_stage::{self, Server};
 use crate::redis_store::RedisStore;
 use crate::redis_test::{LONG_LEASE, claim, done, fresh, now, push, pushed};
-use crate::store::{Claim, Pushed, Share, Stepped, Store};
+use crate::store::{Cancel, Claim, Pushed, Share, Stepped, Store};
 use crate::{AdoptSettings, QueueConfig};
 
 /// What runs of these tests carry: six are more than one call looks into.
@@ -284,4 +285,70 @@ async fn each_queue_says_what_is_under_way_however_much_that_is() {
     assert_eq!(running().await[1].1, 1);
     store.step(&[done(&taken[1])], &Claim::new(0, LONG_LEASE)).await.unwrap();
     assert_eq!(running().await.len(), 1, "nothing is left of that queue");
+}
+
+/// Takes and ends all runs, a hundred at most in a step; how often each was taken.
+async fn drained(store: &RedisStore, limits: &Limits, runs: usize) -> BTreeMap<RunId, usize> {
+    let share = Share { queue: None, count: 100, limits: Some(Arc::new(limits.clone())) };
+    let claim = Claim { from: vec![share], ..Claim::new(100, LONG_LEASE) };
+    let (mut taken, mut acks) = (BTreeMap::new(), Vec::new());
+    for _ in 0..4 * runs {
+        let stepped = store.step(&acks, &claim).await.unwrap();
+        assert!(stepped.refused.is_empty(), "what was taken is held: {:?}", stepped.refused);
+        acks = stepped.claimed.iter().map(done).collect();
+        for delivery in &stepped.claimed {
+            *taken.entry(delivery.run.id).or_default() += 1;
+        }
+        if acks.is_empty() && taken.len() >= runs {
+            break;
+        }
+    }
+    taken
+}
+
+#[tokio::test]
+async fn a_cancelled_run_hides_none_of_those_behind_it_from_a_queue_with_limits() {
+    let whole_and_key = Limits { concurrency: Some(20), ..by_customer(Some(1), None) };
+    for (limits, runs, cancelled) in
+        [(by_customer(Some(3), None), 402, 1), (whole_and_key, 240, 1), (by_customer(None, None), 350, 250)]
+    {
+        let store = fresh().await;
+        let pushed: Vec<Pushed> = (0..runs).map(|_| of("ana")).collect();
+        store.push(pushed.clone()).await.unwrap();
+        // One that is due later, and was known before it was.
+        let mut later = of("ben");
+        later.due = now() + Duration::from_millis(20);
+        store.push(vec![later.clone()]).await.unwrap();
+        for pushed in &pushed[..cancelled] {
+            assert!(matches!(store.cancel(pushed.run.id, "asked").await.unwrap(), Cancel::Ended(_)));
+        }
+        while now() < later.due {
+            tokio::task::yield_now().await;
+        }
+
+        let taken = drained(&store, &limits, runs - cancelled + 1).await;
+
+        let expected: BTreeMap<RunId, usize> =
+            pushed[cancelled..].iter().chain([&later]).map(|pushed| (pushed.run.id, 1)).collect();
+        assert_eq!(taken.len(), expected.len(), "{limits:?}");
+        assert_eq!(taken, expected, "{limits:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_behind_many_that_were_cancelled_begins_without_a_wait() {
+    let store = fresh().await;
+    let pushed: Vec<Pushed> = (0..301).map(|_| of("ana")).collect();
+    store.push(pushed.clone()).await.unwrap();
+    for pushed in &pushed[..300] {
+        store.cancel(pushed.run.id, "asked").await.unwrap();
+    }
+
+    let limits = Limits { concurrency: Some(5), pace: None, per_key: None };
+    let stepped = a_step(&store, &limits).await;
+
+    assert_eq!(
+        stepped.claimed.iter().map(|delivery| delivery.run.id).collect::<Vec<_>>(),
+        [pushed[300].run.id]
+    );
 }

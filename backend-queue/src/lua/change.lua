@@ -101,11 +101,12 @@ local function note_gone(fresh, more)
   if more ~= 0 and call('HINCRBY', GONE, fresh, more) <= 0 then call('HDEL', GONE, fresh) end
 end
 
--- Moves the first of the fresh runs of a queue to the others that are ready; answers how many that were.
+-- Moves the first of the fresh runs of a queue to the others that are ready; answers how many members that were, and
+-- how many of them had no run any more.
 local function unfreshen(ready, most)
   local fresh = fresh_of(ready)
   local members, gone = call('LRANGE', fresh, 0, most - 1), 0
-  if #members == 0 then return 0 end
+  if #members == 0 then return 0, 0 end
   local ids = {}
   for i = 1, #members do ids[i] = sub(members[i], 8) end
   local runs = runs_of(ids)
@@ -125,7 +126,7 @@ local function unfreshen(ready, most)
   call('LTRIM', fresh, #members, -1)
   note_gone(fresh, -gone)
   flush()
-  return #members
+  return #members, gone
 end
 
 -- A run lives no longer.

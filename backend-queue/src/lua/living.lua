@@ -56,8 +56,9 @@ if others > 0 then
   add_latest(own, left, true)
   local names = call('SMEMBERS', QUEUES)
   names[#names + 1] = 'default'
-  local each = math.max(1, math.floor(left / #names))
-  for _, name in ipairs(names) do
+  for i, name in ipairs(names) do
+    -- What one list leaves is for those behind it.
+    local each = math.max(1, math.floor(left / (#names - i + 1)))
     -- A list in which nothing is found costs a call as well.
     if left <= 0 or others <= 0 then break end
     local list = fresh_of(ready_in(name))

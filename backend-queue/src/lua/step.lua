@@ -35,7 +35,8 @@ if due_at and due_at <= now then
   for i = 1, #due do
     local id, run = ids[i], runs[i]
     later('ZREM', DELAYED, due[i])
-    if run then
+    -- Whatever is under way or has ended does not begin by its place here.
+    if run and byte(run, 1) < S_RUNNING then
       local is_new, flags = byte(run, 1) == S_SCHEDULED, byte(run, 38)
       local is_held = is_new and flags % 2 == 1
       if flags % 32 >= 16 then
@@ -93,15 +94,21 @@ local function take_from_each()
     queue.taken = queue.taken + 1
   end
 
-  -- Sees to it that so many of the first runs of a queue can be put aside.
+  -- Sees to it that so many of the first runs of a queue are in their order, if there are; says whether they are.
   local function sort_first(queue, count)
     local first = call('LINDEX', queue.fresh, 0)
-    if not first then return end
+    if not first then return true end
     local last = call('ZRANGE', queue.ready, count - 1, count - 1, 'WITHSCORES')[2]
     local run = runs_of({ sub(first, 8) })[1]
-    if not last or not is_of(first, run) or tonumber(last) >= rank_of_run(run) then
-      unfreshen(queue.ready, count)
+    if last and is_of(first, run) and tonumber(last) < rank_of_run(run) then return true end
+    -- Members without a run put nothing in front.
+    local moved, passed = 0, 0
+    while moved < count and passed < count + CHUNK do
+      local some, gone = unfreshen(queue.ready, math.max(LOOKED, count - moved))
+      if some == 0 then return true end
+      moved, passed = moved + some - gone, passed + some
     end
+    return moved >= count
   end
 
   -- As `take_some`, of a queue with limits. What may not begin leaves it, so those that were taken stay in front.
@@ -114,7 +121,10 @@ local function take_from_each()
       return
     end
     local count = math.min(most, gate.room_in(queue)) + LOOKED
-    sort_first(queue, queue.taken + count)
+    if not sort_first(queue, queue.taken + count) then
+      queue.is_left, queue.has_more = true, true
+      return
+    end
     local some = call('ZRANGE', queue.ready, queue.taken, queue.taken + count - 1)
     local _, runs = split(some)
     local last = queue.taken + most
@@ -194,7 +204,9 @@ local function take_out()
   for i = 1, #open do open[i].sorted, open[i].passed, open[i].kept = 0, is_all and open[i].listed or 0, 0 end
   for i = 1, taken do
     local queue = from[i]
-    if upto[i] then
+    if queue.limits then
+      later('ZREM', queue.ready, ready[i])
+    elseif upto[i] then
       queue.passed, queue.kept = math.max(queue.passed, upto[i]), queue.kept + 1
     else
       queue.sorted = queue.sorted + 1

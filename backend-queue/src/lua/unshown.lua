@@ -11,7 +11,7 @@ local function forget_unshown(forgotten)
   end
   if passed > 0 then call('LTRIM', UNSHOWN, passed, -1) end
   -- One that is kept stands before others that are not. Where there are more than can be there, some are shown.
-  local living = call('ZCARD', ENDED) + call('ZCARD', DIED) + call('ZCARD', LEASE)
+  local living = call('ZCARD', ENDED) + call('ZCARD', DIED) + call('ZCARD', LEASE) + call('ZCARD', DELAYED)
   if call('LLEN', UNSHOWN) > living then show_unshown(math.max(AT_ONCE, forgotten)) end
 end
 
