@@ -64,8 +64,6 @@ impl Wish {
     pub(crate) fn take(folder: &Path, holder: &Holder) -> Option<Self> {
         let wish = Self::found(folder).filter(|wish| wish.daemon.is_none() || wish.is_of(holder))?;
         forget(folder, WISH).ok()?;
-        // What is there answers another one.
-        forget(folder, ANSWER).ok()?;
         Some(wish)
     }
 
@@ -91,16 +89,17 @@ impl Wish {
         }
     }
 
-    /// Forgets a wish that was meant for a daemon before this one, and what that answered. Whoever has seen already that
-    /// this one holds the folder may have asked it.
+    /// Forgets a wish that was meant for a daemon before this one. Whoever has seen already that this one holds the
+    /// folder may have asked it; and what the one before answered stays, for who asked may not have seen it yet.
     ///
     /// # Errors
     /// `data_dir/unusable`.
     pub(crate) fn forget(folder: &Path, holder: &Holder) -> Result<(), Failure> {
         if Self::found(folder).is_some_and(|wish| !wish.is_of(holder)) {
-            forget(folder, WISH)?;
+            forget(folder, WISH)
+        } else {
+            Ok(())
         }
-        forget(folder, ANSWER)
     }
 
     /// Who wants it, and why.
@@ -176,6 +175,8 @@ mod tests {
 
         Answer::new(&this, &Drained::default()).leave(folder.path()).unwrap();
         assert!(Answer::of(folder.path(), &other).is_none());
+        // The next daemon may be there before whoever asked looks again.
+        Wish::forget(folder.path(), &other).unwrap();
         assert!(Answer::of(folder.path(), &this).is_some());
     }
 

@@ -141,15 +141,17 @@ fn drain_daemon(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
 
 /// Waits until a daemon has drained and ended.
 fn ended(folder: &Path, holder: &Holder) -> Result<Answer, Failure> {
-    let mut looks: u32 = 0;
+    let (mut looks, mut seen): (u32, Option<Answer>) = (0, None);
     loop {
-        let answer = Answer::of(folder, holder);
+        // The daemon that comes next may answer somebody else in its place.
+        seen = seen.or_else(|| Answer::of(folder, holder));
+        let answer = seen.as_ref();
         looks += 1;
         // The lock of a daemon that has not answered is seldom tried, so that it is in the way of no other.
         let is_over = (answer.is_some() || looks.is_multiple_of(LIVES_EVERY))
             && data_dir::holder(folder)?.as_ref() != Some(holder);
         match (answer, is_over) {
-            (Some(answer), true) => return Ok(answer),
+            (Some(answer), true) => return Ok(answer.clone()),
             // It may have answered since.
             (None, true) => {
                 return Answer::of(folder, holder).ok_or_else(|| {
