@@ -6,9 +6,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use apalis_core::task::Task as ApalisTask;
 use scheduler_core::{AttemptEnd, CancelReason, Output, RunContext, Spelled, Task};
@@ -44,6 +45,9 @@ impl Attempt {
     }
 }
 
+/// After how long it is told that a job goes on which a layer has given up.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+
 /// How often the job of an attempt is under way: once, or as often as layers have begun it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Jobs(Arc<watch::Sender<usize>>);
@@ -64,7 +68,14 @@ impl Jobs {
         if *count.borrow_and_update() > 0 {
             ctx.cancel_token().cancel(CancelReason::TimedOut);
             // It cannot be closed while it is here.
-            let _ = count.wait_for(|count| *count == 0).await;
+            let mut gone = pin!(count.wait_for(|count| *count == 0));
+            if tokio::time::timeout(TOLD_AFTER, gone.as_mut()).await.is_err() {
+                tracing::warn!(
+                    task = %ctx.task(), run_id = %ctx.run_id(),
+                    "a layer has given this attempt up, and its job goes on: it keeps its place until it ends"
+                );
+                let _ = gone.await;
+            }
         }
     }
 }

@@ -248,7 +248,8 @@ impl Service<ApalisTask> for Telling {
 async fn a_job_that_blocks_its_thread_has_not_ended_when_a_layer_gives_it_up() {
     let (tell, mut told) = unbounded_channel();
     let telling = layer_fn(move |inner| Telling(inner, tell.clone()));
-    let stage = Stage::new(4).with(telling).with(TimeoutLayer::new(Duration::from_millis(50)));
+    // Long enough for the job to have begun.
+    let stage = Stage::new(4).with(telling).with(TimeoutLayer::new(Duration::from_secs(1)));
 
     stage.ask("blocking", 1).await;
     let blocked = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
