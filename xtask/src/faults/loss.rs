@@ -10,7 +10,7 @@ use crate::faults::instant;
 use crate::faults::recorder::{Again, ROUGH};
 
 /// How soon a job notes its start after the store has given it out, on a machine that is busy.
-const SETTING_OUT: u64 = 1_000;
+const SETTING_OUT: u64 = 3_000;
 
 /// What may have happened to an attempt besides running once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Loss {
     /// Whether an attempt began anew because of it: the fire had come due before the crash, it was given out within the
     /// window and so noted its start no earlier and a moment after the crash at the latest, and again since the crash.
     fn explains(&self, again: &Again) -> bool {
-        let noted = self.from.saturating_sub(self.window + ROUGH)..=self.until + SETTING_OUT;
+        let noted = self.from.saturating_sub(self.window.saturating_add(ROUGH))..=self.until + SETTING_OUT;
         again.fire <= self.until && noted.contains(&again.before) && again.at + ROUGH >= self.from
     }
 }
@@ -114,7 +114,7 @@ mod tests {
             (again(3_000, 9_000, 10_700), true, "long overdue, and given out within the window"),
             (again(7_900, 7_980, 10_700), false, "given out before the window"),
             (again(10_021, 10_300, 10_700), false, "due after the crash"),
-            (again(10_000, 11_100, 11_200), false, "given out after the crash"),
+            (again(10_000, 13_100, 13_200), false, "given out after the crash"),
             (again(9_000, 9_100, 9_900), false, "again before the crash"),
         ];
         for (again, is_explained, what) in cases {

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use crate::faults::instant;
 use crate::faults::loss::Attempt;
 
-/// By how much, in milliseconds, a note may seem older than it is: `/proc/uptime` counts hundredths of a second.
-pub(crate) const ROUGH: u64 = 10;
+/// By how much, in milliseconds, a note may seem older than it is: `/proc/uptime` counts hundredths of a second, and the
+/// instant of the start of the machine is known to a millisecond.
+pub(crate) const ROUGH: u64 = 11;
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -246,8 +247,8 @@ mod tests {
             (Note::read("start t a 1 1 1970-01-01T00:00:01Z 10 9 5.25").unwrap(), instant::boot());
         assert_eq!(note.at, boot + 5_250);
 
-        let notes = [boot + 5_260, boot + 5_259].map(|fire| Note { fire, ..note.clone() });
-        assert_eq!(counted(&notes).early, ["a attempt 1 by 10 ms"]);
+        let notes = [boot + 5_261, boot + 5_260].map(|fire| Note { fire, ..note.clone() });
+        assert_eq!(counted(&notes).early, ["a attempt 1 by 11 ms"]);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::redis::{AppendOnly, Settings};
 
 /// How long before a kill what Redis has confirmed under `appendfsync everysec` may be lost, in milliseconds. It writes
 /// to its file before it answers, and what is written outlives the process; while a sync is under way it holds writes
-/// back and answers all the same, for two seconds at most.
-const WINDOW: u64 = 2_000;
+/// back and answers all the same, for two seconds, and until it looks at the time again.
+const WINDOW: u64 = 2_200;
 
 /// How soon schedules go on after everything was lost.
 pub(crate) const BACK: u64 = 4_000;
