@@ -110,7 +110,7 @@ async fn what_nobody_looked_at_is_forgotten_without_a_trace() {
 }
 
 #[tokio::test]
-async fn forgetting_shows_nothing_and_what_stays_in_front_is_shown_once_others_are_gone() {
+async fn what_stays_in_front_is_shown_once_more_are_gone_behind_it() {
     let store = fresh().await;
     push(&store, 300).await;
     let taken = claim(&store, 300, LONG_LEASE).await;
