@@ -82,6 +82,8 @@ mod redis_error;
 #[cfg(test)]
 #[cfg(feature = "redis")]
 mod redis_fault_test;
+#[cfg(feature = "redis")]
+mod redis_fresh;
 #[cfg(test)]
 #[cfg(feature = "redis")]
 mod redis_fresh_test;
@@ -97,6 +99,9 @@ mod redis_open;
 mod redis_page;
 #[cfg(feature = "redis")]
 mod redis_push;
+#[cfg(test)]
+#[cfg(feature = "redis")]
+mod redis_push_test;
 #[cfg(feature = "redis")]
 mod redis_queue;
 #[cfg(feature = "redis")]

@@ -1,12 +1,10 @@
 //! Fresh runs on Redis: in a list that costs little, and in the order of all others.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use scheduler_core::{RunFilter, RunId, RunState};
-use tokio::task::JoinSet;
 
-use crate::redis_stage::{self, Server};
+use crate::redis_stage;
 use crate::redis_test::{LONG_LEASE, NOTHING, claim, done, fresh, keys, push, pushed};
 use crate::store::{Cancel, Claim, Pushed, Retention, Share, Store};
 
@@ -173,45 +171,4 @@ async fn what_the_version_before_stored_goes_on_and_is_marked_as_new() {
     let mut get = redis::cmd("GET");
     get.arg(&key);
     assert_eq!(store.link.ask::<String>(&get).await.unwrap(), "3");
-}
-
-#[tokio::test]
-async fn callers_that_add_at_once_share_calls_and_each_hears_of_its_own() {
-    let server = Server::start(&[]);
-    let store = Arc::new(redis_stage::open(&server.url(), &redis_stage::namespace()).await.unwrap());
-    let twice = pushed(3);
-
-    let callers = (0..64).map(|place| {
-        let (store, own) = (Arc::clone(&store), if place % 8 == 0 { twice.clone() } else { pushed(3) });
-        async move { store.push(vec![own]).await.unwrap()[0] }
-    });
-    let are_new = futures_util::future::join_all(callers).await;
-
-    assert_eq!(are_new.iter().filter(|is_new| **is_new).count(), 57, "seven were there already");
-    assert_eq!(store.waiting().await.unwrap(), 57);
-    let mut stats = redis::cmd("INFO");
-    stats.arg("commandstats");
-    let stats: String = store.link.ask(&stats).await.unwrap();
-    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
-    let calls: u32 = calls.split(',').next().unwrap().parse().unwrap();
-    assert!(calls < 16, "{calls} calls of scripts for 64 callers");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_that_come_back_at_once_all_hear_an_answer() {
-    let store = Arc::new(fresh().await);
-
-    let mut callers = JoinSet::new();
-    for _ in 0..64 {
-        let store = Arc::clone(&store);
-        callers.spawn(async move {
-            for _ in 0..50 {
-                assert_eq!(store.push(vec![pushed(3)]).await.unwrap(), [true]);
-            }
-        });
-    }
-    let all = callers.join_all();
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("each caller hears an answer");
-
-    assert_eq!(store.waiting().await.unwrap(), 64 * 50);
 }

@@ -1,19 +1,24 @@
-//! Runs that come in. Those of several callers go to Redis together, as soon as the call before is done: a call costs
-//! as much as many runs.
+//! Runs that come in. Those of several callers go to Redis together, because a call costs as much as many runs; and
+//! up to two calls are on their way, so that Redis is at work while the callers of the other one get their answers and
+//! come back with more.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use scheduler_core::{Error, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::driver::describe;
 use crate::envelope;
+use crate::redis_fresh::{self, Numbers, Sealed};
 use crate::redis_link::Link;
 use crate::redis_script;
 use crate::redis_store::{LARGEST, MOST};
 use crate::redis_wire;
 use crate::store::Pushed;
+
+/// How many calls are on their way at most.
+const LANES: usize = 2;
 
 /// What somebody wants to be added, and waits for.
 #[derive(Debug)]
@@ -23,56 +28,142 @@ struct Asked {
 }
 
 /// Callers that wait for their turn.
+#[derive(Debug)]
+pub(crate) struct Pushes(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    link: Arc<Link>,
+    line: Mutex<Line>,
+    /// Tells one who waits that nobody else takes up what does.
+    left: Notify,
+    numbers: Numbers,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Pushes {
-    waiting: Mutex<VecDeque<Asked>>,
-    /// Held while runs are on their way.
-    turn: tokio::sync::Mutex<()>,
+struct Line {
+    waiting: VecDeque<Asked>,
+    /// How many runs wait, how many are on their way, and by how many calls.
+    count: usize,
+    on_way: usize,
+    lanes: usize,
+}
+
+impl Line {
+    /// Whether one more call is worth while: the first is, and the second where it has enough to bring.
+    fn has_room(&self) -> bool {
+        self.lanes == 0 || self.lanes < LANES && self.count * 2 >= self.on_way
+    }
+
+    /// The first that wait: half of all there are, so that the other half is on its way meanwhile, and as many as one
+    /// script takes. Those whose caller has gone are left out.
+    fn take(&mut self) -> Vec<Asked> {
+        let most = (self.count + self.on_way).div_ceil(2).min(MOST);
+        let (mut some, mut count) = (Vec::new(), 0);
+        while let Some(first) = self.waiting.front() {
+            if !some.is_empty() && count + first.runs.len() > most {
+                break;
+            }
+            let Some(first) = self.waiting.pop_front() else { break };
+            self.count -= first.runs.len();
+            if !first.reply.is_closed() {
+                count += first.runs.len();
+                some.push(first);
+            }
+        }
+        some
+    }
+}
+
+/// The right to have a call on its way.
+struct Lane {
+    shared: Arc<Shared>,
+    on_way: usize,
 }
 
 impl Pushes {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        let (line, left, numbers) = Default::default();
+        Self(Arc::new(Shared { link, line, left, numbers }))
+    }
+
     /// As [`Store::push`](crate::store::Store::push). A call that is dropped while it waits adds nothing.
-    pub(crate) async fn push(&self, link: &Arc<Link>, runs: Vec<Pushed>) -> Result<Vec<bool>> {
-        let alone = self.turn.try_lock().ok().filter(|_| self.waiting().is_empty());
-        if let Some(_turn) = alone {
-            let (answers, done) = add(link, &runs).await;
+    pub(crate) async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
+        let shared = &self.0;
+        let is_alone = |line: &Line| line.lanes == 0 && line.waiting.is_empty();
+        if let Some(_lane) = shared.open(runs.len(), is_alone) {
+            let (answers, done) = add(&shared.link, &shared.numbers, &runs).await;
             return done.map(|()| answers);
         }
         let (reply, mut answer) = oneshot::channel();
-        self.waiting().push_back(Asked { runs, reply });
+        {
+            let mut line = shared.line();
+            line.count += runs.len();
+            line.waiting.push_back(Asked { runs, reply });
+        }
         loop {
-            let _turn = tokio::select! {
+            if let Some(lane) = shared.open(0, Line::has_room) {
+                // A task of its own, so that it ends for the others when this call is dropped.
+                tokio::spawn(lane.bring());
+            }
+            tokio::select! {
                 biased;
-                answer = &mut answer => return answer.unwrap_or_else(|_| Err(lost(link))),
-                turn = self.turn.lock() => turn,
-            };
+                answer = &mut answer => return answer.unwrap_or_else(|_| Err(lost(&shared.link))),
+                () = shared.left.notified() => {}
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more call, if it may be, with so many runs.
+    fn open(self: &Arc<Self>, on_way: usize, may_be: impl FnOnce(&Line) -> bool) -> Option<Lane> {
+        let mut line = self.line();
+        may_be(&line).then(|| {
+            line.lanes += 1;
+            line.on_way += on_way;
+            Lane { shared: Arc::clone(self), on_way }
+        })
+    }
+}
+
+impl Lane {
+    /// Brings what waits to Redis until it is not worth while any more.
+    async fn bring(mut self) {
+        loop {
             // Those who just got their answer may come back with more.
             tokio::task::yield_now().await;
-            let some = self.some();
-            if !some.is_empty() {
-                // A task of its own, so that it ends for the others when this call is dropped.
-                let _ = tokio::spawn(add_for_all(Arc::clone(link), some)).await;
+            let some = {
+                let mut line = self.shared.line();
+                line.on_way -= std::mem::take(&mut self.on_way);
+                if line.lanes > 1 && line.count * 2 < line.on_way {
+                    return;
+                }
+                let some = line.take();
+                self.on_way = some.iter().map(|asked| asked.runs.len()).sum();
+                line.on_way += self.on_way;
+                some
+            };
+            if some.is_empty() {
+                return;
             }
+            add_for_all(&self.shared, some).await;
         }
     }
+}
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Asked>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first that wait, as many as one script takes; those whose caller has gone are left out.
-    fn some(&self) -> Vec<Asked> {
-        let mut waiting = self.waiting();
-        let (mut some, mut count) = (Vec::new(), 0);
-        while let Some(first) = waiting.front() {
-            if !some.is_empty() && count + first.runs.len() > MOST {
-                break;
-            }
-            let Some(first) = waiting.pop_front().filter(|first| !first.reply.is_closed()) else { continue };
-            count += first.runs.len();
-            some.push(first);
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut line = self.shared.line();
+        line.lanes -= 1;
+        line.on_way -= self.on_way;
+        if !line.waiting.is_empty() && line.has_room() {
+            self.shared.left.notify_one();
         }
-        some
     }
 }
 
@@ -81,14 +172,14 @@ fn lost(link: &Link) -> Error {
 }
 
 /// Adds what several callers want, and tells each what became of theirs.
-async fn add_for_all(link: Arc<Link>, some: Vec<Asked>) {
+async fn add_for_all(shared: &Shared, some: Vec<Asked>) {
     let mut replies = Vec::with_capacity(some.len());
     let mut all = Vec::new();
     for Asked { runs, reply } in some {
         replies.push((reply, runs.len()));
         all.extend(runs);
     }
-    let (answers, done) = add(&link, &all).await;
+    let (answers, done) = add(&shared.link, &shared.numbers, &all).await;
     let mut from = 0;
     for (reply, count) in replies {
         let upto = from + count;
@@ -104,30 +195,26 @@ async fn add_for_all(link: Arc<Link>, some: Vec<Asked>) {
 }
 
 /// Adds runs. Says of each whether it is new, up to the first that was not added, and why that one was not.
-async fn add(link: &Link, runs: &[Pushed]) -> (Vec<bool>, Result<()>) {
-    let script = &redis_script::PUSH;
+async fn add(link: &Link, numbers: &Numbers, runs: &[Pushed]) -> (Vec<bool>, Result<()>) {
     let mut answers = vec![false; runs.len()];
     let mut seen = HashSet::with_capacity(runs.len());
     // Of two of one id the first one counts.
     let new = runs.iter().enumerate().filter(|(_, pushed)| seen.insert(pushed.run.id));
-    let new: Vec<(usize, &Pushed, String)> =
+    let new: Vec<Sealed<'_>> =
         new.map(|(index, pushed)| (index, pushed, envelope::seal(&pushed.run))).collect();
     let mut rest = new.as_slice();
     // Nothing at all is sent as well: the answer says whether Redis takes what is new.
     loop {
         let (some, others) = rest.split_at(as_many_as_fit(rest));
-        let mut call = link.call(script);
-        let sealed = some.iter().map(|(_, pushed, envelope)| (*pushed, envelope.as_str()));
-        let places = redis_wire::add_sealed(&mut call, sealed);
-        let added: Vec<u64> = match link.send(script, &call).await {
+        let added = match add_some(link, numbers, some).await {
             Ok(added) => added,
             Err(error) => {
                 answers.truncate(some.first().map_or(0, |(index, ..)| *index));
                 return (answers, Err(error));
             }
         };
-        for (place, is_new) in places.into_iter().zip(added) {
-            answers[some[place].0] = is_new == 1;
+        for ((index, ..), is_new) in some.iter().zip(added) {
+            answers[*index] = is_new;
         }
         rest = others;
         if rest.is_empty() {
@@ -136,8 +223,26 @@ async fn add(link: &Link, runs: &[Pushed]) -> (Vec<bool>, Result<()>) {
     }
 }
 
+/// Adds runs by one script; says of each whether it is new.
+async fn add_some(link: &Link, numbers: &Numbers, some: &[Sealed<'_>]) -> Result<Vec<bool>> {
+    let mut answers = vec![true; some.len()];
+    if redis_fresh::add(link, numbers, some).await? {
+        return Ok(answers);
+    }
+    let script = &redis_script::PUSH;
+    let mut call = link.call(script);
+    let sealed = some.iter().map(|(_, pushed, envelope)| (*pushed, envelope.as_str()));
+    let places = redis_wire::add_sealed(&mut call, sealed);
+    let (next, added): (u64, Vec<u64>) = link.send(script, &call).await?;
+    numbers.keep(next);
+    for (place, is_new) in places.into_iter().zip(added) {
+        answers[place] = is_new == 1;
+    }
+    Ok(answers)
+}
+
 /// How many of these runs one script is given.
-fn as_many_as_fit(runs: &[(usize, &Pushed, String)]) -> usize {
+fn as_many_as_fit(runs: &[Sealed<'_>]) -> usize {
     let mut bytes = 0;
     let fit = runs.iter().take(MOST).take_while(|(_, _, envelope)| {
         let is_room = bytes < LARGEST;

@@ -32,6 +32,7 @@ script!(OWNER, " flags=no-writes", "unique", "owner");
 
 // What adds runs; refused when Redis has no memory left.
 script!(PUSH, "", "change", "wake", "insert", "push");
+script!(PUSH_FRESH, "", "push_fresh");
 script!(STEP, "", "change", "remember", "under", "acknowledge", "admit", "step");
 script!(DECIDE, "", "change", "wake", "insert", "withdraw", "cursor", "decide");
 script!(REPLAY, "", "change", "wake", "insert", "letters", "replay");

@@ -72,7 +72,7 @@ impl RedisStore {
     pub(crate) async fn open(config: &QueueConfig, namespace: &Name, backend: Name) -> Result<Self> {
         let link = Arc::new(Link::new(config, namespace)?);
         redis_open::examine(&link).await?;
-        let (deliveries, pushes) = (Deliveries::new(config.lease), Pushes::default());
+        let (deliveries, pushes) = (Deliveries::new(config.lease), Pushes::new(Arc::clone(&link)));
         Ok(Self { link, backend, deliveries, pushes, listener: Listener::default() })
     }
 
@@ -139,7 +139,7 @@ pub(crate) fn restless(what: &str) -> Error {
 #[async_trait]
 impl Store for RedisStore {
     async fn push(&self, runs: Vec<Pushed>) -> Result<Vec<bool>> {
-        self.pushes.push(&self.link, runs).await
+        self.pushes.push(runs).await
     }
 
     async fn push_unique(&self, runs: Vec<Pushed>) -> Result<Vec<Option<RunId>>> {

@@ -13,7 +13,7 @@ use crate::redis_store::millis;
 use crate::store::{Ack, Next, Pushed};
 
 /// A longer envelope lies in a hash of its own.
-const INLINE: usize = 4_096;
+pub(crate) const INLINE: usize = 4_096;
 
 /// What the kind of a group is the sum of.
 const TAKES_TURNS: u8 = 1;

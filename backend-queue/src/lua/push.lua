@@ -1,6 +1,6 @@
--- Adds runs; they are the arguments.
+-- Adds runs; they are the arguments. Answers a number for `push_fresh` besides.
 call('ZCARD', DELAYED)
 local answers = insert(1, #ARGV)
 release()
 wake()
-return answers
+return { call('INCR', SEQ), answers }
