@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::FromRedisValue;
-use scheduler_core::{BackendContext, Name, RunId, SystemClock};
+use scheduler_core::{BackendContext, Name, RunFilter, RunId, SystemClock};
 
 use crate::adopt_task::Adoption;
 use crate::limits::Limits;
@@ -258,6 +258,40 @@ async fn a_key_of_one_queue_or_task_that_holds_something_else_is_named_without_a
 
         assert_eq!(error.code(), "queue/wrong_type");
         assert!(error.to_string().contains(&format!("{}{key} ", store.link.base)), "{error}");
+        assert_eq!(calls(&store, "scan").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_the_queue_without_a_name_that_holds_something_else_is_named() {
+    for key in ["pace:default", "lines:default"] {
+        let (_server, store) = alone().await;
+        push(&store, 1).await;
+        ask::<String>(&store, &["SET", &format!("@{key}"), "somebody else's"]).await;
+
+        let limits = Limits { pace: Some(pace(LONG_LEASE, 1)), ..by_customer(Some(1), None) };
+        let error = store.step(&[], &within(limits)).await.unwrap_err();
+
+        assert!(error.to_string().contains(&format!("{}{key} ", store.link.base)), "{error}");
+        assert_eq!(calls(&store, "scan").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_a_task_whose_runs_only_take_turns_is_named_when_it_holds_something_else() {
+    for key in ["live:t", "held:t", "shown:t"] {
+        let (_server, store) = alone().await;
+        let taking_turns = || Pushed { alone: true, ..pushed(3) };
+        store.push(vec![taking_turns(), taking_turns()]).await.unwrap();
+        ask::<usize>(&store, &["DEL", &format!("@{key}")]).await;
+        ask::<String>(&store, &["SET", &format!("@{key}"), "somebody else's"]).await;
+
+        let taken = store.step(&[], &Claim::new(1, LONG_LEASE)).await;
+        let pushed = store.push(vec![taking_turns()]).await.err();
+        let paged = store.runs(&RunFilter::of_task(Name::new("t").unwrap())).await.err();
+        let error = taken.err().or(pushed).or(paged).unwrap();
+
+        assert!(error.to_string().contains(&format!("{}{key} ", store.link.base)), "{key}: {error}");
         assert_eq!(calls(&store, "scan").await, 0);
     }
 }

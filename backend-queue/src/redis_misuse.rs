@@ -3,8 +3,13 @@
 //! A Redis that is shared may have millions of keys, so they are not searched: those are looked at that a queue has by
 //! itself, then some of those that it has by the names of queues and tasks.
 
+use std::collections::BTreeSet;
+
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+
+use crate::redis_row::Row;
+use crate::store::DEFAULT_QUEUE;
 
 /// A key, and the type of what it is for.
 pub(crate) type Kept = (String, &'static str);
@@ -44,6 +49,8 @@ const OF_TASK: [(&str, &str); 5] =
 const OF_LIMITED: [(&str, &str); 2] = [("under", "hash"), ("counts", "hash")];
 /// How many such names are looked at.
 const NAMES: isize = 1_000;
+/// Of how many runs the tasks are looked at: of those that take turns it is counted nowhere how many there are.
+const RUNS: isize = 200;
 
 /// The first key that holds something else: one of theirs, or one of a queue whose keys begin with `base`.
 pub(crate) async fn misused_key(
@@ -58,7 +65,7 @@ pub(crate) async fn misused_key(
         return Ok(found);
     }
     // All of these are what they are for, so they can be asked.
-    let names: (Vec<String>, Vec<String>, Vec<String>) = redis::pipe()
+    let names: (Vec<String>, BTreeSet<String>, Vec<String>) = redis::pipe()
         .cmd("SRANDMEMBER")
         .arg(format!("{base}queues"))
         .arg(NAMES)
@@ -70,16 +77,20 @@ pub(crate) async fn misused_key(
         .arg(NAMES)
         .query_async(connection)
         .await?;
-    let (queues, tasks, limited) = names;
+    let (mut queues, mut tasks, limited) = names;
+    let mut some_runs = redis::cmd("HRANDFIELD");
+    some_runs.arg(format!("{base}run")).arg(RUNS).arg("WITHVALUES");
+    let runs: Vec<(String, Vec<u8>)> = some_runs.query_async(connection).await?;
+    // Every queue but this one is listed where something waits.
+    queues.push(DEFAULT_QUEUE.to_owned());
+    tasks.extend(runs.iter().filter_map(|(_, run)| Some(Row::parse(run)?.task()?.to_string())));
     let mut keys = Vec::new();
-    let mut add = |kinds: &[(&str, &'static str)], names: Vec<String>| {
-        for name in names {
-            keys.extend(kinds.iter().map(|(start, kind)| (format!("{base}{start}:{name}"), *kind)));
-        }
+    let mut add = |kinds: &[(&str, &'static str)], name: &str| {
+        keys.extend(kinds.iter().map(|(start, kind)| (format!("{base}{start}:{name}"), *kind)));
     };
-    add(&OF_QUEUE, queues);
-    add(&OF_TASK, tasks);
-    add(&OF_LIMITED, limited);
+    queues.iter().for_each(|name| add(&OF_QUEUE, name));
+    tasks.iter().for_each(|name| add(&OF_TASK, name));
+    limited.iter().for_each(|name| add(&OF_LIMITED, name));
     first_misused(connection, keys).await
 }
 
