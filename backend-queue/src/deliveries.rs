@@ -161,6 +161,9 @@ impl Driver {
         match ack.next {
             Next::End => self.ctx.events.emit(&Event::RunEnded { run, fence }),
             Next::Again(next_in) => self.ctx.events.emit(&Event::AttemptEnded { run, fence, next_in }),
+            Next::Back => {
+                self.ctx.events.emit(&Event::AttemptEnded { run, fence, next_in: Duration::ZERO });
+            }
         }
     }
 
@@ -209,7 +212,7 @@ impl Driver {
         let ack = self.concluded(flight, ended);
         if let Some(drain) = drain {
             match (was_told, ack.next) {
-                (true, Next::Again(_)) => drain.report.abandoned.push(ack.run.id),
+                (true, Next::Again(_) | Next::Back) => drain.report.abandoned.push(ack.run.id),
                 _ => drain.report.finished += 1,
             }
         }
@@ -250,6 +253,7 @@ impl Driver {
         }
         match next {
             Next::End => run.finished_at = Some(now),
+            Next::Back => {}
             Next::Again(after) => (run.next_attempt_at, run.progress) = (Some(now + after), None),
         }
         Ack { run, fence, next, is_followed: is_followed(&placed) }
@@ -265,10 +269,10 @@ fn ended_instead(mut ack: Ack, reason: &str, now: Timestamp) -> Ack {
     Ack { next: Next::End, ..ack }
 }
 
-/// The run goes back into the queue, and the attempt does not count.
+/// The run goes back to its place in the queue, and the attempt does not count.
 pub(crate) fn given_back(mut run: Run, fence: u64) -> Ack {
     run.state = RunState::Queued;
     run.attempt = run.attempt.saturating_sub(1);
     (run.output, run.progress) = (serde_json::Value::Null, None);
-    Ack { run, fence, next: Next::Again(Duration::ZERO), is_followed: false }
+    Ack { run, fence, next: Next::Back, is_followed: false }
 }

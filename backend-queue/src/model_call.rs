@@ -62,6 +62,7 @@ pub(crate) enum End {
     Fail,
     Retry(bool),
     Snooze(bool),
+    GiveBack,
     Cancel,
 }
 
@@ -136,6 +137,7 @@ pub(crate) fn end() -> impl Strategy<Value = End> {
         4 => Just(End::Fail),
         2 => any::<bool>().prop_map(End::Retry),
         2 => any::<bool>().prop_map(End::Snooze),
+        2 => Just(End::GiveBack),
         1 => Just(End::Cancel),
     ]
 }

@@ -278,6 +278,10 @@ impl State {
                 let is_retry = ack.run.state == RunState::Retrying;
                 kept.place = Place::Delayed(if is_retry { RunState::Retrying } else { RunState::Queued });
             }
+            Next::Back => {
+                kept.run.finished_at = None;
+                kept.place = Place::Ready;
+            }
         }
         Written::Done
     }

@@ -209,6 +209,11 @@ impl<S: Store> Side<S> {
                 run.state = RunState::Retrying;
                 Next::Again(wait(is_long))
             }
+            End::GiveBack => {
+                run.state = RunState::Queued;
+                run.attempt -= 1;
+                Next::Back
+            }
             End::Snooze(is_long) => {
                 run.state = RunState::Queued;
                 run.attempt -= 1;

@@ -4,7 +4,6 @@
 //! it is asked before the next one: what was done is neither done again nor lost, and what was not is called off.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use scheduler_core::{Run, RunId, RunState};
 
@@ -136,10 +135,10 @@ fn key(ack: &Ack) -> Key {
     (ack.run.id, ack.fence)
 }
 
-/// The run goes back into the queue, and the attempt does not count.
+/// The run goes back to its place in the queue, and the attempt does not count.
 fn given_back(delivery: Delivery) -> Ack {
     let Delivery { mut run, fence, .. } = delivery;
     run.state = RunState::Queued;
     run.attempt = run.attempt.saturating_sub(1);
-    Ack { run, fence, next: Next::Again(Duration::ZERO), is_followed: false }
+    Ack { run, fence, next: Next::Back, is_followed: false }
 }

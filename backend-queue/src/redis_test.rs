@@ -45,6 +45,13 @@ pub(crate) fn done(delivery: &Delivery) -> Ack {
     ended(delivery, RunState::Succeeded)
 }
 
+/// It is given back as it was taken.
+fn back(delivery: &Delivery) -> Ack {
+    let mut run = delivery.run.clone();
+    (run.state, run.attempt) = (RunState::Queued, run.attempt - 1);
+    Ack { run, fence: delivery.fence, next: Next::Back, is_followed: false }
+}
+
 pub(crate) async fn push(store: &RedisStore, count: usize) -> Vec<RunId> {
     let runs: Vec<Pushed> = (0..count).map(|_| pushed(3)).collect();
     let ids = runs.iter().map(|pushed| pushed.run.id).collect();
@@ -102,6 +109,34 @@ async fn runs_are_claimed_by_priority_then_by_due_time_then_as_they_came() {
     assert_eq!(claimed, [1, 2, 4, 5, 0].map(|index| ids[index]));
     assert!(stepped.has_more);
     assert_eq!(store.waiting().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_is_given_back_has_its_place_again() {
+    let store = fresh().await;
+    let ids = push(&store, 4).await;
+    let taken = claim(&store, 2, LONG_LEASE).await;
+
+    let acks: Vec<Ack> = taken.iter().map(back).collect();
+    let refused = store.step(&acks, &NOTHING).await.unwrap().refused;
+    let again = claim(&store, 4, LONG_LEASE).await;
+
+    let order: Vec<RunId> = again.iter().map(|delivery| delivery.run.id).collect();
+    assert_eq!((refused, order), (vec![], ids));
+    assert!(again.iter().all(|delivery| delivery.run.attempt == 1));
+}
+
+#[tokio::test]
+async fn what_is_given_back_and_was_cancelled_meanwhile_does_not_go_on() {
+    let store = fresh().await;
+    let id = push(&store, 1).await[0];
+    let taken = claim(&store, 1, LONG_LEASE).await.remove(0);
+    store.cancel(id, "asked").await.unwrap();
+
+    let told = store.step(&[back(&taken)], &NOTHING).await.unwrap();
+
+    assert_eq!((told.refused, told.marked), (vec![], vec![(0, "asked".to_owned())]));
+    assert_eq!(state(&store, id).await, RunState::Running);
 }
 
 #[tokio::test]

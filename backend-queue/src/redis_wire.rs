@@ -162,6 +162,7 @@ impl<'a> End<'a> {
             Next::End => (stored(ack.run.state), None),
             Next::Again(wait) if ack.run.state == RunState::Retrying => (RETRYING, Some(wait)),
             Next::Again(wait) => (SNOOZED, Some(wait)),
+            Next::Back => (stored(RunState::Queued), None),
         };
         Self {
             run: &ack.run,

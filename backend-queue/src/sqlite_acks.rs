@@ -11,7 +11,7 @@ use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
 use crate::sqlite_push::{BATCH, batches, ids, json};
-use crate::sqlite_row::{FAILED, RETRYING, SNOOZED, lossy, stored, text};
+use crate::sqlite_row::{FAILED, READY, RETRYING, SNOOZED, lossy, stored, text};
 use crate::store::{Ack, Next, Stepped};
 
 /// Writes the ends of distinct runs whose delivery it still is, unless they shall be cancelled and get another attempt;
@@ -151,6 +151,7 @@ fn row(Ack { run, fence, next, .. }: &Ack, at: Timestamp) -> Row {
             let state = if run.state == RunState::Retrying { RETRYING } else { SNOOZED };
             (state, Some((at + *wait).as_millis()), None)
         }
+        Next::Back => (READY, None, None),
     };
     let fence = i64::try_from(*fence).unwrap_or(i64::MAX);
     (run.id, fence, state, due, run.attempt, finished, envelope::seal(run))

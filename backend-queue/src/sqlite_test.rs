@@ -82,6 +82,13 @@ pub(crate) fn failed(delivery: &Delivery) -> Ack {
     Ack { run, fence: delivery.fence, next: Next::End, is_followed: false }
 }
 
+/// It is given back as it was taken.
+fn back(delivery: &Delivery) -> Ack {
+    let mut run = delivery.run.clone();
+    (run.state, run.attempt) = (RunState::Queued, run.attempt - 1);
+    Ack { run, fence: delivery.fence, next: Next::Back, is_followed: false }
+}
+
 pub(crate) const NOTHING: Claim = Claim::new(0, LONG_LEASE);
 
 #[tokio::test]
@@ -103,6 +110,21 @@ async fn a_late_acknowledgement_of_an_older_delivery_is_refused() {
     assert_eq!((late.refused, state), (vec![0], RunState::Running));
     assert_eq!(renewed.lost, [id]);
     assert_eq!((right.refused, bench.state(id).await), (vec![], RunState::Succeeded));
+}
+
+#[tokio::test]
+async fn what_is_given_back_has_its_place_again() {
+    let bench = Bench::new().await;
+    let ids = bench.push(4, 3).await;
+    let taken = bench.claim(2, LONG_LEASE).await;
+
+    let acks: Vec<Ack> = taken.iter().map(back).collect();
+    let refused = bench.store.step(&acks, &NOTHING).await.unwrap().refused;
+    let again = bench.claim(4, LONG_LEASE).await;
+
+    let order: Vec<RunId> = again.iter().map(|delivery| delivery.run.id).collect();
+    assert_eq!((refused, order), (vec![], ids));
+    assert!(again.iter().all(|delivery| delivery.run.attempt == 1));
 }
 
 #[tokio::test]

@@ -260,6 +260,8 @@ pub(crate) enum Next {
     End,
     /// Another attempt after this wait.
     Again(Duration),
+    /// Another attempt: it is given back, and is as old as it was.
+    Back,
 }
 
 /// A delivery that somebody holds.

@@ -107,7 +107,9 @@ local function acknowledge(first, is_reaping)
             ended[#ended + 1] = ARGV[at]
           end
         end
-        local goes_on = is_any_odd and byte(ARGV[at + 1], 1) < S_READY
+        -- One that was given back is ready at once, and so is one whose lease has expired.
+        local state = byte(ARGV[at + 1], 1)
+        local goes_on = is_any_odd and (state < S_READY or state == S_READY and not is_reaping)
         local reason = goes_on and is_held and is_due and call('HGET', ODD, 'c' .. ids[i])
         if reason then
           marked[#marked + 1] = counted + i - 1
