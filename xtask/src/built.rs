@@ -3,11 +3,13 @@
 //! Asking costs a moment when they were built before: the line is that of the suite, so nothing is built twice.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 
 use crate::command_line::CommandLine;
+use crate::steps::Step;
 
 /// A program that cargo built.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,16 +34,37 @@ struct Profile {
 /// All programs that `cargo test --workspace --all-features` starts.
 pub(crate) struct Built(Vec<Program>);
 
+/// What is built before anything is tested.
+pub(crate) fn step() -> Step {
+    let line = CommandLine::cargo(LINE).to_string();
+    Step::rule("build", line, || Built::workspace().map(drop))
+}
+
+const LINE: &str = "test --locked --workspace --all-features --no-run";
+
 impl Built {
-    /// Builds them, or finds them built.
+    /// Builds them, or finds them built; asked again, it tells the same again, because cargo would wait for whatever it
+    /// builds meanwhile.
     ///
     /// # Errors
     /// Something does not compile.
-    pub(crate) fn workspace() -> Result<Self> {
-        let line = CommandLine::cargo("test --locked --workspace --all-features --no-run")
-            .and(["--quiet", "--message-format=json-render-diagnostics"]);
+    pub(crate) fn workspace() -> Result<&'static Self> {
+        static BUILT: OnceLock<Result<Built, String>> = OnceLock::new();
+        let built = BUILT.get_or_init(|| Self::build().map_err(|error| format!("{error:#}")));
+        built.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn build() -> Result<Self> {
+        let line = CommandLine::cargo(LINE).and(["--quiet", "--message-format=json-render-diagnostics"]);
         let told = String::from_utf8(line.output()?).with_context(|| format!("cannot read `{line}`"))?;
         Ok(Self(programs(&told)))
+    }
+
+    /// All tests, each a program, crate by crate.
+    pub(crate) fn tests(&self) -> Vec<&Program> {
+        let mut tests: Vec<&Program> = self.0.iter().filter(|program| program.profile.test).collect();
+        tests.sort_by_key(|program| (&program.manifest_path, &program.target.name, &program.path));
+        tests
     }
 
     /// The tests of a crate, each a program.

@@ -50,15 +50,32 @@ pub(crate) fn run(parts: &[Part]) -> Result<ExitCode> {
 /// The steps of the parts, or of all when `parts` is empty, always in the order of [`Part`].
 pub(crate) fn steps(parts: &[Part]) -> Result<Vec<Step>> {
     let members = metadata::members()?;
-    let is_wanted = |part: &Part| parts.is_empty() || parts.contains(part);
-    Ok(Part::value_variants()
-        .iter()
-        .filter(|part| is_wanted(part))
-        .flat_map(|part| part.steps(&members))
-        .collect())
+    let is_wanted = |part: &&Part| parts.is_empty() || parts.contains(part);
+    Ok(Part::value_variants().iter().filter(is_wanted).flat_map(|part| part.steps(&members)).collect())
+}
+
+/// All of it: what tells at once, and what compiles.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn quick_and_compiling() -> Result<(Vec<Step>, Vec<Step>)> {
+    let members = metadata::members()?;
+    let steps = |compiles: bool| {
+        let parts = Part::value_variants().iter().filter(move |part| part.compiles() == compiles);
+        parts.flat_map(|part| part.steps(&members)).collect()
+    };
+    Ok((steps(false), steps(true)))
 }
 
 impl Part {
+    /// Whether it takes minutes of cargo.
+    fn compiles(self) -> bool {
+        match self {
+            Self::Clippy | Self::Features | Self::Alone | Self::Examples | Self::Docs => true,
+            Self::Format | Self::Arrows | Self::House | Self::Codes | Self::Locks | Self::Paths => false,
+        }
+    }
+
     fn steps(self, members: &[Member]) -> Vec<Step> {
         match self {
             Self::Format => vec![

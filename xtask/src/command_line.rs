@@ -4,10 +4,14 @@
 //! really ran. Children start in the workspace root; the printed line assumes the reader is there too.
 
 use std::fmt;
+use std::io::{PipeReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::charge::Charge;
+use crate::output::Output;
 
 /// The directory of the workspace's `Cargo.toml`.
 pub(crate) fn workspace_root() -> &'static Path {
@@ -84,16 +88,41 @@ impl CommandLine {
         self.judge(status)
     }
 
+    /// Runs the child and writes what it says. Where that is kept, the child runs behind others.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn run_to(&self, output: &mut Output) -> Result<()> {
+        match output {
+            Output::Shown => self.run(),
+            Output::Kept(kept) => {
+                let (mut said, child) = self.start_behind_others()?;
+                let all = said.read_to_end(kept).with_context(|| format!("cannot read from `{self}`"));
+                self.judge(child.wait()?)?;
+                all.map(drop)
+            }
+        }
+    }
+
+    /// Starts the child behind others, with what it says in either way in one pipe.
+    ///
+    /// # Errors
+    /// The child cannot start.
+    pub(crate) fn start_behind_others(&self) -> Result<(PipeReader, Charge)> {
+        let (said, says) = std::io::pipe().context("there is no pipe")?;
+        let mut command = self.clone().behind_others().command();
+        command.stdin(Stdio::null()).stdout(says.try_clone().context("there is no pipe")?).stderr(says);
+        // The command holds the end that is written to, and with it the pipe would never end.
+        let child = Charge::spawn(command).with_context(|| self.cannot_start())?;
+        Ok((said, child))
+    }
+
     /// Runs the child and returns what it wrote to standard output.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub(crate) fn output(&self) -> Result<Vec<u8>> {
-        let output = self
-            .command()
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .with_context(|| self.cannot_start())?;
+        let output = self.command().stderr(Stdio::inherit()).output().with_context(|| self.cannot_start())?;
         self.judge(output.status)?;
         Ok(output.stdout)
     }

@@ -5,11 +5,12 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::charge::Charge;
 use crate::command_line::{CommandLine, target_folder, workspace_root};
 use crate::cpp;
 use crate::steps::Step;
@@ -104,7 +105,7 @@ fn build(host: &str) -> CommandLine {
 /// A build that goes on beside other steps, in the time that their waiting leaves.
 #[derive(Debug)]
 pub(crate) struct Building {
-    child: Child,
+    child: Charge,
     log: String,
 }
 
@@ -120,24 +121,17 @@ impl Building {
         let file =
             File::create(workspace_root().join(&log)).with_context(|| format!("cannot write {log}"))?;
         let also = file.try_clone().with_context(|| format!("cannot write {log}"))?;
-        let child = line.command().stdin(Stdio::null()).stdout(also).stderr(file).spawn();
-        Ok(Self { child: child.with_context(|| line.cannot_start())?, log })
+        let mut command = line.command();
+        command.stdin(Stdio::null()).stdout(also).stderr(file);
+        Ok(Self { child: Charge::spawn(command).with_context(|| line.cannot_start())?, log })
     }
 
     /// Waits for its end. A build that failed is told by the one that follows, which finds the same.
-    fn finish(mut self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         self.child
             .wait()
             .map(drop)
             .with_context(|| format!("cannot wait for the build that writes {}", self.log))
-    }
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        // It has ended, unless the suite itself panicked.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::built::{Built, Program};
 use crate::command_line::CommandLine;
 use crate::faketime;
+use crate::output::Output;
 use crate::prefect::{GUARD, Guarded, POOL, Prefect};
 use crate::redis::{Redis, Settings};
 use crate::scratch::Scratch;
@@ -64,9 +65,9 @@ pub(crate) fn run(subject: Subject) -> Result<ExitCode> {
     let built = Built::workspace()?;
     let scratch = Scratch::new()?;
     let report = match subject {
-        Subject::Queue => queue(&built, &scratch)?,
-        Subject::Clocks => clocks(&built, &scratch)?,
-        Subject::Workflow => workflow(&built, &scratch)?,
+        Subject::Queue => queue(built, &scratch)?,
+        Subject::Clocks => clocks(built, &scratch)?,
+        Subject::Workflow => workflow(built, &scratch)?,
     };
 
     report.print_summary("integration");
@@ -109,10 +110,10 @@ fn clock_lines<'a>(built: &'a Built, scratch: &Scratch) -> Result<Vec<(&'a Progr
 
 /// The daemon under a clock that lies.
 pub(crate) fn clocks_suite() -> Step {
-    Step::counted("clocks", "cargo xtask integration clocks", |tally| {
+    Step::counted("clocks", "cargo xtask integration clocks", |tally, output| {
         let built = Built::workspace()?;
         let scratch = Scratch::new()?;
-        count_all(clock_lines(&built, &scratch)?.into_iter().map(|(_, line)| line), tally)
+        count_all(clock_lines(built, &scratch)?.into_iter().map(|(_, line)| line), tally, output)
     })
 }
 
@@ -124,7 +125,9 @@ fn workflow(built: &Built, scratch: &Scratch) -> Result<Report> {
 
 fn step(program: &Program, subject: &str, line: CommandLine) -> Step {
     let repeat = format!("cargo xtask integration {subject}");
-    Step::counted(program.name().to_owned(), repeat, move |tally| tally::run_counting(&line, tally))
+    Step::counted(program.name().to_owned(), repeat, move |tally, output| {
+        tally::run_counting(&line, tally, output)
+    })
 }
 
 /// A server with a worker, and one that asks for credentials.
@@ -155,24 +158,29 @@ fn workflow_lines<'a>(
 
 /// The tests of the workflow tier, on a server that is brought.
 pub(crate) fn workflow_suite() -> Step {
-    Step::counted("workflow", "cargo xtask integration workflow", |tally| {
+    Step::counted("workflow", "cargo xtask integration workflow", |tally, output| {
         let built = Built::workspace()?;
         let scratch = Scratch::new()?;
         let servers = servers(&scratch)?;
-        count_all(workflow_lines(&built, &scratch, &servers).into_iter().map(|(_, line)| line), tally)
+        let lines = workflow_lines(built, &scratch, &servers);
+        count_all(lines.into_iter().map(|(_, line)| line), tally, output)
     })
 }
 
 /// Runs all of them, whichever fails.
-fn count_all(lines: impl Iterator<Item = CommandLine>, tally: &mut Tally) -> Result<()> {
-    let mut failed = None;
+fn count_all(
+    lines: impl IntoIterator<Item = CommandLine>,
+    tally: &mut Tally,
+    output: &mut Output,
+) -> Result<()> {
+    let mut failed = Vec::new();
     for line in lines {
         println!("    {line}");
-        if let Err(error) = tally::run_counting(&line, tally) {
-            failed = Some(error);
+        if let Err(error) = tally::run_counting(&line, tally, output) {
+            failed.push(format!("{error:#}"));
         }
     }
-    failed.map_or(Ok(()), Err)
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
 }
 
 /// What jobs are tried on.
@@ -181,25 +189,34 @@ const SUBJECTS: [Tool; 2] = [
     Tool { program: "openssl", package: "openssl", purpose: "makes a certificate of the suite" },
 ];
 
-/// The tests of the whole workspace beside a server.
-pub(crate) fn workspace() -> Step {
-    // Examples of cargo are built. Plain `cargo test`, because a machine may have no cargo plug-ins.
-    let line = CommandLine::cargo("test --locked --workspace --all-features --no-fail-fast")
-        .with_variable("RUST_TEST_THREADS", OF_WORKSPACE_AT_A_TIME);
-    Step::counted("workspace tests", "cargo xtask test workspace", move |tally| {
+/// The tests of the whole workspace beside a server, but for these.
+///
+/// Test programs are started here and not by cargo, which would wait for whatever it builds meanwhile.
+pub(crate) fn workspace(skipped: &'static [&str]) -> Step {
+    Step::counted("workspace tests", "cargo xtask test workspace", |tally, output| {
+        let programs = Built::workspace()?.tests();
         let scratch = Scratch::new()?;
         SUBJECTS.iter().try_for_each(tool::ensure)?;
         // Without a server the other tests run all the same; those that need it say so.
         let redis = Redis::start(&scratch.path().join("redis"), &Settings::default());
-        let line = match &redis {
-            Ok(redis) => line.with_variable(TEST_REDIS_URL, redis.url()),
-            Err(_) => line,
+        let line = |program: &Program| {
+            let skipped = skipped.iter().flat_map(|name| ["--skip", name]);
+            let line = program.line().and(skipped).with_variable("RUST_TEST_THREADS", OF_WORKSPACE_AT_A_TIME);
+            match &redis {
+                Ok(redis) => line.with_variable(TEST_REDIS_URL, redis.url()),
+                Err(_) => line,
+            }
         };
-        println!("    {line}");
-        tally::run_counting(&line, tally)?;
+        count_all(programs.into_iter().map(line), tally, output)?;
         match redis {
             Ok(_) => Ok(()),
             Err(error) => Err(error).context("the tests had no Redis server"),
         }
     })
+}
+
+/// The tests in the documentation of the workspace, which cargo alone can run.
+pub(crate) fn documentation() -> Step {
+    let line = CommandLine::cargo("test --doc --locked --workspace --all-features --no-fail-fast");
+    Step::suite("documentation tests", line)
 }

@@ -14,6 +14,7 @@ mod backends;
 mod bench;
 mod built;
 mod certificate;
+mod charge;
 mod check;
 mod codes;
 mod command_line;
@@ -26,10 +27,12 @@ mod features;
 mod fuzz;
 mod house;
 mod integration;
+mod lanes;
 mod locks;
 mod manifest;
 mod metadata;
 mod new_backend;
+mod output;
 mod paths;
 mod prefect;
 mod redis;
@@ -62,7 +65,9 @@ enum Command {
         #[arg(value_enum, value_name = "PART")]
         parts: Vec<check::Part>,
     },
-    /// Run `check`, then every test suite; the last line is `N passed, N failed`
+    /// Run `check` and every test suite; the last line is `N passed, N failed`
+    ///
+    /// Suites that mostly wait run beside what compiles, whose output comes when it has ended.
     Test {
         /// Run these suites only, without `check` [default: all]
         #[arg(value_enum, value_name = "SUITE")]

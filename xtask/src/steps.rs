@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::command_line::CommandLine;
+use crate::output::Output;
 use crate::tally::{self, Tally};
 
 /// One named thing to do.
@@ -20,11 +21,11 @@ pub(crate) struct Step {
 enum Work {
     Command(CommandLine),
     Suite(CommandLine),
-    Rule(Box<dyn FnOnce() -> Result<()>>),
+    Rule(Box<dyn FnOnce() -> Result<()> + Send>),
     Counted(Box<CountedWork>),
 }
 
-type CountedWork = dyn FnOnce(&mut Tally) -> Result<()>;
+type CountedWork = dyn FnOnce(&mut Tally, &mut Output) -> Result<()> + Send;
 
 impl Step {
     /// A child process, judged by its exit status.
@@ -37,11 +38,11 @@ impl Step {
         Self { name: name.into(), repeat: line.to_string(), work: Work::Suite(line) }
     }
 
-    /// A rule that this process checks itself; `repeat` is the command that checks it alone.
+    /// A rule that this process checks itself, and prints of; `repeat` is the command that checks it alone.
     pub(crate) fn rule(
         name: impl Into<String>,
         repeat: impl Into<String>,
-        rule: impl FnOnce() -> Result<()> + 'static,
+        rule: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Self {
         Self { name: name.into(), repeat: repeat.into(), work: Work::Rule(Box::new(rule)) }
     }
@@ -50,10 +51,38 @@ impl Step {
     pub(crate) fn counted(
         name: impl Into<String>,
         repeat: impl Into<String>,
-        work: impl FnOnce(&mut Tally) -> Result<()> + 'static,
+        work: impl FnOnce(&mut Tally, &mut Output) -> Result<()> + Send + 'static,
     ) -> Self {
         Self { name: name.into(), repeat: repeat.into(), work: Work::Counted(Box::new(work)) }
     }
+
+    /// Does it, and writes its name, its findings and its time.
+    pub(crate) fn run(self, output: &mut Output) -> Done {
+        let Self { name, repeat, work } = self;
+        output.line(&format!("==> {name}: {repeat}"));
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        let result = match work {
+            Work::Command(line) => line.run_to(output),
+            Work::Suite(line) => tally::run_counting(&line, &mut tally, output),
+            Work::Rule(rule) => rule(),
+            Work::Counted(work) => work(&mut tally, output),
+        };
+
+        let took = start.elapsed().as_secs_f64();
+        output.line(&match &result {
+            Ok(()) => format!("    ok, {took:.1}s"),
+            Err(error) => format!("    FAILED, {took:.1}s: {error:#}"),
+        });
+        Done { failure: result.is_err().then_some(Failure { name, repeat }), tally }
+    }
+}
+
+/// What one step came to.
+#[derive(Debug)]
+pub(crate) struct Done {
+    failure: Option<Failure>,
+    tally: Tally,
 }
 
 /// What a list of steps came to.
@@ -61,7 +90,7 @@ impl Step {
 pub(crate) struct Report {
     steps: usize,
     failures: Vec<Failure>,
-    took: Duration,
+    pub(crate) took: Duration,
     /// Tests that the suites among the steps ran.
     pub(crate) tally: Tally,
 }
@@ -73,51 +102,41 @@ struct Failure {
 }
 
 impl Report {
+    pub(crate) fn add(&mut self, done: Done) {
+        self.steps += 1;
+        self.failures.extend(done.failure);
+        self.tally.add(done.tally);
+    }
+
     pub(crate) fn is_green(&self) -> bool {
         self.failures.is_empty()
     }
 
     /// Prints what failed and how to repeat it; `command` is the sub-command that ran the steps.
     pub(crate) fn print_summary(&self, command: &str) {
+        print!("{}", self.summary(command));
+    }
+
+    pub(crate) fn summary(&self, command: &str) -> String {
         let Self { steps, failures, took, .. } = self;
         if failures.is_empty() {
-            println!("\n{command}: all {steps} steps passed in {:.1}s", took.as_secs_f64());
-            return;
+            return format!("\n{command}: all {steps} steps passed in {:.1}s\n", took.as_secs_f64());
         }
 
-        println!("\n{command}: {} of {steps} steps failed; repeat one with", failures.len());
         let width = failures.iter().map(|failure| failure.name.len()).max().unwrap_or(0);
-        for Failure { name, repeat } in failures {
-            println!("  {name:width$}  {repeat}");
-        }
+        let lines: String =
+            failures.iter().map(|Failure { name, repeat }| format!("  {name:width$}  {repeat}\n")).collect();
+        format!("\n{command}: {} of {steps} steps failed; repeat one with\n{lines}", failures.len())
     }
 }
 
 /// Runs every step, in order, and prints each one's name, findings and time.
 pub(crate) fn run(steps: Vec<Step>) -> Report {
     let start = Instant::now();
-    let mut report = Report { steps: steps.len(), ..Report::default() };
-
-    for Step { name, repeat, work } in steps {
-        println!("==> {name}: {repeat}");
-        let step_start = Instant::now();
-        let result = match work {
-            Work::Command(line) => line.run(),
-            Work::Suite(line) => tally::run_counting(&line, &mut report.tally),
-            Work::Rule(rule) => rule(),
-            Work::Counted(work) => work(&mut report.tally),
-        };
-
-        let took = step_start.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => println!("    ok, {took:.1}s"),
-            Err(error) => {
-                println!("    FAILED, {took:.1}s: {error:#}");
-                report.failures.push(Failure { name, repeat });
-            }
-        }
+    let mut report = Report::default();
+    for step in steps {
+        report.add(step.run(&mut Output::Shown));
     }
-
     report.took = start.elapsed();
     report
 }

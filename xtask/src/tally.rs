@@ -3,12 +3,14 @@
 //! Only `test result: …` lines are read, the one part of libtest's and rustdoc's output that has kept its shape; the
 //! runner's exit status stays the judge of whether it passed.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
+use crate::charge::Charge;
 use crate::command_line::CommandLine;
+use crate::output::Output;
 
 /// How many tests ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,32 +26,42 @@ impl Tally {
         self.passed + self.failed == 0
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
     }
 }
 
-/// Runs the child, prints its output as it comes, and adds its closing lines to `tally`.
+/// Runs the child, writes its output as it comes, and adds its closing lines to `tally`.
 ///
 /// # Errors
 /// As [`CommandLine::run`]; what was counted until then stays in `tally`.
-pub(crate) fn run_counting(line: &CommandLine, tally: &mut Tally) -> Result<()> {
-    let mut child = line.command().stdout(Stdio::piped()).spawn().with_context(|| line.cannot_start())?;
-    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+pub(crate) fn run_counting(line: &CommandLine, tally: &mut Tally, output: &mut Output) -> Result<()> {
+    if let Output::Kept(_) = output {
+        let (said, child) = line.start_behind_others()?;
+        count(BufReader::new(said), tally, output).with_context(|| format!("cannot read from `{line}`"))?;
+        return line.judge(child.wait()?);
+    }
+    let mut command = line.command();
+    command.stdout(Stdio::piped());
+    let mut child = Charge::spawn(command).with_context(|| line.cannot_start())?;
+    let said = child.child().stdout.take().expect("standard output is piped");
+    count(BufReader::new(said), tally, output).with_context(|| format!("cannot read from `{line}`"))?;
+    line.judge(child.wait()?)
+}
 
+fn count(mut said: impl BufRead, tally: &mut Tally, output: &mut Output) -> std::io::Result<()> {
     // Bytes, not strings: a test may print anything, and it is shown as it is.
     let mut printed = Vec::new();
-    while output.read_until(b'\n', &mut printed).with_context(|| format!("cannot read from `{line}`"))? > 0 {
-        std::io::stdout().write_all(&printed)?;
+    while said.read_until(b'\n', &mut printed)? > 0 {
+        output.write(&printed)?;
         if let Some(closing) = closing_line(&String::from_utf8_lossy(&printed)) {
             tally.add(closing);
         }
         printed.clear();
     }
-
-    line.judge(child.wait()?)
+    Ok(())
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`; any other line is `None`.

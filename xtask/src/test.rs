@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::steps::{self, Step};
-use crate::{backends, check, examples, faults, fuzz, integration};
+use crate::lanes::{self, Lanes};
+use crate::steps::{self, Report, Step};
+use crate::{backends, built, check, examples, faults, fuzz, integration};
 
 /// A suite that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,15 +37,8 @@ pub(crate) enum Suite {
 /// # Errors
 /// The workspace cannot be read at all; findings and failed tests are an exit code.
 pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
-    let wanted = if suites.is_empty() { Suite::value_variants() } else { suites };
-    let mut steps = if suites.is_empty() { check::steps(&[])? } else { Vec::new() };
-    // Its build takes minutes of the processor, and the others mostly wait.
-    let is_beside = wanted.len() > 1 && wanted.contains(&Suite::Fuzz);
-    let mut building = if is_beside { fuzz::Building::begin().ok() } else { None };
-    steps.extend(wanted.iter().map(|suite| suite.step(&mut building)));
-    let may_be_without_tests = !suites.is_empty() && !wanted.iter().any(|suite| suite.has_tests());
-
-    let report = steps::run(steps);
+    let report = if suites.is_empty() { lanes::run(everything()?) } else { only(suites) };
+    let may_be_without_tests = !suites.is_empty() && !suites.iter().any(|suite| suite.has_tests());
 
     report.print_summary("test");
     let tally = report.tally;
@@ -62,27 +56,59 @@ pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The check and every suite. What a step shows by itself is left out of the tests of the workspace.
+fn everything() -> Result<Lanes> {
+    let (mut first, mut compiling) = check::quick_and_compiling()?;
+    first.push(built::step());
+    // Its folder is its own, so cargo builds it beside whatever else it builds.
+    let fuzz = fuzz::Building::begin().ok();
+    compiling.extend([integration::documentation(), examples::suite(), backends::new_backend()]);
+    let waiting = vec![
+        integration::workspace(&backends::SHOWN),
+        backends::conformance_table(),
+        backends::simulation(),
+        integration::clocks_suite(),
+        integration::workflow_suite(),
+        faults::suite(),
+        fuzz::suite(fuzz),
+    ];
+    Ok(Lanes { first, waiting, compiling })
+}
+
+fn only(suites: &[Suite]) -> Report {
+    // Its build takes minutes of the processor, and the others mostly wait.
+    let is_beside = suites.len() > 1 && suites.contains(&Suite::Fuzz);
+    let mut building = if is_beside { fuzz::Building::begin().ok() } else { None };
+    steps::run(suites.iter().flat_map(|suite| suite.steps(&mut building)).collect())
+}
+
 impl Suite {
     /// Whether it runs tests that are counted.
     fn has_tests(self) -> bool {
         match self {
-            Self::Workspace | Self::Clocks | Self::Workflow | Self::Examples | Self::NewBackend => true,
-            Self::ConformanceTable | Self::Simulation | Self::Fuzz | Self::Faults => false,
+            Self::Fuzz | Self::Faults => false,
+            Self::Workspace
+            | Self::ConformanceTable
+            | Self::Simulation
+            | Self::Clocks
+            | Self::Workflow
+            | Self::Examples
+            | Self::NewBackend => true,
         }
     }
 
-    /// Each brings what it needs; a new suite is a new step here.
-    fn step(self, building: &mut Option<fuzz::Building>) -> Step {
+    /// Each brings what it needs; a new suite is a new step here and in [`everything`].
+    fn steps(self, building: &mut Option<fuzz::Building>) -> Vec<Step> {
         match self {
-            Self::Workspace => integration::workspace(),
-            Self::Clocks => integration::clocks_suite(),
-            Self::Workflow => integration::workflow_suite(),
-            Self::ConformanceTable => backends::conformance_table(),
-            Self::Simulation => backends::simulation(),
-            Self::Examples => examples::suite(),
-            Self::NewBackend => backends::new_backend(),
-            Self::Fuzz => fuzz::suite(building.take()),
-            Self::Faults => faults::suite(),
+            Self::Workspace => vec![integration::workspace(&[]), integration::documentation()],
+            Self::Clocks => vec![integration::clocks_suite()],
+            Self::Workflow => vec![integration::workflow_suite()],
+            Self::ConformanceTable => vec![backends::conformance_table()],
+            Self::Simulation => vec![backends::simulation()],
+            Self::Examples => vec![examples::suite()],
+            Self::NewBackend => vec![backends::new_backend()],
+            Self::Fuzz => vec![fuzz::suite(building.take())],
+            Self::Faults => vec![faults::suite()],
         }
     }
 }
