@@ -2,11 +2,15 @@
 //!
 //! It works on programs that ask the C library for the time, as ours does, and on no others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::command_line::CommandLine;
 use crate::tool;
+
+/// A year that it is not, to see whether the library works.
+const YEAR: &str = "2001";
 
 /// Where distributions put the form for programs with threads, below a folder of libraries.
 const PLACES: [&str; 2] = ["faketime/libfaketimeMT.so.1", "libfaketimeMT.so.1"];
@@ -16,16 +20,35 @@ const FOLDERS: [&str; 4] = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib"];
 /// Finds it. Root on Debian gets it where it is missing; others are told which package holds it.
 ///
 /// # Errors
-/// There is none and this process may not install it.
+/// There is none and this process may not install it, or it is none that works here.
 pub(crate) fn library() -> Result<PathBuf> {
-    if let Some(found) = find() {
-        return Ok(found);
+    let found = match find() {
+        Some(found) => found,
+        None => {
+            tool::install("libfaketime", "there is no libfaketime on this machine (clocks lie by it)")?;
+            find().with_context(|| {
+                format!("the package libfaketime was installed, and there is still no {}", PLACES[0])
+            })?
+        }
+    };
+    // What cannot be loaded is left out without an error, and each test would find that its clock tells the truth.
+    let told = told_below(&found)?;
+    if told != YEAR {
+        bail!(
+            "the year below {} is {told} and not {YEAR}; install the package libfaketime for this machine's kind \
+             of programs",
+            found.display()
+        );
     }
-    tool::install("libfaketime", "there is no libfaketime on this machine (clocks lie by it)")?;
-    match find() {
-        Some(found) => Ok(found),
-        None => bail!("the package libfaketime was installed, and there is still no {}", PLACES[0]),
-    }
+    Ok(found)
+}
+
+/// The year that a program is told.
+fn told_below(library: &Path) -> Result<String> {
+    let line = CommandLine::new("date", "+%Y")
+        .with_variable("LD_PRELOAD", library.display().to_string())
+        .with_variable("FAKETIME", format!("{YEAR}-06-01 00:00:00"));
+    Ok(String::from_utf8_lossy(&line.output()?).trim().to_owned())
 }
 
 fn find() -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::built::{Built, Program};
@@ -184,9 +184,11 @@ fn count_all(
 }
 
 /// What jobs are tried on.
-const SUBJECTS: [Tool; 2] = [
+const SUBJECTS: [Tool; 4] = [
     Tool { program: "git", package: "git", purpose: "makes the repositories of the suite" },
     Tool { program: "openssl", package: "openssl", purpose: "makes a certificate of the suite" },
+    Tool { program: "python3", package: "python3", purpose: "is a stranger that opens the queue's file" },
+    Tool { program: "redis-cli", package: "redis-tools", purpose: "fills the caches of the suite" },
 ];
 
 /// The tests of the whole workspace beside a server, but for these.
@@ -196,8 +198,9 @@ pub(crate) fn workspace(skipped: &'static [&str]) -> Step {
     Step::counted("workspace tests", "cargo xtask test workspace", |tally, output| {
         let programs = Built::workspace()?.tests();
         let scratch = Scratch::new()?;
-        SUBJECTS.iter().try_for_each(tool::ensure)?;
-        // Without a server the other tests run all the same; those that need it say so.
+        // What is lacking fails at the end: tests that do without it run all the same.
+        let lacks = SUBJECTS.iter().filter_map(|tool| tool::ensure(tool).err());
+        let mut lacks: Vec<String> = lacks.map(|error| format!("{error:#}")).collect();
         let redis = Redis::start(&scratch.path().join("redis"), &Settings::default());
         let line = |program: &Program| {
             let skipped = skipped.iter().flat_map(|name| ["--skip", name]);
@@ -207,11 +210,10 @@ pub(crate) fn workspace(skipped: &'static [&str]) -> Step {
                 Err(_) => line,
             }
         };
-        count_all(programs.into_iter().map(line), tally, output)?;
-        match redis {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error).context("the tests had no Redis server"),
-        }
+        let result = count_all(programs.into_iter().map(line), tally, output);
+        lacks.extend(redis.err().map(|error| format!("the tests had no Redis server: {error:#}")));
+        lacks.extend(result.err().map(|error| format!("{error:#}")));
+        if lacks.is_empty() { Ok(()) } else { bail!("{}", lacks.join("; ")) }
     })
 }
 

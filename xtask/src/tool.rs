@@ -39,18 +39,23 @@ pub(crate) fn ensure(tool: &Tool) -> Result<()> {
 /// This process may not install it, or installing fails.
 pub(crate) fn install(package: &str, lack: &str) -> Result<()> {
     if !is_root() || !answers("apt-get") {
-        bail!("{lack}; install the package {package}");
+        bail!("{lack}; install the package {package} (as root on Debian this command does)");
     }
 
     // Suites run beside one another, and apt-get wants to be alone.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     println!("    {lack}; installing {package}");
-    let apt = |words| CommandLine::new("apt-get", words).with_variable("DEBIAN_FRONTEND", "noninteractive");
-    let installed = apt("update -qq")
-        .run()
-        .and_then(|()| apt("install -qq --yes --no-install-recommends").and([package.to_owned()]).run());
-    installed.with_context(|| format!("cannot install {package}, and {lack}"))
+    // A machine that has just begun may be installing by itself.
+    let apt = |words: &[&str]| {
+        let line = CommandLine::new("apt-get", "-qq -o DPkg::Lock::Timeout=300").and(words.iter().copied());
+        line.with_variable("DEBIAN_FRONTEND", "noninteractive").run()
+    };
+    // Lists that cannot be renewed may still name it.
+    let updated = apt(&["update"]);
+    apt(&["install", "--yes", "--no-install-recommends", package])
+        .map_err(|error| updated.err().unwrap_or(error))
+        .with_context(|| format!("cannot install {package}, and {lack}"))
 }
 
 /// Whether the program starts and says its version, in one of the two ways of asking for it.

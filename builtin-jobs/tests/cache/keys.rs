@@ -158,7 +158,8 @@ async fn a_server_that_vanishes_half_way_is_told_with_what_went_before() {
     let size = async |connection: &mut MultiplexedConnection| {
         redis::cmd("DBSIZE").query_async::<u64>(connection).await.unwrap()
     };
-    while size(&mut connection).await == KEYS {}
+    // Only what the server has answered counts as removed, and of the last page the answer may be lost.
+    while size(&mut connection).await > KEYS - 10_000 {}
     server.child.kill().unwrap();
     let told = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").unwrap();
 

@@ -17,11 +17,14 @@ use crate::tool;
 const LOCK: &str = "xtask/prefect/requirements.txt";
 
 /// The programs that may be a Python of the right version, in the order in which they are tried.
-const PYTHONS: [&str; 5] = ["python3.11", "python3.12", "python3.13", "python3.10", "python3"];
+const PYTHONS: [&str; 4] = ["python3.11", "python3.12", "python3.13", "python3"];
 
 /// Ends well when it is a version that the list is for, which also tells that version.
 const VERSION: &str = "import sys; print(sys.version.split()[0]); \
-                       sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))";
+                       sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))";
+
+/// Ends well when Prefect is installed beside it: a build folder that was kept in part has the stamp alone.
+const FINDS: &str = "import sys, importlib.util as u; sys.exit(not u.find_spec('prefect'))";
 
 /// Where Prefect is installed.
 #[derive(Debug)]
@@ -58,10 +61,14 @@ impl Environment {
         self.folder.join("installed.txt")
     }
 
-    /// Whether all of it is there and its Python still is.
+    /// Whether all of it is there and its Python still is, which finds Prefect.
     fn has(&self, wanted: &str) -> bool {
-        fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == wanted)
-            && version_of(&self.python()).is_some()
+        let finds = |python: &Path| {
+            let mut command = Command::new(python);
+            command.args(["-c", FINDS]).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == wanted) && finds(&self.python())
     }
 
     fn make(&self, lock: &Path, wanted: &str) -> Result<()> {
@@ -83,14 +90,18 @@ impl Environment {
             .run()
             .context("Prefect cannot be installed; the suite needs a package index that pip reaches")?;
         let check = CommandLine::program(self.python().display().to_string()).and(["-m", "pip", "check"]);
-        check.output().with_context(|| format!("{LOCK} does not fit this Python"))?;
+        let checked = check.command().output().with_context(|| check.cannot_start())?;
+        if !checked.status.success() {
+            let lack = String::from_utf8_lossy(&checked.stdout);
+            bail!("{LOCK} does not fit this Python; add to it what `{check}` says: {}", lack.trim());
+        }
         fs::write(self.stamp(), wanted).context("cannot write installed.txt")
     }
 }
 
 /// A Python that can make environments, which is installed if need be.
 fn python() -> Result<&'static str> {
-    const LACK: &str = "there is no Python 3.10 to 3.13 that makes environments (Prefect runs in one)";
+    const LACK: &str = "there is no Python 3.11 to 3.13 that makes environments (Prefect runs in one)";
     let able = || {
         let is_able = |python: &&str| version_of(Path::new(python)).is_some() && makes_environments(python);
         PYTHONS.into_iter().find(is_able)
@@ -99,7 +110,9 @@ fn python() -> Result<&'static str> {
         return Ok(python);
     }
     tool::install("python3-venv", LACK)?;
-    able().with_context(|| format!("the package python3-venv was installed, and still {LACK}"))
+    able().with_context(|| {
+        format!("the package python3-venv was installed, and still {LACK}; put one on the PATH, such as python3.12")
+    })
 }
 
 /// Its version, if it is one of those that the list is for.
@@ -155,6 +168,9 @@ mod tests {
         assert!(environment.has("a==1\n"));
         assert!(!environment.has("a==2\n"));
         fs::remove_file(environment.python()).unwrap();
+        assert!(!environment.has("a==1\n"));
+        // One that finds no Prefect.
+        std::os::unix::fs::symlink("/bin/false", environment.python()).unwrap();
         assert!(!environment.has("a==1\n"));
     }
 }
