@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use scheduler_core::{
     Adhoc, Enqueued, Name, Order, Priority, Run, RunId, RunState, Spelled, Tier, Timestamp, TriggerRequest,
     Unique, UniqueUntil, parse_duration,
@@ -23,6 +24,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// How often one of an engine's, which is asked over the network and begins no run sooner than that.
 const ENGINE_GLANCE: Duration = Duration::from_secs(1);
 
+/// How long what keeps a run may be out of reach while it is waited for: a server that is started again is.
+const OUTAGE: Duration = Duration::from_secs(30);
+
 /// How a run is to be made.
 #[derive(Debug, Args)]
 pub(crate) struct RequestFlags {
@@ -30,7 +34,7 @@ pub(crate) struct RequestFlags {
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = param)]
     pub(crate) params: Vec<(String, Value)>,
     /// A key: the same task and key is the same run, however often it is asked for.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = key)]
     key: Option<String>,
     /// When, in RFC 3339; at once unless given.
     #[arg(long, value_name = "TIME")]
@@ -56,7 +60,7 @@ struct UniqueFlags {
     #[arg(long)]
     unique: bool,
     /// The same of the runs with the same value of this parameter.
-    #[arg(long, value_name = "PARAM")]
+    #[arg(long, value_name = "PARAM", value_parser = NonEmptyStringValueParser::new())]
     unique_by: Option<String>,
     /// How long this run keeps later ones out from now on, such as 10m, also when it has succeeded meanwhile.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -125,7 +129,11 @@ pub(crate) async fn ask(
         Order::Job(job, request) => outside.scheduler.run_job(job.clone(), request.clone()).await?,
     };
     let tier = outside.tier(&backend);
-    let (run_id, due) = (enqueued.run_id(), request.at.unwrap_or(now));
+    let run_id = enqueued.run_id();
+    let due = match enqueued {
+        Enqueued::Inserted(_) => request.at.unwrap_or(now),
+        Enqueued::Duplicate(_) => outside.run(run_id).await?.fire_time,
+    };
     let ended = wait.ended(outside, run_id).await?;
     let run = ended.as_ref();
     let report = Report { task, adhoc, run_id, enqueued: told(enqueued), backend: &backend, tier, due, run };
@@ -176,9 +184,21 @@ impl WaitFlags {
             return Ok(None);
         }
         let began = tokio::time::Instant::now();
+        let mut silent_since = None;
         loop {
-            let run = outside.run(id).await?;
             let is_over = self.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+            let run = match outside.run(id).await {
+                Ok(run) => run,
+                Err(failure) => {
+                    let since = silent_since.get_or_insert_with(tokio::time::Instant::now);
+                    if failure.exit != Exit::Unreachable || is_over || since.elapsed() >= OUTAGE {
+                        return Err(lost(failure, id));
+                    }
+                    tokio::time::sleep(GLANCE).await;
+                    continue;
+                }
+            };
+            silent_since = None;
             if run.state.is_end() || is_over {
                 return Ok(Some(run));
             }
@@ -205,6 +225,13 @@ impl WaitFlags {
             }
         }
     }
+}
+
+/// A run that was taken can no longer be followed.
+fn lost(mut failure: Failure, id: RunId) -> Failure {
+    let summary = &mut failure.summary;
+    summary.message = format!("run {id} was taken, and cannot be followed: {}", summary.message);
+    failure.with_help(format!("it goes on; `scheduler show {id}` tells of it as soon as that can be asked"))
 }
 
 /// Whether a run is new, as JSON says it.
@@ -239,6 +266,14 @@ pub(crate) fn param(text: &str) -> Result<(String, Value), String> {
     }
     // A value is read as in an environment variable: as TOML, or else it is the text itself.
     Ok((key.to_owned(), toml_file::parse_value(value).unwrap_or_else(|| value.into())))
+}
+
+/// Reads a key. An empty one is mostly a variable that is not set, and would make all runs of a task the same.
+pub(crate) fn key(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("the key is empty; leave it out, or name what makes the run the same".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn priority(text: &str) -> Result<Priority, String> {

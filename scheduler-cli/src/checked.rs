@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use scheduler_core::{Job, Placement, Registry, Site, Task, Tier, Timestamp, hints, place};
 
+use crate::absent;
 use crate::adhoc_jobs;
 use crate::args_fault;
 use crate::diagnostic::Diagnostic;
@@ -78,6 +79,7 @@ pub(crate) fn check(
     settings.jobs.iter().for_each(|section| section.apply(&mut allowing, document, &mut faults));
     let (mut members, sites) = members::build(&settings, document, registry, &mut faults);
     adhoc_jobs::check(&settings, &members, document, &allowing, &mut faults);
+    faults.extend(absent::secrets(&settings.backends, document));
     let now = Timestamp::from(std::time::SystemTime::now());
     let mut tasks = Vec::new();
     if settings.tasks.is_empty() {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use crate::asked::{taken_by, told};
+use crate::asked::{key, taken_by, told};
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::failure::{Failure, counted};
@@ -144,7 +144,7 @@ fn order(outside: &Outside, line: &str) -> Result<Order, Failure> {
     })?;
     let mut request = TriggerRequest::now();
     request.at = line.at;
-    request.key = line.key;
+    request.key = line.key.as_deref().map(key).transpose().map_err(bad)?;
     request.params = line.params;
     request.queue = line.queue;
     request.unique = line.unique.map(UniqueLine::read).transpose().map_err(|error| bad(error.to_string()))?;

@@ -81,11 +81,43 @@ impl From<Error> for Failure {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(source) = cause {
-            message.push_str(&format!(": {source}"));
+            let told = source.to_string();
+            // Some tell their cause themselves.
+            if !message.ends_with(&told) {
+                message.push_str(&format!(": {told}"));
+            }
             cause = source.source();
         }
-        Self::new(error.kind().into(), error.code(), message)
+        let exit = match error.code() {
+            // What is missing is no run, task or queue, but a part of the configuration.
+            "secret/missing" => Exit::Usage,
+            _ => error.kind().into(),
+        };
+        let failure = Self::new(exit, error.code(), message);
+        match next_step(error.code()) {
+            Some(help) => failure.with_help(help),
+            None => failure,
+        }
     }
+}
+
+/// What to do about a store that cannot be used, or what it needs: its errors say what is wrong and where.
+fn next_step(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "queue/unreachable" => "start it, or correct `url` in the backend's section",
+        "queue/refused" => "correct `url` or `password` in the backend's section, or what that user may do",
+        "queue/wrong_type" => "move that key away, or name another database in `url`",
+        "queue/old_redis" => "use a newer Redis",
+        "queue/newer_store" => "use the version of this program that wrote it",
+        "queue/corrupt" => "move the file away, or restore it, or correct `url` in the backend's section",
+        "queue/unreadable" => "look at the path, at what is there, and at its permissions",
+        "queue/full" => "make room on its disk",
+        "queue/resumed" => "agree with who resumed it, and drain it again",
+        "queue/locked" => "try again; if it stays, find out which process holds the file",
+        "queue/out_of_memory" => "raise its `maxmemory`, or keep less history",
+        "secret/missing" => "set it where this program runs",
+        _ => return None,
+    })
 }
 
 #[derive(Serialize)]
@@ -99,4 +131,46 @@ struct Report<'a> {
     message: &'a str,
     help: Option<&'a str>,
     diagnostics: &'a [Diagnostic],
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler_core::ErrorKind;
+
+    use super::*;
+
+    /// It tells its cause itself, as those of databases do.
+    #[derive(Debug)]
+    struct Telling(std::io::Error);
+
+    impl std::fmt::Display for Telling {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "of the database: {}", self.0)
+        }
+    }
+
+    impl std::error::Error for Telling {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let io = || std::io::Error::other("no such file");
+        let error =
+            |source| Error::new(ErrorKind::Invalid, "queue/unreadable", "q.db is shut").with_source(source);
+        let told = Failure::from(error(Telling(io()))).summary.message;
+        assert_eq!(told, "q.db is shut: of the database: no such file");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_used_comes_with_the_next_step() {
+        let failure = Failure::from(Error::new(ErrorKind::Unavailable, "queue/unreachable", "no answer"));
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.summary.help.is_some_and(|help| help.contains("start it")));
+
+        let failure = Failure::from(Error::new(ErrorKind::NotFound, "secret/missing", "no secret"));
+        assert_eq!(failure.exit, Exit::Usage, "what is missing was not asked for");
+    }
 }

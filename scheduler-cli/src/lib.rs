@@ -8,6 +8,7 @@
 //! - A configuration with a fault starts nothing, and all its faults are told at once.
 //! - A result goes to stdout and everything else to stderr; JSON carries its version, also on failure.
 
+mod absent;
 mod adhoc_jobs;
 mod app;
 mod args_fault;

@@ -159,6 +159,11 @@ fn unique(fields: &mut Fields<'_>, faults: &mut Vec<Diagnostic>) -> Option<Uniqu
     let mut table = fields.table("unique", faults)?;
     let mut unique = Unique::default();
     unique.param = table.take("param", faults);
+    if unique.param.as_deref() == Some("") {
+        let message = format!("{} is empty, and names no parameter", table.subject("param"));
+        let help = "leave it out where all runs of the task are of one kind";
+        faults.push(table.fault("config/out_of_range", "param", message).with_help(help));
+    }
     unique.until = table.word("until", &words(UniqueUntil::ALL, UniqueUntil::as_str), faults);
     unique.window = table.take("for", faults);
     if unique.window == Some(Duration::ZERO) {

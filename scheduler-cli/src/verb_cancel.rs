@@ -49,8 +49,9 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
                 Cancelled::Requested => format!("run {id} of {task} is under way and is told to stop\n"),
                 Cancelled::AlreadyFinished => {
                     let now = Timestamp::from(std::time::SystemTime::now());
-                    let when = run.finished_at.map(|end| relative(end, now)).unwrap_or_default();
-                    format!("run {id} of {task} had {} {when}: nothing is changed\n", ended(run.state))
+                    let when = run.finished_at.map(|end| format!(" ({})", relative(end, now)));
+                    let (ended, when) = (ended(run.state), when.unwrap_or_default());
+                    format!("run {id} of {task} had {ended}{when}: nothing is changed\n")
                 }
             }
         })?;

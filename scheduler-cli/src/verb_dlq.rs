@@ -1,7 +1,7 @@
 //! `scheduler dlq`: looks after dead letters, the runs that failed for good and are kept.
 
 use clap::{Args, Subcommand};
-use scheduler_core::RunId;
+use scheduler_core::{RunId, RunState};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -103,7 +103,16 @@ async fn hold(
 pub(crate) async fn no_letter(outside: &Outside, run: RunId) -> Failure {
     let known = outside.run(run).await;
     let message = match &known {
-        Ok(known) => format!("run {run} of {} is no dead letter: it is {}", known.task, known.state),
+        Ok(known) => {
+            let lineage = outside.lineage(known).await.unwrap_or_default();
+            let replay = lineage.iter().find(|other| other.replay_of == Some(run));
+            let why = match replay {
+                Some(replay) => format!("it was replayed as {}, which is {}", replay.id, replay.state),
+                None if known.state == RunState::Failed => "it failed, and none is kept of it".to_owned(),
+                None => format!("it is {}", known.state),
+            };
+            format!("run {run} of {} is no dead letter: {why}", known.task)
+        }
         Err(_) => format!("there is no dead letter of a run {run}"),
     };
     Failure::new(Exit::NotFound, "dlq/unknown", message)

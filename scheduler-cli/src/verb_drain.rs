@@ -16,6 +16,7 @@ use crate::output::{self, OutputFlag};
 use crate::outside;
 use crate::relative::relative;
 use crate::session::Session;
+use crate::verb_queues::unknown;
 
 /// Why a queue is paused that is drained.
 const WHY: &str = "drain";
@@ -81,7 +82,10 @@ fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, F
     outside::open(session, async |outside| {
         outside.prepare()?;
         let drain = outside.scheduler.drain_queue(flags.backend.as_ref(), queue, &pause, flags.timeout);
-        let how = drain.await?;
+        let how = match drain.await {
+            Ok(how) => how,
+            Err(error) => return Err(unknown(error, (queue, flags.backend.as_ref()), outside).await),
+        };
         let drained = how.running == 0;
         output::one(flags.output.format, &OfQueue { queue, drained, how: &how, paused: &pause }, || {
             match drained {

@@ -1,16 +1,17 @@
 //! `scheduler queues`, `pause` and `resume`: how the queues of the durable tier stand, and which of them rest. It acts on
 //! the store, whether a daemon runs or not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Scheduler, Timestamp, parse_duration};
+use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Timestamp, parse_duration};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
-use crate::outside;
+use crate::outside::{self, Outside};
 use crate::relative::relative;
 use crate::session::Session;
 use crate::suggest::suggestion;
@@ -108,10 +109,14 @@ fn said(pause: &Pause, now: Timestamp) -> String {
 pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failure> {
     let now = Timestamp::from(std::time::SystemTime::now());
     let length = flags.length;
-    let is_over = flags.until_when.is_some_and(|until| until <= now) || length.is_some_and(|it| it.is_zero());
-    if is_over {
-        let message = format!("a pause until {} is over already", flags.until_when.unwrap_or(now));
-        return Err(Failure::new(Exit::Usage, "usage", message).with_help("name a time to come"));
+    let refused = match (flags.until_when, length) {
+        (Some(until), _) if until <= now => Some((format!("until {until}"), "name a time to come")),
+        (_, Some(length)) if length.is_zero() => Some(("of 0s".to_owned(), "write --for 1h, for example")),
+        _ => None,
+    };
+    if let Some((which, help)) = refused {
+        let message = format!("a pause {which} is over already");
+        return Err(Failure::new(Exit::Usage, "usage", message).with_help(help));
     }
     let mut pause = Pause::default();
     (pause.by, pause.reason, pause.until) = (flags.by.clone(), flags.reason.clone(), flags.until_when);
@@ -122,7 +127,7 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
         let scheduler = &outside.scheduler;
         let paused = match scheduler.pause_queue(backend.as_ref(), queue, &pause, length).await {
             Ok(paused) => paused,
-            Err(error) => return Err(unknown(error, queue, scheduler).await),
+            Err(error) => return Err(unknown(error, flags.which.pair(), outside).await),
         };
         let kept = paused.first().map_or(&pause, |(_, kept)| kept);
         let backends = paused.iter().map(|(backend, _)| backend.clone()).collect();
@@ -138,7 +143,7 @@ pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Fai
     outside::open(session, async |outside| {
         let backends = match outside.scheduler.resume_queue(backend.as_ref(), queue).await {
             Ok(backends) => backends,
-            Err(error) => return Err(unknown(error, queue, &outside.scheduler).await),
+            Err(error) => return Err(unknown(error, flags.which.pair(), outside).await),
         };
         let was_paused = !backends.is_empty();
         output::one(flags.output.format, &Report { queue, backends, paused: None }, || match was_paused {
@@ -149,11 +154,35 @@ pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Fai
     })
 }
 
-/// The failure of what was asked of a queue; of one that nobody has it tells those that there are.
-async fn unknown(error: Error, queue: &Name, scheduler: &Scheduler) -> Failure {
-    let is_unknown = error.kind() == ErrorKind::NotFound;
+impl Which {
+    fn pair(&self) -> (&Name, Option<&Name>) {
+        (&self.queue, self.backend.as_ref())
+    }
+}
+
+/// The failure of what was asked of a queue; of a queue or a backend that nobody has it tells those that there are.
+pub(crate) async fn unknown(
+    error: Error,
+    (queue, backend): (&Name, Option<&Name>),
+    outside: &Outside,
+) -> Failure {
+    let (is_unknown, is_other) = (error.kind() == ErrorKind::NotFound, error.code() == "backend/no_queues");
     let failure = Failure::from(error);
-    let Ok(queues) = scheduler.queues().await else { return failure };
-    let known: Vec<&str> = queues.iter().map(|queue| queue.status.queue.as_str()).collect();
-    if is_unknown { failure.with_help(suggestion(queue.as_str(), "queues", &known)) } else { failure }
+    if !is_unknown && !is_other {
+        return failure;
+    }
+    let Ok(queues) = outside.scheduler.queues().await else { return failure };
+    if is_unknown {
+        let known: Vec<&str> = queues.iter().map(|queue| queue.status.queue.as_str()).collect();
+        return failure.with_help(suggestion(queue.as_str(), "queues", &known));
+    }
+    let known: BTreeSet<&str> = queues.iter().map(|queue| queue.backend.as_str()).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    let Some(backend) = backend else { return failure };
+    let help = suggestion(backend.as_str(), "backends with queues", &known);
+    match outside.tier(backend) {
+        Some(_) => failure.with_help(help),
+        None => Failure::new(Exit::NotFound, "backend/unknown", format!("there is no backend `{backend}`"))
+            .with_help(help),
+    }
 }

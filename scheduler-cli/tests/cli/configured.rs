@@ -1,6 +1,7 @@
 //! `config show`: what the configuration comes to, and who says so.
 
 use crate::bench::{Answer, Bench};
+use crate::outside::{code, durable};
 
 const LAYERED: &str = r#"include = ["more.yaml"]
 
@@ -154,4 +155,30 @@ fn a_secret_in_an_override_that_does_not_parse_is_not_shown() {
             assert!(!answer.stdout.contains("hunter2") && !answer.stderr.contains("hunter2"), "{answer:?}");
         }
     }
+}
+
+#[test]
+fn a_secret_of_a_backend_that_is_not_there_is_warned_of_and_missed_when_it_is_needed() {
+    let section =
+        "[backends.queue]\nurl = \"redis://127.0.0.1:1/0\"\npassword = { env = \"NOT_SET_HERE\" }\n";
+    let bench =
+        Bench::new(&format!("{section}{}", durable("invoice", "true", "retry = { max_attempts = 3 }")));
+
+    let (checked, strict) = (bench.run(&["check"]), bench.run(&["check", "--strict"]));
+    let asked = bench.run(&["queues", "-o", "json"]);
+
+    assert_eq!((checked.code, strict.code), (0, 1), "{checked:?}");
+    for text in ["secret/missing", "`password` in backend `queue`", "NOT_SET_HERE", "scheduler.toml:3:1"] {
+        assert!(checked.stderr.contains(text), "{text}: {checked:?}");
+    }
+    assert_eq!(code(&asked), (2, "secret/missing".to_owned()));
+    assert!(asked.json()["error"]["help"].is_string(), "{asked:?}");
+}
+
+#[test]
+fn unique_runs_by_a_parameter_without_a_name_are_refused() {
+    let bench = Bench::new(&durable("invoice", "true", "unique = { param = \"\" }"));
+    let answer = bench.run(&["check"]);
+    assert_eq!(answer.code, 2, "{answer:?}");
+    assert!(answer.stderr.contains("`unique.param` in task `invoice` is empty"), "{answer:?}");
 }

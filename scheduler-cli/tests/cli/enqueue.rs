@@ -89,8 +89,15 @@ fn what_makes_no_sense_is_refused_when_it_is_asked_for() {
         let answer = bench.run(&[&["enqueue", "-o", "json"], *arguments].concat());
         assert_eq!(code(&answer), (*exit, (*slug).to_owned()), "{arguments:?}");
     }
-    let unread: [&[&str]; 4] =
-        [&["exec", "--args", "[1]"], &["exec", "--args", "{"], &[], &["a", "--file", "b"]];
+    let unread: [&[&str]; 6] = [
+        &["exec", "--args", "[1]"],
+        &["exec", "--args", "{"],
+        &[],
+        &["a", "--file", "b"],
+        // As of a variable that is not set.
+        &["invoice", "--key", ""],
+        &["invoice", "--unique-by", ""],
+    ];
     for arguments in unread {
         assert_eq!(bench.run(&[&["enqueue"], arguments].concat()).code, 2, "{arguments:?}");
     }

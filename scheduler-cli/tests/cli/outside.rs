@@ -1,5 +1,7 @@
 //! The verbs that act on what a durable tier keeps, with a daemon and without one.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -210,4 +212,34 @@ fn what_does_not_answer_is_said_and_ends_what_needs_it() {
     assert!(history.stderr.contains("warning[backend/down]: backend `queue` does not answer"), "{history:?}");
     assert_eq!(code(&letters), (3, "backend/down".to_owned()));
     assert_eq!(std::fs::read_to_string(bench.path("data/queue.db")).unwrap(), "this is no queue\n");
+}
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn a_wait_goes_on_while_redis_is_started_again_and_names_the_run_when_it_is_gone() {
+    let mut redis = crate::redis::Redis::start();
+    let bench = Bench::new(&format!("{}{}", redis.settings(), durable("invoice", "true", "")));
+    let wait = |arguments: &[&str]| {
+        let mut command =
+            bench.command(&[&["trigger", "invoice", "--wait", "-o", "json"], arguments].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_taken = || json_of(&bench, &["history", "invoice"])["runs"][0]["state"] == "queued";
+        while !is_taken() {}
+        std::thread::spawn(move || child.wait_with_output().unwrap())
+    };
+
+    let waited = wait(&[]);
+    redis.start_again();
+    bench.run(&["run", "--for", "3s"]);
+    let through = waited.join().unwrap();
+    let lost = wait(&["--timeout", "2s"]);
+    let run = json_of(&bench, &["history", "invoice"])["runs"][0]["id"].as_str().unwrap().to_owned();
+    drop(redis);
+    let lost = lost.join().unwrap();
+
+    assert_eq!(through.status.code(), Some(0), "{through:?}");
+    assert_eq!(lost.status.code(), Some(3), "{lost:?}");
+    let told = String::from_utf8(lost.stdout).unwrap();
+    assert!(told.contains(&format!("run {run} was taken, and cannot be followed")), "{told}");
+    assert!(told.contains("queue/unreachable"), "{told}");
 }

@@ -118,6 +118,14 @@ fn a_queue_that_is_not_listed_is_refused_with_those_that_are() {
 
     is_refused(&["trigger", "note", "--queue", "post"], 2);
     is_refused(&["pause", "--queue", "post"], 4);
+    is_refused(&["drain", "--queue", "post"], 4);
+    let elsewhere = bench.run(&["pause", "--queue", "mail", "--backend", "queu"]);
+    assert_eq!(elsewhere.code, 4, "{elsewhere:?}");
+    for text in ["no backend `queu`", "did you mean `queue`?"] {
+        assert!(elsewhere.stderr.contains(text), "{elsewhere:?}");
+    }
+    let at_once = bench.run(&["pause", "--queue", "mail", "--for", "0s"]);
+    assert!(at_once.stderr.contains("a pause of 0s is over already"), "{at_once:?}");
     // Nothing is there yet, and later something is.
     is_refused(&["resume", "--queue", "post"], 4);
     let typo = bench.run(&["resume", "--queue", "mial"]);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,25 +13,39 @@ const SHELL: &str = "redis-server \"$@\" >/dev/null & pid=$!; cat >/dev/null; ki
 pub(crate) struct Redis {
     shell: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Redis {
     pub(crate) fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", SHELL, "sh", "--bind", "127.0.0.1", "--save", "", "--port"])
-            .arg(port.to_string());
-        command.arg("--dir").arg(folder.path()).stdin(Stdio::piped());
-        let redis = Self { shell: command.spawn().unwrap(), port, _folder: folder };
+        let redis = Self { shell: shell(port, folder.path()), port, folder };
+        redis.comes_up();
+        redis
+    }
+
+    /// Kills it and starts it again, with what it held.
+    pub(crate) fn start_again(&mut self) {
+        let mut wire = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        wire.write_all(b"SAVE\r\n").unwrap();
+        assert!(wire.read(&mut [0; 16]).unwrap() > 0);
+        self.end();
+        self.shell = shell(self.port, self.folder.path());
+        self.comes_up();
+    }
+
+    fn comes_up(&self) {
         let until = Instant::now() + Duration::from_secs(30);
-        while !redis.answers() {
+        while !self.answers() {
             assert!(Instant::now() < until, "no redis-server came up; install it");
             std::thread::sleep(Duration::from_millis(10));
         }
-        redis
+    }
+
+    fn end(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
     }
 
     /// The durable tier on this server beside the local one, as a configuration says it.
@@ -46,7 +61,12 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        let _ = self.shell.wait();
+        self.end();
     }
+}
+
+fn shell(port: u16, folder: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", SHELL, "sh", "--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
+    command.arg("--dir").arg(folder).stdin(Stdio::piped()).spawn().unwrap()
 }
