@@ -53,6 +53,9 @@ fn meaning(error: &RedisError) -> (ErrorKind, &'static str, &'static str) {
         "ERR" if detail.contains("user executing the script") => {
             (Unauthorized, "queue/refused", "does not permit this user what a queue needs")
         }
+        "ERR" if detail.contains("Authentication required") => {
+            (Unauthorized, "queue/refused", "refuses the user or the password")
+        }
         "ERR" if detail.contains("DB index") => (Unauthorized, "queue/refused", "has no such database"),
         "LOADING" => (Unavailable, "queue/unavailable", "is still loading its data"),
         "READONLY" => (Unavailable, "queue/unavailable", "is a replica that nobody may write to"),

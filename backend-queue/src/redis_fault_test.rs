@@ -152,8 +152,11 @@ async fn who_is_not_let_in_hears_it_and_no_password_is_told() {
     for login in ["", ":canary@", "somebody:canary@"] {
         refused.push(opened(login).await.unwrap_err());
     }
-    let elsewhere = format!("redis://:the-right-one@{}", place.replace("/0", "/77"));
-    refused.push(redis_stage::open(&elsewhere, &namespace).await.unwrap_err());
+    // Whoever names a database is refused when it is chosen.
+    for (login, database) in [(":the-right-one@", "/77"), ("", "/1")] {
+        let elsewhere = format!("redis://{login}{}", place.replace("/0", database));
+        refused.push(redis_stage::open(&elsewhere, &namespace).await.unwrap_err());
+    }
     for login in ["weak:weak-one@", "mute:weak-one@"] {
         refused.push(opened(login).await.unwrap_err());
     }
