@@ -24,7 +24,7 @@ use crate::requests::{self, Command, Reply, cancelled, push_outside, requested, 
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteStore;
 use crate::store::{Cancel, Store};
-use crate::{QueueConfig, adopt, threads};
+use crate::{QueueConfig, adopt, limits, threads};
 
 /// Runs tasks that must survive the process.
 #[derive(Debug)]
@@ -377,6 +377,6 @@ impl Backend for QueueBackend {
     /// `queue/unknown_queue`.
     fn judge(&self, task: &Task) -> Result<Vec<Warning>> {
         let unknown = task.queue.as_ref().and_then(|queue| unknown_queue(&self.name, &self.config, queue));
-        unknown.map_or(Ok(Vec::new()), Err)
+        unknown.map_or_else(|| Ok(limits::turns_by_key(&self.config.queues, task).into_iter().collect()), Err)
     }
 }

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 #[cfg(any(feature = "sqlite", test))]
 use scheduler_core::Run;
-use scheduler_core::{ArgsError, Name, Spelled};
+use scheduler_core::{ArgsError, Name, Overlap, Spelled, Task, Warning};
 use schemars::JsonSchema;
 use serde::Deserialize;
 #[cfg(any(feature = "sqlite", test))]
 use serde_json::Value;
 
-use crate::config::QueueSettings;
+use crate::config::{QueueSettings, default_queue};
 
 /// How late a run that waited for its slot may begin and still have it. Later, because nobody took runs, what was
 /// missed is lost. The scripts of Redis have these figures too.
@@ -135,6 +135,23 @@ pub(crate) fn key_of(run: &Run, param: &str) -> String {
     text.chars().take(LONGEST_KEY).collect()
 }
 
+/// Says of a task that is asked for and takes turns that one key waits for another, whatever the limits of each are.
+pub(crate) fn turns_by_key(queues: &BTreeMap<Name, QueueSettings>, task: &Task) -> Option<Warning> {
+    let name = task.queue.clone().unwrap_or_else(default_queue);
+    let param = &queues.get(&name)?.per_key.as_ref()?.param;
+    let takes_turns = match task.overlap {
+        Overlap::Skip | Overlap::Queue => task.trigger.is_none(),
+        Overlap::CancelOther | Overlap::Allow => false,
+    };
+    takes_turns.then(|| {
+        let message = format!(
+            "its runs take turns, so that those of one `{param}` wait for those of another although queue `{name}` has \
+             limits for each; set overlap = \"allow\""
+        );
+        Warning::new("queue/takes_turns", message)
+    })
+}
+
 /// What is wrong with the settings of a queue.
 pub(crate) fn faults(queues: &BTreeMap<Name, QueueSettings>) -> Vec<ArgsError> {
     let mut faults = Vec::new();
@@ -184,6 +201,39 @@ pub(crate) fn words(settings: &QueueSettings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_is_asked_for_and_takes_turns_is_warned_of_limits_by_key() {
+        let (name, per) = (|text: &str| Name::new(text).unwrap(), Duration::from_secs(1));
+        let rate = Rate { runs: NonZeroU32::MIN, per, burst: NonZeroU32::MIN };
+        let per_key = PerKey { param: "customer".into(), concurrency: None, rate: Some(rate) };
+        let settings = |per_key, rate| QueueSettings { per_key, rate, ..QueueSettings::default() };
+        let by_key = BTreeMap::from([
+            (name("mail"), settings(Some(per_key), None)),
+            (name("bulk"), settings(None, Some(rate))),
+        ]);
+        let task = |queue: Option<&str>, overlap| {
+            let mut task = Task::new(name("t"), name("job"));
+            (task.queue, task.overlap) = (queue.map(name), overlap);
+            task
+        };
+
+        let told = turns_by_key(&by_key, &task(Some("mail"), Overlap::Skip)).unwrap();
+        assert!(
+            told.message.contains("of one `customer` wait") && told.message.contains("`mail`"),
+            "{told:?}"
+        );
+        let mut fired = task(Some("mail"), Overlap::Skip);
+        fired.trigger = Some(scheduler_core::Trigger::cron("0 * * * *", "UTC").unwrap());
+        for plain in [
+            fired,
+            task(Some("mail"), Overlap::Allow),
+            task(Some("bulk"), Overlap::Skip),
+            task(None, Overlap::Skip),
+        ] {
+            assert_eq!(turns_by_key(&by_key, &plain), None, "{plain:?}");
+        }
+    }
 
     #[test]
     fn a_rate_is_spread_evenly_over_its_time() {
