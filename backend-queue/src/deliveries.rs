@@ -111,7 +111,7 @@ impl Driver {
             self.pauses.note(paused);
         }
         let now = Instant::now();
-        for delivery in stepped.claimed {
+        for delivery in self.shares.arranged(stepped.claimed) {
             match told.iter().find(|(id, _)| *id == delivery.run.id) {
                 Some((_, reason)) => self.acks.push(prevented(delivery, *reason, self.ctx.clock.now())),
                 None if may_begin => self.ahead.push(now, delivery),
@@ -129,6 +129,7 @@ impl Driver {
         while self.free() > 0
             && let Some(delivery) = self.ahead.pop()
         {
+            self.shares.note_begin(delivery.run.queue.as_ref());
             self.begin(delivery);
         }
     }
