@@ -201,6 +201,7 @@ pub(crate) fn workspace(skipped: &'static [&str]) -> Step {
         // What is lacking fails at the end: tests that do without it run all the same.
         let lacks = SUBJECTS.iter().filter_map(|tool| tool::ensure(tool).err());
         let mut lacks: Vec<String> = lacks.map(|error| format!("{error:#}")).collect();
+        lacks.iter().for_each(|lack| println!("    {lack}"));
         let redis = Redis::start(&scratch.path().join("redis"), &Settings::default());
         let line = |program: &Program| {
             let skipped = skipped.iter().flat_map(|name| ["--skip", name]);

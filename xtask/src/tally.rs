@@ -100,6 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_counted_too_and_a_failure_is_told() {
+        let script =
+            "echo 'test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured'; echo said >&2; exit 101";
+        let line = CommandLine::new("sh", "-c").and([script]);
+        let (mut tally, mut output) = (Tally::default(), Output::Kept(Vec::new()));
+
+        let error = run_counting(&line, &mut tally, &mut output).unwrap_err().to_string();
+
+        assert_eq!(tally, Tally { passed: 3, failed: 1, ignored: 2 });
+        assert!(error.ends_with("ended with exit status: 101"), "{error}");
+        let Output::Kept(kept) = output else { panic!("{output:?}") };
+        assert!(String::from_utf8(kept).unwrap().ends_with("\nsaid\n"));
+    }
+
+    #[test]
     fn a_tally_of_ignored_tests_alone_is_empty() {
         let ignored = Tally { ignored: 4, ..Tally::default() };
         let mut failed = ignored;
