@@ -16,7 +16,7 @@ use crate::redis_test::{
 };
 use crate::store::{Claim, Held, Next, Store};
 
-async fn tell(store: &RedisStore, words: &[&str]) {
+pub(crate) async fn tell(store: &RedisStore, words: &[&str]) {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     store.link.ask::<redis::Value>(&command).await.unwrap();

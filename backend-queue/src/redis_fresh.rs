@@ -1,10 +1,12 @@
 //! Runs that need no more than to be put into a hash and a list: what most enqueues are. They are packed here, and the
 //! script that adds them does nothing for each.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use redis::Cmd;
-use scheduler_core::{Name, Priority, Result};
+use scheduler_core::{Name, Priority, Result, Timestamp};
 
 use crate::redis_link::Link;
 use crate::redis_row::{self, FRESH};
@@ -17,26 +19,51 @@ const NUMBER: usize = 5;
 
 /// How many numbers are kept: as many as there are calls at the same time.
 const KEPT: usize = 2;
+/// How long a number is good. What is added by it may stand in front of what others added after it was given, as far as
+/// both are due alike, or wait in the line of a key.
+const GOOD: Duration = Duration::from_millis(100);
 
 /// Numbers for calls to come, which have been given to nobody else.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers(Mutex<Vec<u64>>);
+pub(crate) struct Numbers(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The oldest first, and since when it is there.
+    numbers: VecDeque<(Instant, u64)>,
+    /// Until when there is no use in asking for what needs them.
+    vain_until: Option<Instant>,
+}
 
 impl Numbers {
     /// Keeps what Redis gave, as far as there is room for it.
     pub(crate) fn keep(&self, given: u64) {
-        let mut numbers = self.numbers();
         let is_short = given.leading_zeros() as usize >= 64 - 8 * NUMBER;
-        if is_short && numbers.len() < KEPT {
-            numbers.push(given);
+        if is_short {
+            let mut kept = self.kept();
+            kept.numbers.push_back((Instant::now(), given));
+            if kept.numbers.len() > KEPT {
+                kept.numbers.pop_front();
+            }
         }
     }
 
-    fn take(&self) -> Option<u64> {
-        self.numbers().pop()
+    /// The newest.
+    pub(crate) fn take(&self) -> Option<u64> {
+        let mut kept = self.kept();
+        if kept.vain_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let (since, number) = kept.numbers.pop_back()?;
+        (since.elapsed() < GOOD).then_some(number)
     }
 
-    fn numbers(&self) -> MutexGuard<'_, Vec<u64>> {
+    /// There is no use in asking for some time.
+    pub(crate) fn is_vain(&self) {
+        self.kept().vain_until = Some(Instant::now() + GOOD);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -56,18 +83,24 @@ pub(crate) async fn add(link: &Link, numbers: &Numbers, runs: &[Sealed<'_>]) -> 
     let mut call = link.call(script);
     describe(&mut call, &runs, batch);
     let given: Option<u64> = link.send(script, &call).await?;
-    // What did nothing used no number.
-    numbers.keep(given.unwrap_or(batch));
-    Ok(given.is_some())
+    match given {
+        // It was for nothing, and the script that does it instead gives a newer number.
+        None => {}
+        Some(0) => numbers.is_vain(),
+        Some(given) => numbers.keep(given),
+    }
+    Ok(given.is_some_and(|given| given > 0))
 }
 
 /// The runs, if none of them needs more.
 fn plain<'a, 'b>(runs: &'b [Sealed<'a>]) -> Option<Vec<&'b Sealed<'a>>> {
     let queue = runs.first()?.1.run.queue.as_ref();
+    // Redis decides by its own clock; what is far ahead need not be sent for that.
+    let now = Timestamp::from(SystemTime::now());
     let is_plain = |(_, pushed, envelope): &&Sealed<'_>| {
         let Pushed { run, priority, alone, .. } = pushed;
         let is_usual = *priority == Priority::default().level() && run.queue.as_ref() == queue;
-        is_usual && !alone && !run.state.is_end() && envelope.len() <= INLINE
+        is_usual && pushed.due <= now && !alone && !run.state.is_end() && envelope.len() <= INLINE
     };
     runs.iter().all(|sealed| is_plain(&sealed)).then(|| runs.iter().collect())
 }

@@ -76,8 +76,8 @@ impl Line {
 }
 
 /// The right to have a call on its way.
-struct Lane {
-    shared: Arc<Shared>,
+struct Lane<'a> {
+    shared: &'a Shared,
     on_way: usize,
 }
 
@@ -102,14 +102,18 @@ impl Pushes {
             line.waiting.push_back(Asked { runs, reply });
         }
         loop {
-            if let Some(lane) = shared.open(0, Line::has_room) {
-                // A task of its own, so that it ends for the others when this call is dropped.
-                tokio::spawn(lane.bring());
-            }
-            tokio::select! {
+            let mut lane = tokio::select! {
                 biased;
                 answer = &mut answer => return answer.unwrap_or_else(|_| Err(lost(&shared.link))),
-                () = shared.left.notified() => {}
+                lane = shared.lane() => lane,
+            };
+            // Those who just got their answer may come back with more.
+            tokio::task::yield_now().await;
+            let some = lane.take();
+            if !some.is_empty() {
+                // A task of its own, so that it ends for the others when this call is dropped; and it is waited for,
+                // because a runtime may stand still as soon as whoever drives it has an answer.
+                let _ = tokio::spawn(add_for_all(Arc::clone(shared), some)).await;
             }
         }
     }
@@ -121,49 +125,51 @@ impl Shared {
     }
 
     /// One more call, if it may be, with so many runs.
-    fn open(self: &Arc<Self>, on_way: usize, may_be: impl FnOnce(&Line) -> bool) -> Option<Lane> {
+    fn open(&self, on_way: usize, may_be: impl FnOnce(&Line) -> bool) -> Option<Lane<'_>> {
         let mut line = self.line();
         may_be(&line).then(|| {
             line.lanes += 1;
             line.on_way += on_way;
-            Lane { shared: Arc::clone(self), on_way }
+            Lane { shared: self, on_way }
         })
     }
-}
 
-impl Lane {
-    /// Brings what waits to Redis until it is not worth while any more.
-    async fn bring(mut self) {
+    /// Tells one who waits, where one more call is worth while.
+    fn hand_on(&self, line: &Line) {
+        if !line.waiting.is_empty() && line.has_room() {
+            self.left.notify_one();
+        }
+    }
+
+    /// One more call, as soon as it is worth while.
+    async fn lane(&self) -> Lane<'_> {
         loop {
-            // Those who just got their answer may come back with more.
-            tokio::task::yield_now().await;
-            let some = {
-                let mut line = self.shared.line();
-                line.on_way -= std::mem::take(&mut self.on_way);
-                if line.lanes > 1 && line.count * 2 < line.on_way {
-                    return;
-                }
-                let some = line.take();
-                self.on_way = some.iter().map(|asked| asked.runs.len()).sum();
-                line.on_way += self.on_way;
-                some
-            };
-            if some.is_empty() {
-                return;
+            if let Some(lane) = self.open(0, Line::has_room) {
+                return lane;
             }
-            add_for_all(&self.shared, some).await;
+            self.left.notified().await;
         }
     }
 }
 
-impl Drop for Lane {
+impl Lane<'_> {
+    /// What it brings. Others may take what it leaves.
+    fn take(&mut self) -> Vec<Asked> {
+        let mut line = self.shared.line();
+        let some = line.take();
+        self.on_way = some.iter().map(|asked| asked.runs.len()).sum();
+        line.on_way += self.on_way;
+        self.shared.hand_on(&line);
+        some
+    }
+}
+
+impl Drop for Lane<'_> {
     fn drop(&mut self) {
         let mut line = self.shared.line();
         line.lanes -= 1;
         line.on_way -= self.on_way;
-        if !line.waiting.is_empty() && line.has_room() {
-            self.shared.left.notify_one();
-        }
+        self.shared.hand_on(&line);
     }
 }
 
@@ -172,7 +178,7 @@ fn lost(link: &Link) -> Error {
 }
 
 /// Adds what several callers want, and tells each what became of theirs.
-async fn add_for_all(shared: &Shared, some: Vec<Asked>) {
+async fn add_for_all(shared: Arc<Shared>, some: Vec<Asked>) {
     let mut replies = Vec::with_capacity(some.len());
     let mut all = Vec::new();
     for Asked { runs, reply } in some {

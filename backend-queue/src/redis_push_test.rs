@@ -1,11 +1,14 @@
 //! How runs come in on Redis: what is added in one go, and what many callers add at the same time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler_core::{RunId, RunState};
+use scheduler_core::{Name, RunId, RunState};
 use tokio::task::JoinSet;
 
+use crate::redis_fault_test::tell;
+use crate::redis_fresh::Numbers;
 use crate::redis_stage::{self, Server};
 use crate::redis_store::RedisStore;
 use crate::redis_test::{LONG_LEASE, claim, fresh, pushed, state};
@@ -68,31 +71,37 @@ async fn runs_that_come_in_out_of_order_are_taken_in_their_order() {
 async fn most_runs_are_added_by_three_commands_whatever_tasks_they_are_of() {
     let server = Server::start(&[]);
     let store = redis_stage::open(&server.url(), &redis_stage::namespace()).await.unwrap();
-    store.push(vec![pushed(3)]).await.unwrap();
-    let before = (calls(&store, "hset").await, calls(&store, "rpush").await, calls(&store, "zadd").await);
-    let mut runs: Vec<Pushed> = (0..100).map(|_| pushed(3)).collect();
-    runs[50].run.task = scheduler_core::Name::new("other").unwrap();
-
-    store.push(runs).await.unwrap();
-
-    let after = (calls(&store, "hset").await, calls(&store, "rpush").await, calls(&store, "zadd").await);
-    assert_eq!(after, (before.0 + 1, before.1 + 1, before.2));
-    let counts: Vec<(String, u32)> = {
-        let mut counts = redis::cmd("HGETALL");
-        counts.arg(format!("{}count", store.link.base));
-        store.link.ask(&counts).await.unwrap()
-    };
-    assert_eq!(counts, [("t".to_owned(), 100), ("other".to_owned(), 1)]);
+    let mut commands = Vec::new();
+    // The number of a call is good for a moment only, so a machine that is slow needs some tries.
+    while !commands.ends_with(&[[1, 1, 0]]) {
+        assert!(commands.len() < 50, "{commands:?}");
+        store.push(vec![pushed(3)]).await.unwrap();
+        let mut runs: Vec<Pushed> = (0..100).map(|_| pushed(3)).collect();
+        runs[50].run.task = Name::new("other").unwrap();
+        tell(&store, &["CONFIG", "RESETSTAT"]).await;
+        store.push(runs).await.unwrap();
+        let mut called = [0; 3];
+        for (count, command) in called.iter_mut().zip(["hset", "rpush", "zadd"]) {
+            *count = calls(&store, command).await;
+        }
+        commands.push(called);
+    }
+    let tries = commands.len();
+    let mut counts = redis::cmd("HGETALL");
+    counts.arg(format!("{}count", store.link.base));
+    let counts: BTreeMap<String, usize> = store.link.ask(&counts).await.unwrap();
+    assert_eq!(counts, BTreeMap::from([("t".to_owned(), 100 * tries), ("other".to_owned(), tries)]));
 }
 
 #[tokio::test]
 async fn a_place_is_given_once_even_where_nothing_came_of_a_call() {
     let store = fresh().await;
     store.push(vec![pushed(3)]).await.unwrap();
-    for _ in 0..3 {
-        let mut later = pushed(3);
-        later.due = later.due + Duration::from_secs(3600);
-        store.push(vec![later]).await.unwrap();
+    for earlier in 1..=3 {
+        // It is no longer the last of those that wait.
+        let mut old = pushed(3);
+        old.due = old.due - Duration::from_secs(earlier);
+        store.push(vec![old]).await.unwrap();
         store.push(vec![pushed(3)]).await.unwrap();
     }
 
@@ -102,10 +111,9 @@ async fn a_place_is_given_once_even_where_nothing_came_of_a_call() {
         let (_, found) = store.peek(&[delivery.run.id]).await.unwrap();
         places.push(found[0].packed[21..28].to_vec());
     }
-    let in_order = places.clone();
     places.sort();
     places.dedup();
-    assert_eq!((places.len(), places), (4, in_order));
+    assert_eq!((taken.len(), places.len()), (7, 7));
 }
 
 #[tokio::test]
@@ -113,9 +121,7 @@ async fn callers_that_add_at_once_share_calls_and_each_hears_of_its_own() {
     let server = Server::start(&[]);
     let store = Arc::new(redis_stage::open(&server.url(), &redis_stage::namespace()).await.unwrap());
     let twice = pushed(3);
-    let mut forget = redis::cmd("CONFIG");
-    forget.arg("RESETSTAT");
-    store.link.ask::<()>(&forget).await.unwrap();
+    tell(&store, &["CONFIG", "RESETSTAT"]).await;
 
     let callers = (0..64).map(|place| {
         let (store, own) = (Arc::clone(&store), if place % 8 == 0 { twice.clone() } else { pushed(3) });
@@ -209,4 +215,39 @@ async fn a_caller_that_goes_while_it_waits_adds_nothing_and_keeps_nobody_waiting
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     let (_, found) = store.peek(&[gone.run.id, last.run.id]).await.unwrap();
     assert!(found[0].packed.is_empty() && !found[1].packed.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_runtime_that_stands_still_keeps_nobody_waiting() {
+    let store = Arc::new(fresh().await);
+    let mut on_its_way = Box::pin(store.push(vec![pushed(3)]));
+    assert!(futures_util::poll!(&mut on_its_way).is_pending());
+    let many = (0..3).map(|_| pushed(3)).collect();
+    let of_other = Arc::clone(&store);
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answers = runtime.block_on(of_other.push(many));
+        // From here on nobody drives it.
+        (answers, runtime)
+    });
+    let (answers, runtime) = tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
+
+    on_its_way.await.unwrap();
+    let last = tokio::time::timeout(SOON, store.push(vec![pushed(3)])).await;
+
+    runtime.shutdown_background();
+    assert_eq!(answers.unwrap().len(), 3);
+    assert_eq!(last.expect("the next caller hears an answer").unwrap(), [true]);
+}
+
+#[tokio::test]
+async fn a_number_is_good_for_a_moment_and_the_newest_comes_first() {
+    let numbers = Numbers::default();
+    for given in [5, 6, 7, 1 << 40] {
+        numbers.keep(given);
+    }
+    assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(7), Some(6), None]);
+    numbers.keep(8);
+    numbers.is_vain();
+    assert_eq!(numbers.take(), None);
 }

@@ -3,13 +3,14 @@
 -- Arguments: the queue, when the first and the last of them is due, how many tasks there are, of each its name and how many
 -- of the runs are its own, how many runs, the id of each and the whole run, and of each its place and its id in one.
 -- They bring their places with them, and the answer has the number of the next call of whoever asks; it is nothing where
--- nothing was done.
+-- nothing was done, or 0 where the next call would be for nothing too.
 local open = ready_in(ARGV[1])
 local fresh = fresh_of(open)
 local first = 5 + 2 * ARGV[4]
 local count = tonumber(ARGV[first])
 local upto = first + 2 * count
-if tonumber(ARGV[3]) > now or call('HLEN', ODD) > 0 then return false end
+if call('HLEN', ODD) > 0 then return 0 end
+if tonumber(ARGV[3]) > now then return false end
 local last = call('LINDEX', fresh, -1)
 if last then
   local run = runs_of({ sub(last, 8) })[1]
