@@ -12,8 +12,10 @@ use crate::{backends, built, check, examples, faults, fuzz, integration};
 /// A suite that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
-    /// Unit, integration and documentation tests of the workspace, beside a Redis server
+    /// Unit and integration tests of the workspace, beside a Redis server
     Workspace,
+    /// The tests in the documentation of the workspace
+    Documentation,
     /// Each promise of a backend beside the broken backend that fails it
     ConformanceTable,
     /// Daemons of the durable tier that crash at any call, on a virtual clock, with two thousand seeds
@@ -26,10 +28,10 @@ pub(crate) enum Suite {
     Examples,
     /// A backend made by `cargo xtask new-backend`
     NewBackend,
-    /// A short run of every fuzz target
-    Fuzz,
     /// The quick rows of what machines and servers do to the durable tier
     Faults,
+    /// A short run of every fuzz target
+    Fuzz,
 }
 
 /// Runs everything, or these suites only, and prints the summary and, as the last line, `N passed, N failed`.
@@ -61,17 +63,12 @@ fn everything() -> Result<Lanes> {
     let (mut first, mut compiling) = check::quick_and_compiling()?;
     first.push(built::step());
     // Its folder is its own, so cargo builds it beside whatever else it builds.
-    let fuzz = fuzz::Building::begin().ok();
-    compiling.extend([integration::documentation(), examples::suite(), backends::new_backend()]);
-    let waiting = vec![
-        integration::workspace(&backends::SHOWN),
-        backends::conformance_table(),
-        backends::simulation(),
-        integration::clocks_suite(),
-        integration::workflow_suite(),
-        faults::suite(),
-        fuzz::suite(fuzz),
-    ];
+    let mut building = fuzz::Building::begin().ok();
+    let mut waiting = Vec::new();
+    for suite in Suite::value_variants() {
+        let lane = if suite.compiles() { &mut compiling } else { &mut waiting };
+        lane.push(suite.step(&mut building, &backends::SHOWN));
+    }
     Ok(Lanes { first, waiting, compiling })
 }
 
@@ -79,7 +76,7 @@ fn only(suites: &[Suite]) -> Report {
     // Its build takes minutes of the processor, and the others mostly wait.
     let is_beside = suites.len() > 1 && suites.contains(&Suite::Fuzz);
     let mut building = if is_beside { fuzz::Building::begin().ok() } else { None };
-    steps::run(suites.iter().flat_map(|suite| suite.steps(&mut building)).collect())
+    steps::run(suites.iter().map(|suite| suite.step(&mut building, &[])).collect())
 }
 
 impl Suite {
@@ -88,6 +85,7 @@ impl Suite {
         match self {
             Self::Fuzz | Self::Faults => false,
             Self::Workspace
+            | Self::Documentation
             | Self::ConformanceTable
             | Self::Simulation
             | Self::Clocks
@@ -97,18 +95,33 @@ impl Suite {
         }
     }
 
-    /// Each brings what it needs; a new suite is a new step here and in [`everything`].
-    fn steps(self, building: &mut Option<fuzz::Building>) -> Vec<Step> {
+    /// Whether cargo takes minutes for it.
+    fn compiles(self) -> bool {
         match self {
-            Self::Workspace => vec![integration::workspace(&[]), integration::documentation()],
-            Self::Clocks => vec![integration::clocks_suite()],
-            Self::Workflow => vec![integration::workflow_suite()],
-            Self::ConformanceTable => vec![backends::conformance_table()],
-            Self::Simulation => vec![backends::simulation()],
-            Self::Examples => vec![examples::suite()],
-            Self::NewBackend => vec![backends::new_backend()],
-            Self::Fuzz => vec![fuzz::suite(building.take())],
-            Self::Faults => vec![faults::suite()],
+            Self::Documentation | Self::Examples | Self::NewBackend => true,
+            Self::Workspace
+            | Self::ConformanceTable
+            | Self::Simulation
+            | Self::Clocks
+            | Self::Workflow
+            | Self::Faults
+            | Self::Fuzz => false,
+        }
+    }
+
+    /// Each brings what it needs; a new suite is a new step here.
+    fn step(self, building: &mut Option<fuzz::Building>, shown: &'static [&'static str]) -> Step {
+        match self {
+            Self::Workspace => integration::workspace(shown),
+            Self::Documentation => integration::documentation(),
+            Self::Clocks => integration::clocks_suite(),
+            Self::Workflow => integration::workflow_suite(),
+            Self::ConformanceTable => backends::conformance_table(),
+            Self::Simulation => backends::simulation(),
+            Self::Examples => examples::suite(),
+            Self::NewBackend => backends::new_backend(),
+            Self::Fuzz => fuzz::suite(building.take()),
+            Self::Faults => faults::suite(),
         }
     }
 }
