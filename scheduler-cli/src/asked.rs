@@ -132,7 +132,8 @@ pub(crate) async fn ask(
     let run_id = enqueued.run_id();
     let due = match enqueued {
         Enqueued::Inserted(_) => request.at.unwrap_or(now),
-        Enqueued::Duplicate(_) => outside.run(run_id).await?.fire_time,
+        // It may have been forgotten, and keeps others out all the same.
+        Enqueued::Duplicate(_) => outside.run(run_id).await.map_or(now, |run| run.fire_time),
     };
     let ended = wait.ended(outside, run_id).await?;
     let run = ended.as_ref();
@@ -189,9 +190,13 @@ impl WaitFlags {
             let is_over = self.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
             let run = match outside.run(id).await {
                 Ok(run) => run,
-                Err(failure) => {
+                Err(failure) if failure.exit != Exit::Unreachable => return Err(failure),
+                Err(mut failure) => {
                     let since = silent_since.get_or_insert_with(tokio::time::Instant::now);
-                    if failure.exit != Exit::Unreachable || is_over || since.elapsed() >= OUTAGE {
+                    if is_over {
+                        failure.exit = Exit::TimedOut;
+                    }
+                    if is_over || since.elapsed() >= OUTAGE {
                         return Err(lost(failure, id));
                     }
                     tokio::time::sleep(GLANCE).await;
@@ -227,7 +232,7 @@ impl WaitFlags {
     }
 }
 
-/// A run that was taken can no longer be followed.
+/// A run that was taken can no longer be followed, because what keeps it does not answer.
 fn lost(mut failure: Failure, id: RunId) -> Failure {
     let summary = &mut failure.summary;
     summary.message = format!("run {id} was taken, and cannot be followed: {}", summary.message);
