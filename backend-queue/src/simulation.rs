@@ -225,6 +225,10 @@ pub(crate) fn conclude(fleet: &Fleet, is_done: bool) -> Result<[u64; 3], String>
     let mut broken = seen.broken().to_vec();
     if broken.is_empty() && !is_done {
         broken.push(format!("these never end: {:?}", seen.owed()));
+        let (is_taken, is_heard) = (seen.has_accepted(asked(0)), seen.has_heard_all());
+        broken.push(format!(
+            "what was asked for was taken: {is_taken}; all decisions were heard of: {is_heard}"
+        ));
         let fires = fired(fleet).map(|task| format!("{task} fired {:?}", seen.fires(task)));
         broken.extend(fires);
     }
