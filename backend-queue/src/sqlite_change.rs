@@ -22,8 +22,8 @@ const PROOF: &str = "INSERT INTO meta VALUES ('proof', random()) \
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// How long a change takes after which others are let in, for what part of that, and for how long at most. SQLite
-/// lets nobody wait in line: who waits looks ten times a second, and never finds the file free when a disk is so
-/// slow that one change follows on the other.
+/// lets nobody wait in line: who waits looks from time to time, and never finds the file free when a disk is so slow
+/// that one change follows on the other.
 const SLOW: Duration = Duration::from_millis(20);
 const REST: u32 = 20;
 const LONGEST_REST: Duration = Duration::from_millis(50);
@@ -75,7 +75,7 @@ impl SqliteStore {
             (None, Some(connection)) => (connection, true),
             (None, None) => (self.reconnect().await?, false),
         };
-        if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
+        if let Err(error) = sqlite_schema::begin(&mut connection).await {
             if is_busy(&error) && is_proven {
                 *writer = Some(connection);
             }
@@ -120,7 +120,7 @@ impl<'a> Change<'a> {
     /// Undoes what was done and begins anew.
     pub(crate) async fn restart(&mut self) -> sqlx::Result<()> {
         sqlx::query("ROLLBACK").execute(&mut self.connection).await?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        sqlite_schema::begin(&mut self.connection).await?;
         self.prove().await
     }
 

@@ -58,6 +58,19 @@ async fn a_file_that_is_locked_keeps_the_connection_and_answers_that_it_is() {
     assert_eq!(bench.store.push(vec![pushed(3)]).await.unwrap(), [true]);
 }
 
+#[tokio::test]
+async fn who_only_looks_into_a_file_waits_for_nobody_who_writes() {
+    let bench = Bench::new().await;
+    bench.push(2, 3).await;
+    let writing = bench.store.change().await.unwrap();
+
+    let other = open(bench.folder.path()).await.unwrap();
+
+    assert_eq!(other.queues().await.unwrap()[0].waiting, 2);
+    assert_eq!(other.push(vec![pushed(3)]).await.unwrap_err().code(), "queue/locked");
+    drop(writing);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_queue_that_many_make_at_the_same_moment_is_one() {
     for _ in 0..20 {

@@ -8,13 +8,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::Synchronous;
-use crate::sqlite_error::failed;
+use crate::sqlite_error::{failed, is_busy};
 use crate::{sqlite_clock, sqlite_unique};
 
 /// The version of these tables; a newer one is refused.
 const VERSION: i64 = 4;
 
-/// How long a statement waits for another process that writes.
+/// How long a change waits for another process that writes.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
 
 /// How long the log beside the file becomes before what it holds is written into the file, in pages: four times as long
@@ -26,6 +26,10 @@ const SHORTEST_LOG: u64 = 64;
 const SHARE_OF_LOG: u64 = 8;
 /// How large a page is.
 pub(crate) const PAGE: u64 = 4_096;
+
+/// How long SQLite by itself waits for another process before it is asked again: the longer it waits, the more seldom it
+/// looks, down to ten times a second. One that makes change after change leaves the file free for a moment only.
+const LOOKS: Duration = Duration::from_millis(25);
 
 /// How soon opening is tried again that was refused without waiting.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
@@ -134,8 +138,8 @@ const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER; ALTER TABLE run A
 /// That a file can give back what is free in it.
 pub(crate) const GIVES_BACK: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 
-/// How a file is opened.
-fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
+/// How a file is opened, and how long a statement waits for another process.
+fn options(file: &Path, synchronous: Synchronous, wait: Duration) -> SqliteConnectOptions {
     let synchronous = match synchronous {
         Synchronous::Full => SqliteSynchronous::Full,
         Synchronous::Normal => SqliteSynchronous::Normal,
@@ -143,7 +147,7 @@ fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
         .synchronous(synchronous)
-        .busy_timeout(BUSY)
+        .busy_timeout(wait)
         .pragma("wal_autocheckpoint", longest_log(room_beside(file)).to_string())
         .disable_statement_logging()
 }
@@ -160,13 +164,36 @@ fn longest_log(room: u64) -> u64 {
     (room / SHARE_OF_LOG / PAGE).clamp(SHORTEST_LOG, LOG)
 }
 
-/// Another connection to a file that is there.
+/// A connection that reads a file that is there.
+///
+/// # Errors
+/// Those of SQLite.
+pub(crate) async fn connect_to_read(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
+    let opened = options(file, synchronous, BUSY).connect().await;
+    opened.map_err(|error| failed(error, file))
+}
+
+/// A connection that changes a file that is there; its changes begin with [`begin`].
 ///
 /// # Errors
 /// Those of SQLite.
 pub(crate) async fn connect(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
-    let opened = options(file, synchronous).connect().await;
+    let opened = options(file, synchronous, LOOKS).connect().await;
     opened.map_err(|error| failed(error, file))
+}
+
+/// Begins a change, once no other process makes one.
+///
+/// # Errors
+/// Those of SQLite; that somebody else writes only after a while.
+pub(crate) async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let start = Instant::now();
+    loop {
+        match sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
+            Err(error) if is_busy(&error) && start.elapsed() < BUSY => {}
+            begun => return begun.map(drop),
+        }
+    }
 }
 
 /// Opens the file, makes it and its tables if they are not there, and frees the leases of before the machine
@@ -215,11 +242,16 @@ fn create_private(file: &Path) -> Result<()> {
 async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
     let failed = |error| failed(error, file);
     // Not even its journal is changed before it is known whose it is.
-    if version(connection, file).await? == 0 {
+    let found = version(connection, file).await?;
+    if found == 0 {
         // This can be said only before anything is in it.
         run_all(connection, &[GIVES_BACK]).await.map_err(failed)?;
     }
     run_all(connection, &["PRAGMA journal_mode = WAL"]).await.map_err(failed)?;
+    // Who only wants to look waits for nobody who writes.
+    if found == VERSION && is_complete(connection).await.map_err(failed)? {
+        return Ok(());
+    }
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     match version(&mut change, file).await? {
         0 => run_all(&mut change, &[TABLES, INDEXES, QUEUES, PACES]).await.map_err(failed)?,
@@ -232,9 +264,8 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
         }
     }
     run_all(&mut change, &[sqlite_unique::TABLE]).await.map_err(failed)?;
-    let boot = sqlite_clock::boot_id();
     let before = sqlx::query("UPDATE meta SET value = ?1 WHERE key = 'boot' AND value <> ?1")
-        .bind(&boot)
+        .bind(sqlite_clock::boot_id())
         .execute(&mut *change)
         .await
         .map_err(failed)?;
@@ -243,6 +274,13 @@ async fn prepare(connection: &mut SqliteConnection, file: &Path) -> Result<()> {
         freed.map_err(failed)?;
     }
     change.commit().await.map_err(failed)
+}
+
+/// Whether a file of this version has all its tables, and its leases are of this start of the machine.
+async fn is_complete(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let complete = "SELECT count(*) = 3 AND (SELECT value FROM meta WHERE key = 'boot') IS ?1 FROM sqlite_schema \
+                    WHERE name IN ('unique_run', 'unique_run_of', 'unique_run_expires')";
+    sqlx::query_scalar(complete).bind(sqlite_clock::boot_id()).fetch_one(connection).await
 }
 
 /// The version of the tables that are there; 0 when there are none.
