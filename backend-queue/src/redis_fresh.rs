@@ -58,8 +58,8 @@ impl Numbers {
         (since.elapsed() < GOOD).then_some(number)
     }
 
-    /// There is no use in asking for some time.
-    pub(crate) fn is_vain(&self) {
+    /// For some time there is no use in asking.
+    pub(crate) fn hold_off(&self) {
         self.kept().vain_until = Some(Instant::now() + GOOD);
     }
 
@@ -86,7 +86,7 @@ pub(crate) async fn add(link: &Link, numbers: &Numbers, runs: &[Sealed<'_>]) -> 
     match given {
         // It was for nothing, and the script that does it instead gives a newer number.
         None => {}
-        Some(0) => numbers.is_vain(),
+        Some(0) => numbers.hold_off(),
         Some(given) => numbers.keep(given),
     }
     Ok(given.is_some_and(|given| given > 0))

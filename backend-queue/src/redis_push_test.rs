@@ -248,6 +248,6 @@ async fn a_number_is_good_for_a_moment_and_the_newest_comes_first() {
     }
     assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(7), Some(6), None]);
     numbers.keep(8);
-    numbers.is_vain();
+    numbers.hold_off();
     assert_eq!(numbers.take(), None);
 }
