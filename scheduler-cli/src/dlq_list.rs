@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use scheduler_core::{DeadLetter, DeadLetterFilter, Name, RunId, Timestamp};
+use scheduler_core::{DeadLetter, DeadLetterFilter, Name, RunFilter, RunId, Timestamp};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
 use crate::outside::Outside;
 use crate::relative::relative;
+use crate::suggest::suggestion;
 use crate::table::table;
 
 /// How many letters are read at a time.
@@ -76,6 +77,9 @@ pub(crate) async fn list(outside: &Outside, flags: &Flags) -> Result<Exit, Failu
 }
 
 /// The newest `most` dead letters, of one task or of all.
+///
+/// # Errors
+/// `task/unknown`, with what it may have meant, of a task that left nothing and is not configured.
 pub(crate) async fn letters(
     outside: &Outside,
     task: Option<&Name>,
@@ -93,7 +97,25 @@ pub(crate) async fn letters(
             break;
         }
     }
+    if let Some(task) = task.filter(|_| letters.is_empty() && most > 0) {
+        must_know(outside, task).await?;
+    }
     Ok(letters)
+}
+
+/// A task that was removed still has its past, as a job without a task has, so only one without any is unknown.
+async fn must_know(outside: &Outside, task: &Name) -> Result<(), Failure> {
+    let past = RunFilter::of_task(task.clone()).limited(1);
+    let Err(unknown) = outside.checked.task(task.as_str()) else { return Ok(()) };
+    if !outside.scheduler.history(&past).await?.runs.is_empty() {
+        return Ok(());
+    }
+    let page = outside.scheduler.letters(&DeadLetterFilter::all().limited(PAGE)).await?;
+    let configured = outside.checked.tasks.iter().map(|task| task.task.name.as_str());
+    let known: BTreeSet<&str> =
+        configured.chain(page.letters.iter().map(|letter| letter.run.task.as_str())).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    Err(unknown.with_help(suggestion(task.as_str(), "tasks", &known)))
 }
 
 /// The groups, the largest first.

@@ -113,6 +113,27 @@ fn a_filter_wants_a_confirmation_and_shows_what_it_would_take() {
 }
 
 #[test]
+fn a_task_that_nobody_knows_is_told_and_one_that_left_something_is_known() {
+    let bench = bench();
+    fail(&bench, &["picky"]);
+
+    for verb in [&["list"][..], &["list", "--group"], &["replay", "--yes"], &["discard", "--dry-run"]] {
+        let unknown = bench.run(&[&["dlq"], verb, &["--task", "pickle", "-o", "json"]].concat());
+        let error = &unknown.json()["error"];
+        assert_eq!((unknown.code, &error["code"]), (4, &json!("task/unknown")), "{verb:?}: {unknown:?}");
+        assert_eq!(error["help"], "did you mean `picky`? tasks: `hopeless`, `picky`", "{verb:?}");
+    }
+    let none = json_of(&bench, &["dlq", "replay", "--task", "hopeless", "--yes"]);
+    assert_eq!(none["settled"], 0, "it is configured");
+
+    bench.write("scheduler.toml", &durable("hopeless", "exit 4", ""));
+    let near = bench.run(&["dlq", "replay", "--task", "pickle", "--yes"]);
+    assert!(near.stderr.contains("did you mean `picky`?"), "it left a letter: {near:?}");
+    assert_eq!(json_of(&bench, &["dlq", "discard", "--task", "picky", "--yes"])["settled"], 1);
+    assert_eq!(json_of(&bench, &["dlq", "discard", "--task", "picky", "--yes"])["settled"], 0, "it ran once");
+}
+
+#[test]
 fn letters_are_grouped_by_what_they_say_and_several_are_settled_as_far_as_it_goes() {
     let bench = bench();
     let runs = fail(&bench, &["hopeless", "picky", "hopeless"]);
