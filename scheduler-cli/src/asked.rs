@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use scheduler_core::{
-    Adhoc, Enqueued, Name, Order, Priority, Run, RunId, RunState, Spelled, Tier, Timestamp, TriggerRequest,
-    Unique, UniqueUntil, parse_duration,
+    Adhoc, Clock, Enqueued, Name, Order, Outage, Priority, Run, RunId, RunState, Spelled, SystemClock, Tier,
+    Timestamp, TriggerRequest, Unique, UniqueUntil, parse_duration,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -23,9 +23,6 @@ use crate::toml_file;
 const GLANCE: Duration = Duration::from_millis(100);
 /// How often one of an engine's, which is asked over the network and begins no run sooner than that.
 const ENGINE_GLANCE: Duration = Duration::from_secs(1);
-
-/// How long what keeps a run may be out of reach while it is waited for: a server that is started again is.
-const OUTAGE: Duration = Duration::from_secs(30);
 
 /// How a run is to be made.
 #[derive(Debug, Args)]
@@ -184,32 +181,30 @@ impl WaitFlags {
         if !self.wait {
             return Ok(None);
         }
-        let began = tokio::time::Instant::now();
-        let mut silent_since = None;
+        let clock = SystemClock::new();
+        let until = self.timeout.map(|timeout| clock.monotonic().saturating_add(timeout));
+        let is_over = || until.is_some_and(|until| until <= clock.monotonic());
+        let mut outage = Outage::default();
         loop {
-            let is_over = self.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+            let was_over = is_over();
             let run = match outside.run(id).await {
                 Ok(run) => run,
                 Err(failure) if failure.exit != Exit::Unreachable => return Err(failure),
+                Err(_) if outage.is_borne(&clock, until).await => continue,
                 Err(mut failure) => {
-                    let since = silent_since.get_or_insert_with(tokio::time::Instant::now);
-                    if is_over {
+                    if is_over() {
                         failure.exit = Exit::TimedOut;
                     }
-                    if is_over || since.elapsed() >= OUTAGE {
-                        return Err(lost(failure, id));
-                    }
-                    tokio::time::sleep(GLANCE).await;
-                    continue;
+                    return Err(lost(failure, id));
                 }
             };
-            silent_since = None;
-            if run.state.is_end() || is_over {
+            outage.ends();
+            if run.state.is_end() || was_over {
                 return Ok(Some(run));
             }
-            let left = self.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(began.elapsed()));
             let glance = if run.tier == Tier::Workflow { ENGINE_GLANCE } else { GLANCE };
-            tokio::time::sleep(glance.min(left)).await;
+            let next = clock.monotonic().saturating_add(glance);
+            clock.sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! `scheduler dlq replay`: dead letters run again, as they were or with other parameters, all at once or behind a canary
 //! and at a rate.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use scheduler_core::{CanaryVerdict, ReplayPlan, ReplayRate, ReplayReport, RunId, RunState, parse_duration};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::asked::param;
 use crate::dlq_settle::{self, Settled, Settlement};
 use crate::exit::Exit;
-use crate::failure::{Failure, counted};
+use crate::failure::{Failure, counted, waited_in_vain};
 use crate::output::Format;
 use crate::outside::Outside;
 use crate::verb_dlq::no_letter;
@@ -76,7 +76,12 @@ pub(crate) async fn replay(outside: &Outside, flags: &Flags) -> Result<Exit, Fai
     }
     let Some(chosen) = flags.which.choose(outside, "replay", true).await? else { return Ok(Exit::Done) };
     let plan = ReplayPlan::at_once().at_rate(flags.rate).behind_canaries(flags.canary, flags.timeout);
-    let report = outside.scheduler.replay_by(&chosen, plan).await?;
+    let began = Instant::now();
+    let report = outside.scheduler.replay_by(&chosen, plan).await.map_err(|error| {
+        let is_over = flags.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+        let is_waiting = error.code() == "dead_letters/canary_unknown";
+        waited_in_vain(error, is_waiting && is_over)
+    })?;
     let stopped = report.verdict.filter(|verdict| *verdict != CanaryVerdict::Passed);
     let mut settled = settled(&report);
     settled.extend(report.left.iter().map(|run| Settled::new(*run, Settlement::Left, None)));

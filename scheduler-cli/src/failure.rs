@@ -101,6 +101,17 @@ impl From<Error> for Failure {
     }
 }
 
+/// What cannot be followed any more because what tells of it does not answer. Where the time to wait is over as well, it
+/// was waited for in vain.
+pub(crate) fn waited_in_vain(error: Error, is_over: bool) -> Failure {
+    let is_away = error.is_transient();
+    let mut failure = Failure::from(error);
+    if is_away && is_over {
+        failure.exit = Exit::TimedOut;
+    }
+    failure
+}
+
 /// What to do about a store that cannot be used, or what it needs: its errors say what is wrong and where.
 fn next_step(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -112,6 +123,15 @@ fn next_step(code: &str) -> Option<&'static str> {
         "queue/corrupt" => "move the file away, or restore it, or correct `url` in the backend's section",
         "queue/unreadable" => "look at the path, at what is there, and at its permissions",
         "queue/full" => "make room on its disk",
+        "queue/drain_unknown" => {
+            "it stays paused; the same command waits on, `scheduler resume --queue` opens it"
+        }
+        "dead_letters/canary_unknown" => {
+            "the others were left alone; `scheduler show` tells of a canary, and replay the others when it has succeeded"
+        }
+        "dead_letters/broken_off" => {
+            "`scheduler dlq list` shows those that are left; the same command goes on with them"
+        }
         "queue/resumed" => "agree with who resumed it, and drain it again",
         "queue/locked" => "try again; if it stays, find out which process holds the file",
         "queue/out_of_memory" => "raise its `maxmemory`, or keep less history",

@@ -2,7 +2,7 @@
 //! the durable tier or in the daemon of this configuration.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use scheduler_core::{Name, Pause, QueueDrained, Run, Timestamp, parse_duration};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::data_dir::{self, Holder};
 use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
-use crate::failure::{Failure, counted};
+use crate::failure::{Failure, counted, waited_in_vain};
 use crate::output::{self, OutputFlag};
 use crate::outside;
 use crate::relative::relative;
@@ -81,9 +81,14 @@ fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, F
     let pause = Pause { by: flags.by.clone(), reason: Some(why), until: None };
     outside::open(session, async |outside| {
         outside.prepare()?;
+        let began = Instant::now();
         let drain = outside.scheduler.drain_queue(flags.backend.as_ref(), queue, &pause, flags.timeout);
         let how = match drain.await {
             Ok(how) => how,
+            Err(error) if error.code() == "queue/drain_unknown" => {
+                let is_over = flags.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+                return Err(waited_in_vain(error, is_over));
+            }
             Err(error) => return Err(unknown(error, (queue, flags.backend.as_ref()), outside).await),
         };
         let drained = how.running == 0;

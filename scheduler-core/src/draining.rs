@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Error, Name, Pause, QueueStatus, Result, Run, RunFilter, RunState, Scheduler};
+use crate::{Error, Name, Outage, Pause, QueueStatus, Result, Run, RunFilter, RunState, Scheduler};
 
 /// How often it is looked at what is still under way.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -31,12 +31,12 @@ pub struct QueueDrained {
 
 impl Scheduler {
     /// Pauses a queue, on one backend or on every one that has such a queue, and waits until none of its runs is
-    /// under way, in whatever process; at most as long as `patience` says. It stays paused afterwards, also when
-    /// this is not waited for to its end.
+    /// under way, in whatever process; at most as long as `patience` says, and through an [`Outage`]. It stays paused
+    /// afterwards, also when this is not waited for to its end.
     ///
     /// # Errors
-    /// `queue/resumed` when somebody lets runs be taken again meanwhile; those of
-    /// [`pause_queue`](Self::pause_queue).
+    /// `queue/resumed` when somebody lets runs be taken again meanwhile; `queue/drain_unknown` when the queue is paused
+    /// and cannot be looked at any more, of the kind of its source; those of [`pause_queue`](Self::pause_queue).
     pub async fn drain_queue(
         &self,
         backend: Option<&Name>,
@@ -48,9 +48,16 @@ impl Scheduler {
         let mut backends: Vec<Name> = paused.into_iter().map(|(backend, _)| backend).collect();
         let clock = &self.0.clock;
         let until = patience.map(|patience| clock.monotonic().saturating_add(patience));
+        let mut outage = Outage::default();
         loop {
+            let states = match self.states_of(&backends, queue).await {
+                Ok(states) => states,
+                Err(error) if error.is_transient() && outage.is_borne(&**clock, until).await => continue,
+                Err(error) => return Err(unknown(queue, error)),
+            };
+            outage.ends();
             let mut drained = QueueDrained { backends, running: 0, waiting: 0, still: Vec::new() };
-            for (backend, status) in self.states_of(&drained.backends, queue).await? {
+            for (backend, status) in states {
                 if status.paused.is_none() {
                     let message = format!("queue `{queue}` of backend `{backend}` was resumed meanwhile");
                     return Err(Error::conflict("queue/resumed", message));
@@ -63,7 +70,8 @@ impl Scheduler {
                 return Ok(drained);
             }
             if until.is_some_and(|until| until <= now) {
-                drained.still = self.running_in(&drained.backends, queue).await?;
+                // What is known already is worth more than that some can be named.
+                drained.still = self.running_in(&drained.backends, queue).await.unwrap_or_default();
                 return Ok(drained);
             }
             backends = drained.backends;
@@ -77,8 +85,10 @@ impl Scheduler {
         let mut states = Vec::new();
         for backend in backends {
             for (_, queues) in self.queued(Some(backend))? {
-                let of_queue = queues.queues().await?.into_iter().filter(|status| status.queue == *queue);
-                states.extend(of_queue.map(|status| (backend.clone(), status)));
+                let of_queue = queues.queues().await?.into_iter().find(|status| status.queue == *queue);
+                // A paused one is always there.
+                let status = of_queue.unwrap_or_else(|| QueueStatus::new(queue.clone(), None));
+                states.push((backend.clone(), status));
             }
         }
         Ok(states)
@@ -102,4 +112,10 @@ impl Scheduler {
         found.truncate(NAMED);
         Ok(found)
     }
+}
+
+/// A queue is paused, and whether anything of it is under way cannot be asked.
+fn unknown(queue: &Name, error: Error) -> Error {
+    let message = format!("queue `{queue}` is paused, and whether it is drained cannot be told");
+    Error::new(error.kind(), "queue/drain_unknown", message).with_source(error)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    DeadLetterFilter, Error, Name, Replayed, Result, Run, RunFilter, RunId, RunState, Scheduler, Timestamp,
-    parse_duration,
+    DeadLetterFilter, Error, Name, Outage, Replayed, Result, Run, RunFilter, RunId, RunState, Scheduler,
+    Timestamp, parse_duration,
 };
 
 /// The most letters that are replayed in one step.
@@ -17,6 +17,8 @@ const LARGEST_STEP: usize = 100;
 const STEP: usize = 500;
 /// How many runs of one fire are looked through for a replay whose id is not known.
 const SAME_FIRE: usize = 1_000;
+/// How many canaries an error names.
+const NAMED: usize = 5;
 /// How often it is looked how the canaries go.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -176,18 +178,42 @@ pub struct ReplayReport {
     pub left: Vec<RunId>,
 }
 
+impl ReplayReport {
+    /// The new runs.
+    fn replays(&self) -> impl Iterator<Item = RunId> {
+        self.answers.iter().filter_map(|(_, answer)| match answer {
+            Replayed::As(run) => Some(*run),
+            Replayed::Unknown | Replayed::Held | Replayed::Unreadable => None,
+        })
+    }
+
+    /// What is to be said of an error behind which some of so many letters were to be replayed.
+    fn broken_off(&self, letters: usize, error: Error) -> Error {
+        if self.answers.is_empty() {
+            return error;
+        }
+        let done = self.replays().count();
+        let message = format!("{done} of {letters} dead letters were replayed, and then it broke off");
+        Error::new(error.kind(), "dead_letters/broken_off", message).with_source(error)
+    }
+}
+
 impl Scheduler {
-    /// Replays letters by a plan: the canaries, the others if those succeed, and no faster than the rate. Dropped in
-    /// between it leaves the rest as they are.
+    /// Replays letters by a plan: the canaries, the others if those succeed, and no faster than the rate. Once something
+    /// was replayed it goes on through an [`Outage`]. Dropped in between it leaves the rest as they are.
     ///
     /// # Errors
-    /// As [`replay`](Self::replay). What was replayed before stays so.
+    /// As [`replay`](Self::replay), where nothing was replayed. Otherwise, of the kind of their source,
+    /// `dead_letters/canary_unknown` when the canaries cannot be looked at any more, and `dead_letters/broken_off` when
+    /// the others cannot be replayed; both say what was done.
     pub async fn replay_by(&self, runs: &[RunId], plan: ReplayPlan) -> Result<ReplayReport> {
         let mut report = ReplayReport::default();
         let mut rest = runs;
+        let broken_off = |report: &ReplayReport, error| report.broken_off(runs.len(), error);
         if plan.canaries > 0 {
-            rest = self.send_ahead(rest, plan.canaries, &mut report).await?;
-            if report.answers.iter().any(|(_, answer)| matches!(answer, Replayed::As(_))) {
+            let sent = self.send_ahead(rest, plan.canaries, &mut report).await;
+            rest = sent.map_err(|error| broken_off(&report, error))?;
+            if report.replays().next().is_some() {
                 let verdict = self.await_canaries(plan.patience, &mut report).await?;
                 report.verdict = Some(verdict);
                 if verdict != CanaryVerdict::Passed {
@@ -203,8 +229,7 @@ impl Scheduler {
             if let Some(rate) = plan.rate.filter(|_| index > 0) {
                 clock.sleep_until(clock.monotonic().saturating_add(rate.pause())).await;
             }
-            let answers = self.replay(some).await?;
-            report.answers.extend(some.iter().copied().zip(answers));
+            self.send(some, &mut report).await.map_err(|error| broken_off(&report, error))?;
         }
         Ok(report)
     }
@@ -216,15 +241,48 @@ impl Scheduler {
         canaries: usize,
         report: &mut ReplayReport,
     ) -> Result<&'a [RunId]> {
-        let (mut rest, mut sent) = (runs, 0);
-        while sent < canaries && !rest.is_empty() {
-            let (some, behind) = rest.split_at(rest.len().min(canaries - sent));
-            let answers = self.replay(some).await?;
-            sent += answers.iter().filter(|answer| matches!(answer, Replayed::As(_))).count();
-            report.answers.extend(some.iter().copied().zip(answers));
+        let mut rest = runs;
+        loop {
+            let missing = canaries.saturating_sub(report.replays().count());
+            if missing == 0 || rest.is_empty() {
+                return Ok(rest);
+            }
+            let (some, behind) = rest.split_at(rest.len().min(missing));
+            self.send(some, report).await?;
             rest = behind;
         }
-        Ok(rest)
+    }
+
+    /// Replays letters in one step, through an outage unless it is the first.
+    async fn send(&self, runs: &[RunId], report: &mut ReplayReport) -> Result<()> {
+        let (mut outage, is_first) = (Outage::default(), report.answers.is_empty());
+        let answers = loop {
+            match self.replay_again(runs, outage.is_there()).await {
+                Ok(answers) => break answers,
+                Err(error) if is_first || !error.is_transient() => return Err(error),
+                Err(error) if !outage.is_borne(&*self.0.clock, None).await => return Err(error),
+                Err(_) => {}
+            }
+        };
+        report.answers.extend(runs.iter().copied().zip(answers));
+        Ok(())
+    }
+
+    /// Replays letters that may have been replayed before, when the answer was lost.
+    async fn replay_again(&self, runs: &[RunId], is_again: bool) -> Result<Vec<Replayed>> {
+        let mut answers = self.replay(runs).await?;
+        for (letter, answer) in runs.iter().zip(&mut answers) {
+            if !is_again || *answer != Replayed::Unknown {
+                continue;
+            }
+            let failed = self.history(&RunFilter::of_run(*letter)).await?.runs.into_iter().next();
+            if let Some(failed) = failed
+                && let Some(new) = self.replay_of(*letter, &failed.task, failed.fire_time).await?
+            {
+                *answer = Replayed::As(new.id);
+            }
+        }
+        Ok(answers)
     }
 
     async fn await_canaries(
@@ -234,19 +292,17 @@ impl Scheduler {
     ) -> Result<CanaryVerdict> {
         let clock = &self.0.clock;
         let until = patience.map(|patience| clock.monotonic().saturating_add(patience));
-        let new = |(_, answer): &(RunId, Replayed)| match answer {
-            Replayed::As(run) => Some(*run),
-            Replayed::Unknown | Replayed::Held | Replayed::Unreadable => None,
-        };
-        let canaries: Vec<RunId> = report.answers.iter().filter_map(new).collect();
+        let canaries: Vec<RunId> = report.replays().collect();
+        let mut outage = Outage::default();
         loop {
             report.canaries.clear();
-            let mut fates = Vec::with_capacity(canaries.len());
-            for canary in &canaries {
-                let run = self.history(&RunFilter::of_run(*canary)).await?.runs.into_iter().next();
-                fates.push(run.as_ref().map_or(ReplayFate::Gone, ReplayFate::from));
-                report.canaries.extend(run);
-            }
+            let looked = self.look_at(&canaries, &mut report.canaries).await;
+            let fates = match looked {
+                Ok(fates) => fates,
+                Err(error) if error.is_transient() && outage.is_borne(&**clock, until).await => continue,
+                Err(error) => return Err(unknown(&canaries, error)),
+            };
+            outage.ends();
             let (verdict, now) = (CanaryVerdict::of(&fates), clock.monotonic());
             if verdict != CanaryVerdict::Waits || until.is_some_and(|until| until <= now) {
                 return Ok(verdict);
@@ -254,6 +310,17 @@ impl Scheduler {
             let next = now.saturating_add(GLANCE);
             clock.sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
+    }
+
+    /// How canaries go, and those that are known.
+    async fn look_at(&self, canaries: &[RunId], known: &mut Vec<Run>) -> Result<Vec<ReplayFate>> {
+        let mut fates = Vec::with_capacity(canaries.len());
+        for canary in canaries {
+            let run = self.history(&RunFilter::of_run(*canary)).await?.runs.into_iter().next();
+            fates.push(run.as_ref().map_or(ReplayFate::Gone, ReplayFate::from));
+            known.extend(run);
+        }
+        Ok(fates)
     }
 
     /// What became of a letter that was replayed, or was about to be: as the run with that id, where it is known. A
@@ -274,13 +341,26 @@ impl Scheduler {
                 if !self.letters(&DeadLetterFilter::of_run(letter)).await?.letters.is_empty() {
                     return Ok(ReplayFate::NotReplayed);
                 }
-                let same_fire = RunFilter::of_task(task.clone()).fired_up_to(fire_time);
-                let page = self.history(&same_fire.limited(SAME_FIRE)).await?;
-                page.runs.into_iter().find(|run| run.replay_of == Some(letter))
+                self.replay_of(letter, task, fire_time).await?
             }
         };
         Ok(run.as_ref().map_or(ReplayFate::Gone, ReplayFate::from))
     }
+
+    /// The run as which a letter was replayed, where it is known.
+    async fn replay_of(&self, letter: RunId, task: &Name, fire_time: Timestamp) -> Result<Option<Run>> {
+        let same_fire = RunFilter::of_task(task.clone()).fired_up_to(fire_time);
+        let page = self.history(&same_fire.limited(SAME_FIRE)).await?;
+        Ok(page.runs.into_iter().find(|run| run.replay_of == Some(letter)))
+    }
+}
+
+/// Canaries are under way, and how they go cannot be asked.
+fn unknown(canaries: &[RunId], error: Error) -> Error {
+    let named: Vec<String> = canaries.iter().take(NAMED).map(|run| format!("`{run}`")).collect();
+    let more = if canaries.len() > NAMED { ", …" } else { "" };
+    let message = format!("the canaries run as {}{more}, and how they go cannot be told", named.join(", "));
+    Error::new(error.kind(), "dead_letters/canary_unknown", message).with_source(error)
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ use crate::bench::{Answer, Bench};
 
 /// A task in a queue of its own that runs until a file is there, and one that ends at once.
 fn bench() -> Bench {
+    bench_on("[backends.queue]\n")
+}
+
+/// The same on a durable tier with these settings.
+fn bench_on(settings: &str) -> Bench {
     let task = |name: &str, script: &str| {
         format!(
             "[tasks.{name}]\njob = \"exec\"\ntimeout = \"60s\"\ntier = \"queue\"\noverlap = \"allow\"\nqueue = \"mail\"\n\
@@ -14,7 +19,7 @@ fn bench() -> Bench {
         )
     };
     Bench::new(&format!(
-        "[backends.queue]\nlease = \"1s\"\n[backends.queue.queues]\nmail = {{}}\n{}{}",
+        "{settings}lease = \"1s\"\n[backends.queue.queues]\nmail = {{}}\n{}{}",
         task("slow", "echo $$ > began; until [ -e go ]; do sleep 0.05; done"),
         task("letter", "echo letter >> letters"),
     ))
@@ -55,6 +60,48 @@ fn a_queue_that_is_drained_lets_what_runs_end_and_nothing_begin() {
     assert_eq!(json_of(&bench, &["trigger", "letter", "--wait"]).1["run"]["state"], "succeeded");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end().0, 0);
+}
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn a_drain_goes_on_while_redis_is_started_again_and_says_that_the_queue_is_paused_when_it_is_gone() {
+    let mut redis = crate::redis::Redis::start();
+    let bench = bench_on(&redis.settings());
+    let daemon = bench.daemon(&[]);
+    begin(&bench);
+    let is_paused = || {
+        let queues = json_of(&bench, &["queues"]).1;
+        let mut queues = queues["queues"].as_array().unwrap().iter();
+        queues.any(|queue| queue["queue"] == "mail" && !queue["paused"].is_null())
+    };
+    let drain = |timeout: &str| {
+        let command = bench.command(&["drain", "--queue", "mail", "--timeout", timeout, "-o", "json"]);
+        let asking = std::thread::spawn(|| Answer::of(command));
+        while !is_paused() {}
+        asking
+    };
+
+    let asking = drain("60s");
+    redis.start_again();
+    bench.write("go", "");
+    let through = asking.join().unwrap();
+    assert_eq!((through.code, &through.json()["drained"]), (0, &json!(true)), "{through:?}");
+    json_of(&bench, &["resume", "--queue", "mail"]);
+    std::fs::remove_file(bench.path("go")).unwrap();
+    std::fs::remove_file(bench.path("began")).unwrap();
+    begin(&bench);
+    let asking = drain("2s");
+    drop(redis);
+
+    let lost = asking.join().unwrap();
+    let error = &lost.json()["error"];
+    assert_eq!((lost.code, &error["code"]), (124, &json!("queue/drain_unknown")), "{lost:?}");
+    let told = error["message"].as_str().unwrap();
+    assert!(told.starts_with("queue `mail` is paused, and whether it is drained cannot be told: "), "{told}");
+    assert!(error["help"].as_str().unwrap().contains("scheduler resume --queue"), "{lost:?}");
+    bench.write("go", "");
+    daemon.signal(Signal::TERM);
+    daemon.end();
 }
 
 #[test]

@@ -218,6 +218,46 @@ fn a_canary_that_nobody_runs_is_given_up_and_a_rate_is_kept() {
     assert_eq!(bench.run(&["dlq", "replay", "--all", "--rate", "0/s"]).code, 2);
 }
 
+#[cfg(feature = "queue-redis")]
+#[test]
+fn a_canary_is_waited_for_while_redis_is_started_again_and_named_when_it_is_gone() {
+    let mut redis = crate::redis::Redis::start();
+    let picky = durable("picky", "[ -e mended ] || exit 3", "retry = { max_attempts = 1 }");
+    let bench = Bench::new(&format!("{}{picky}", redis.settings()));
+    fail(&bench, &["picky", "picky", "picky"]);
+    bench.write("mended", "");
+    // What is sent ahead, and waited for in another thread.
+    let canary = |timeout: &str| {
+        let all = ["dlq", "replay", "--all", "--yes", "--canary", "1", "--timeout", timeout, "-o", "json"];
+        let command = bench.command(&all);
+        let asking = std::thread::spawn(|| crate::bench::Answer::of(command));
+        let newest = || json_of(&bench, &["history", "-n", "100"])["runs"].as_array().unwrap().clone();
+        loop {
+            if let Some(run) = newest().iter().find(|run| run["state"] == "queued") {
+                return (run["id"].as_str().unwrap().to_owned(), asking);
+            }
+        }
+    };
+
+    let (_, asking) = canary("60s");
+    redis.start_again();
+    serve(&bench);
+    let through = asking.join().unwrap();
+    assert_eq!((through.code, &through.json()["canary"]), (0, &json!("passed")), "{through:?}");
+    serve(&bench);
+    std::fs::remove_file(bench.path("mended")).unwrap();
+    fail(&bench, &["picky"]);
+    let (run, asking) = canary("2s");
+    drop(redis);
+
+    let lost = asking.join().unwrap();
+    let error = &lost.json()["error"];
+    assert_eq!((lost.code, &error["code"]), (124, &json!("dead_letters/canary_unknown")), "{lost:?}");
+    let told = error["message"].as_str().unwrap();
+    assert!(told.contains(&run) && told.contains("cannot be reached"), "{told}");
+    assert!(error["help"].as_str().unwrap().contains("scheduler show"), "{lost:?}");
+}
+
 #[test]
 fn a_letter_is_replayed_with_other_parameters_and_keeps_its_own() {
     let once = "retry = { max_attempts = 1 }";

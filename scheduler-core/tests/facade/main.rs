@@ -21,3 +21,4 @@ mod registry;
 mod routing;
 mod runs;
 mod stage;
+mod waits;
