@@ -101,6 +101,52 @@ async fn the_next_of_a_key_goes_on_when_one_has_ended(store: &dyn Store) {
     assert_eq!(rest.iter().map(|taken| taken.run.id).collect::<Vec<_>>(), [ids[5]]);
 }
 
+async fn what_waits_in_line_waits_in_its_queue(store: &dyn Store) {
+    let in_mail = |mut pushed: Pushed| {
+        pushed.run.queue = Some(Name::new("mail").unwrap());
+        pushed
+    };
+    let mut oldest = of("ana");
+    oldest.due = oldest.due - Duration::from_secs(3_600);
+    oldest.run.fire_time = oldest.due;
+    let later = Pushed { due: oldest.due + Duration::from_secs(7_200), ..of("ana") };
+    let runs = vec![of("ana"), of("ana"), of("bo"), of("bo"), in_mail(of("cid")), later];
+    store.push(runs.clone()).await.unwrap();
+    let mail = Some(Name::new("mail").unwrap());
+    let mut claim = one_by_customer();
+    claim.from.push(Share { queue: mail.clone(), ..claim.from[0].clone() });
+    let waiting = async || -> Vec<(Option<Name>, usize, usize, Option<Timestamp>)> {
+        let queues = store.queues().await.unwrap();
+        queues.into_iter().map(|queue| (queue.queue, queue.waiting, queue.running, queue.oldest)).collect()
+    };
+
+    let first = store.step(&[], &claim).await.unwrap().claimed;
+    store.push(vec![oldest.clone(), in_mail(of("cid")), in_mail(of("cid"))]).await.unwrap();
+    assert!(store.step(&[], &claim).await.unwrap().claimed.is_empty());
+    let in_line = waiting().await;
+    let counts: Vec<_> =
+        in_line.iter().map(|(queue, waiting, running, _)| (queue.clone(), *waiting, *running)).collect();
+    assert_eq!(
+        (first.len(), counts),
+        (3, vec![(None, 3, 2), (mail.clone(), 2, 1)]),
+        "what is for later is not due"
+    );
+    assert_eq!(in_line[0].3, Some(oldest.due), "it is as old as it is");
+
+    let first_of_mail = first.iter().find(|taken| taken.run.queue == mail).unwrap();
+    store.cancel(runs[1].run.id, "asked").await.unwrap();
+    store.step(&[done(first_of_mail)], &Claim::new(0, LEASE)).await.unwrap();
+    let counts: Vec<_> =
+        waiting().await.into_iter().map(|(_, waiting, running, _)| (waiting, running)).collect();
+    assert_eq!(
+        counts,
+        [(2, 2), (2, 0)],
+        "one was cancelled in its line, and nothing of the other queue is under way"
+    );
+    assert_eq!(store.step(&[], &claim).await.unwrap().claimed.len(), 1);
+    assert_eq!(waiting().await[1].1, 1, "one has left its line");
+}
+
 async fn without_the_limit_nothing_waits_in_line_for_long(store: &dyn Store) {
     store.push(vec![of("ana"), of("ana")]).await.unwrap();
     assert_eq!(store.step(&[], &one_by_customer()).await.unwrap().claimed.len(), 1);
@@ -314,6 +360,7 @@ on_each_store!(
     a_slot_that_nobody_served_is_lost,
     a_run_begins_in_its_slot_and_not_before,
     the_next_of_a_key_goes_on_when_one_has_ended,
+    what_waits_in_line_waits_in_its_queue,
     without_the_limit_nothing_waits_in_line_for_long,
     a_missed_slot_of_a_key_goes_to_the_next_in_line,
     lateness_does_not_add_up,

@@ -223,12 +223,15 @@ impl State {
     /// How a queue stands.
     pub(crate) fn queue(&self, queue: Option<&Name>) -> QueueState {
         let of_queue = || self.runs.iter().filter(|kept| kept.run.queue.as_ref() == queue);
-        let ready = || of_queue().filter(|kept| kept.place == Place::Ready);
+        let ready = of_queue().filter(|kept| kept.place == Place::Ready).map(|kept| kept.due);
+        let is_in_line = |kept: &&Kept| kept.is_in_line && matches!(kept.place, Place::Delayed(_));
+        let in_line = of_queue().filter(is_in_line).map(|kept| kept.run.fire_time.min(now()));
+        let waiting: Vec<Timestamp> = ready.chain(in_line).collect();
         QueueState {
             queue: queue.cloned(),
-            waiting: ready().count(),
+            waiting: waiting.len(),
             running: of_queue().filter(|kept| kept.place == Place::Running).count(),
-            oldest: ready().map(|kept| kept.due).min(),
+            oldest: waiting.into_iter().min(),
             paused: self.pause_of(queue).cloned(),
         }
     }

@@ -225,7 +225,7 @@ pub(crate) struct Share {
 pub(crate) struct QueueState {
     /// Nothing for the one called `default`.
     pub(crate) queue: Option<Name>,
-    /// Its runs that are due and wait for a worker.
+    /// Its runs that are due and wait for a worker, also those that wait in the line of a value of a parameter.
     pub(crate) waiting: usize,
     pub(crate) running: usize,
     /// Since when the run that has waited longest is due.

@@ -38,7 +38,7 @@ pub trait Queues: Send + Sync {
 pub struct QueueStatus {
     /// The queue.
     pub queue: Name,
-    /// Its runs that are due and wait for a worker.
+    /// Its runs that are due and wait for a worker, or for their turn by its limits.
     pub waiting: usize,
     /// Its runs under way, in whatever process.
     pub running: usize,
