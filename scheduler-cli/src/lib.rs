@@ -13,6 +13,7 @@ mod adhoc_jobs;
 mod app;
 mod args_fault;
 mod asked;
+mod asker;
 mod assignment;
 mod checked;
 mod command_line;

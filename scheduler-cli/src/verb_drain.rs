@@ -8,6 +8,7 @@ use clap::Args;
 use scheduler_core::{Name, Pause, QueueDrained, Run, Timestamp, parse_duration};
 use serde::Serialize;
 
+use crate::asker::Asker;
 use crate::data_dir::{self, Holder};
 use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
@@ -44,9 +45,8 @@ pub(crate) struct Flags {
     /// Why; it is shown to everybody who looks.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Who wants it; the user of this shell unless given.
-    #[arg(long, value_name = "NAME", env = "USER")]
-    by: Option<String>,
+    #[command(flatten)]
+    asker: Asker,
     #[command(flatten)]
     output: OutputFlag,
 }
@@ -78,7 +78,7 @@ pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure>
 
 fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, Failure> {
     let why = flags.reason.as_ref().map_or(WHY.to_owned(), |reason| format!("{WHY}: {reason}"));
-    let pause = Pause { by: flags.by.clone(), reason: Some(why), until: None };
+    let pause = Pause { by: flags.asker.name(), reason: Some(why), until: None };
     outside::open(session, async |outside| {
         outside.prepare()?;
         let began = Instant::now();
@@ -131,7 +131,7 @@ fn drain_daemon(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
             .with_help("name its configuration, or its folder in SCHEDULER_SCHEDULER__DATA_DIR"));
     };
     let timeout_ms = flags.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let (daemon, by, reason) = (holder.daemon.clone(), flags.by.clone(), flags.reason.clone());
+    let (daemon, by, reason) = (holder.daemon.clone(), flags.asker.name(), flags.reason.clone());
     Wish { daemon, by, reason, timeout_ms }.tell(folder)?;
     let how = ended(folder, &holder)?;
     let drained = how.abandoned.is_empty();

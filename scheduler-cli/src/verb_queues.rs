@@ -8,6 +8,7 @@ use clap::Args;
 use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Timestamp, parse_duration};
 use serde::Serialize;
 
+use crate::asker::Asker;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
@@ -32,9 +33,8 @@ pub(crate) struct PauseFlags {
     /// Why; it is shown to everybody who looks.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Who wants it; the user of this shell unless given.
-    #[arg(long, value_name = "NAME", env = "USER")]
-    by: Option<String>,
+    #[command(flatten)]
+    asker: Asker,
     /// When it ends by itself, in RFC 3339; only `resume` ends it unless given.
     #[arg(long = "until", value_name = "TIME")]
     until_when: Option<Timestamp>,
@@ -119,7 +119,7 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
         return Err(Failure::new(Exit::Usage, "usage", message).with_help(help));
     }
     let mut pause = Pause::default();
-    (pause.by, pause.reason, pause.until) = (flags.by.clone(), flags.reason.clone(), flags.until_when);
+    (pause.by, pause.reason, pause.until) = (flags.asker.name(), flags.reason.clone(), flags.until_when);
     let Which { queue, backend } = &flags.which;
     outside::open(session, async |outside| {
         outside.prepare()?;

@@ -149,7 +149,7 @@ fn a_signal_leaves_a_daemon_that_is_drained_its_grace_and_a_later_wish_bounds_it
     begin(&bench);
     let command = bench.command(&["drain", "--daemon", "-o", "json"]);
     let asking = std::thread::spawn(|| Answer::of(command));
-    daemon.line(&["a drain was asked for: stopping"]);
+    daemon.line(&["a drain was asked for by ", ": stopping"]);
     daemon.signal(Signal::TERM);
     daemon.line(&["SIGTERM: at most"]);
     bench.write("go", "");
@@ -163,7 +163,7 @@ fn a_signal_leaves_a_daemon_that_is_drained_its_grace_and_a_later_wish_bounds_it
     begin(&bench);
     let command = bench.command(&["drain", "--daemon"]);
     let asking = std::thread::spawn(|| Answer::of(command));
-    daemon.line(&["a drain was asked for: stopping"]);
+    daemon.line(&["a drain was asked for by ", ": stopping"]);
     let bounded = bench.run(&["drain", "--daemon", "--timeout", "300ms"]);
     let (code, log) = daemon.end();
     assert_eq!((code, bounded.code, asking.join().unwrap().code), (1, 124, 124), "{bounded:?}\n{log}");

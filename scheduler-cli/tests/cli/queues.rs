@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Daemon};
+use crate::bench::{Answer, Bench, Daemon};
 
 /// Two tasks that note their runs, one of them in a queue of its own, and one that runs until it is ended.
 fn bench() -> Bench {
@@ -73,6 +73,27 @@ fn a_queue_that_is_paused_from_a_third_shell_is_left_alone_by_every_daemon() {
     two.line(&["queue `mail` is no longer paused"]);
     assert_eq!(told(&bench, &["trigger", "letter", "--wait"])["run"]["state"], "succeeded");
     assert_eq!(standing(&bench, "mail")["paused"], Value::Null);
+}
+
+#[test]
+fn who_pauses_is_known_also_where_the_shell_has_no_name() {
+    let bench = bench();
+    let by = |names: &[(&str, &str)], more: &[&str]| {
+        let arguments = [&["pause", "--queue", "mail", "-o", "json"], more].concat();
+        let mut command = bench.command(&arguments);
+        command.env_remove("USER").env_remove("LOGNAME").envs(names.iter().copied());
+        Answer::of(command)
+    };
+    let said = |answer: Answer| answer.json()["paused"]["by"].as_str().unwrap().to_owned();
+
+    assert_eq!(said(by(&[("USER", "ana"), ("LOGNAME", "bo")], &[])), "ana");
+    assert_eq!(said(by(&[("USER", ""), ("LOGNAME", "bo")], &[])), "bo");
+    assert_eq!(said(by(&[("USER", "ana")], &["--by", "cid"])), "cid");
+    assert_eq!(by(&[], &["--by", ""]).code, 2);
+    let nobody = said(by(&[], &[]));
+    let user = rustix::process::getuid().as_raw();
+    let host = nobody.strip_prefix(&format!("user {user} on ")).unwrap_or_default();
+    assert!(!host.is_empty(), "{nobody}");
 }
 
 #[test]
