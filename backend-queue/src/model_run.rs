@@ -170,6 +170,15 @@ impl State {
     pub(crate) fn prune(&mut self, bounds: &HistoryBounds, limit: usize) -> Vec<EndedRun> {
         let mut old = self.beyond(bounds);
         old.truncate(limit);
+        for ended in &old {
+            // Who has won a time keeps it, and nobody else keeps others out who is not known any more.
+            let has_won = self
+                .runs
+                .iter()
+                .any(|kept| kept.run.id == ended.run && kept.run.state == RunState::Succeeded);
+            self.owners
+                .retain(|_, (owner, unique, _)| *owner != ended.run || has_won && unique.until.is_none());
+        }
         self.runs.retain(|kept| old.iter().all(|ended| ended.run != kept.run.id));
         old
     }

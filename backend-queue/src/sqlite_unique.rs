@@ -6,7 +6,7 @@ use sqlx::Row;
 use crate::envelope;
 use crate::sqlite_change::Change;
 use crate::sqlite_clock::now;
-use crate::sqlite_row::{integer, shown, text};
+use crate::sqlite_row::{SUCCEEDED, integer, shown, text};
 use crate::store::{Effect, Pushed};
 use crate::unique::{is_kept_out, skipped};
 
@@ -140,7 +140,8 @@ impl Change<'_> {
     }
 
     /// Lets the kinds go of runs that are about to be forgotten, at most so many up to this place in the order of ends,
-    /// and those whose time has passed.
+    /// and those whose time has passed. Who has won a time by its success keeps others out to its end, also when nobody
+    /// knows it any more.
     pub(crate) async fn let_kinds_go(&mut self, last: (i64, i64), limit: i64) -> sqlx::Result<()> {
         let is_any: Option<i64> = sqlx::query_scalar("SELECT 1 FROM unique_run LIMIT 1")
             .fetch_optional(&mut self.connection)
@@ -149,13 +150,15 @@ impl Change<'_> {
             return Ok(());
         }
         sqlx::query(
-            "DELETE FROM unique_run WHERE expires IS NULL AND run IN (SELECT id FROM run WHERE namespace = ? \
-             AND state >= 10 AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?)",
+            "DELETE FROM unique_run WHERE run IN (SELECT id FROM run WHERE namespace = ? \
+             AND state >= 10 AND died IS NULL AND (finished, seq) <= (?, ?) ORDER BY finished, seq LIMIT ?) \
+             AND (expires IS NULL OR until IS NOT NULL OR (SELECT state FROM run WHERE id = unique_run.run) <> ?)",
         )
         .bind(self.namespace())
         .bind(last.0)
         .bind(last.1)
         .bind(limit)
+        .bind(SUCCEEDED)
         .execute(&mut self.connection)
         .await?;
         sqlx::query(

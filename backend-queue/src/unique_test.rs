@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use scheduler_core::{Entry, HeldLetters, Name, Run, RunId, RunState, Tier, Timestamp, Unique, UniqueUntil};
+use scheduler_core::{
+    Entry, HeldLetters, Name, Run, RunFilter, RunId, RunState, Tier, Timestamp, Unique, UniqueUntil,
+};
 
 use crate::model::Model;
 use crate::store::{
@@ -132,6 +134,39 @@ async fn one_of_many_at_once_gets_a_kind(one: &dyn Store, two: &dyn Store) {
     assert_eq!(one.waiting().await.unwrap(), 1);
 }
 
+/// Forgets all that has ended.
+async fn forget_all(store: &dyn Store) {
+    while store.forget(&NOTHING_STAYS, 100).await.unwrap() > 0 {}
+}
+
+async fn a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won(store: &dyn Store) {
+    let window = || Some(LEASE);
+    let asked = || {
+        [
+            of("won", None, window()),
+            of("failed", None, window()),
+            of("cancelled", None, window()),
+            done("done"),
+            of("until", Some(UniqueUntil::Done), window()),
+        ]
+    };
+    let first = asked();
+    let ids = first.each_ref().map(|pushed| pushed.run.id);
+    assert_eq!(store.push_unique(first.to_vec()).await.unwrap(), [None; 5]);
+    store.cancel(ids[2], "asked").await.unwrap();
+    for _ in 0..4 {
+        let delivery = claim(store).await;
+        let is_bad = delivery.run.id == ids[1];
+        end(store, &delivery, if is_bad { RunState::Failed } else { RunState::Succeeded }).await;
+    }
+    store.discard(&[ids[1]], HeldLetters::Leave).await.unwrap();
+    forget_all(store).await;
+
+    assert!(store.runs(&RunFilter::all()).await.unwrap().runs.is_empty(), "nobody knows any of them");
+    let answers = store.push_unique(asked().to_vec()).await.unwrap();
+    assert_eq!(answers, [Some(ids[0]), None, None, None, None]);
+}
+
 /// Leaves kinds of each sort behind, all of whose runs are forgotten.
 async fn leave_kinds(store: &dyn Store) {
     let short = Some(Duration::from_millis(1));
@@ -153,12 +188,17 @@ async fn leave_kinds(store: &dyn Store) {
     // Another run has the kind of the first by now, which is not let go with the first.
     assert_eq!(add(store, done("a")).await, None);
     tokio::time::sleep(Duration::from_millis(10)).await;
-    while store.forget(&NOTHING_STAYS, 100).await.unwrap() > 0 {}
+    forget_all(store).await;
     let waiting = claim(store).await;
     assert!(add(store, done("a")).await.is_some(), "the one that is there keeps others out");
     end(store, &waiting, RunState::Succeeded).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    while store.forget(&NOTHING_STAYS, 100).await.unwrap() > 0 {}
+    forget_all(store).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won_in_memory() {
+    a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won(&Model::default()).await;
 }
 
 #[tokio::test]
@@ -190,6 +230,12 @@ mod in_a_file {
     #[tokio::test]
     async fn a_kind_until_it_is_started_is_free_when_its_run_begins() {
         super::a_kind_until_it_is_started_is_free_when_its_run_begins(&Bench::new().await.store).await;
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won() {
+        let bench = Bench::new().await;
+        super::a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won(&bench.store).await;
     }
 
     #[tokio::test]
@@ -235,6 +281,11 @@ mod on_redis {
     #[tokio::test]
     async fn a_kind_until_it_is_started_is_free_when_its_run_begins() {
         super::a_kind_until_it_is_started_is_free_when_its_run_begins(&fresh().await).await;
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won() {
+        super::a_run_that_is_forgotten_keeps_others_out_only_for_the_time_that_it_won(&fresh().await).await;
     }
 
     #[tokio::test]

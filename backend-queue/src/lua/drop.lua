@@ -1,6 +1,7 @@
 -- Forgets ended runs, which are the first of their index. Whoever has read the runs hands them in.
 local function drop(ids, runs)
   local count = #ids
+  let_kinds_go(ids)
   if count > 0 then
     -- Most runs end without ever being shown, and such a run says nothing that is needed here.
     if call('EXISTS', SHOWN) == 1 then
@@ -15,6 +16,5 @@ local function drop(ids, runs)
     call('ZREMRANGEBYRANK', ENDED, 0, count - 1)
     flush()
   end
-  let_kinds_go(ids)
   forget_unshown(count)
 end
