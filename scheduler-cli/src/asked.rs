@@ -132,7 +132,10 @@ pub(crate) async fn ask(
         // It may have been forgotten, and keeps others out all the same.
         Enqueued::Duplicate(_) => outside.run(run_id).await.map_or(now, |run| run.fire_time),
     };
-    let ended = wait.ended(outside, run_id).await?;
+    let ended = wait.ended(outside, run_id).await.map_err(|failure| match enqueued {
+        Enqueued::Duplicate(_) if failure.exit == Exit::NotFound => forgotten(failure, run_id),
+        Enqueued::Duplicate(_) | Enqueued::Inserted(_) => failure,
+    })?;
     let run = ended.as_ref();
     let report = Report { task, adhoc, run_id, enqueued: told(enqueued), backend: &backend, tier, due, run };
     output::one(output.format, &report, || report.text(now))?;
@@ -232,6 +235,14 @@ fn lost(mut failure: Failure, id: RunId) -> Failure {
     let summary = &mut failure.summary;
     summary.message = format!("run {id} was taken, and cannot be followed: {}", summary.message);
     failure.with_help(format!("it goes on; `scheduler show {id}` tells of it as soon as that can be asked"))
+}
+
+/// A run keeps another one out, and cannot be waited for, because nobody knows it any more.
+fn forgotten(mut failure: Failure, id: RunId) -> Failure {
+    failure.summary.message = format!("run {id} was there already, and history has forgotten how it ended");
+    failure.with_help(
+        "a run that succeeded keeps others out for the time that its `unique` says; nothing was added",
+    )
 }
 
 /// Whether a run is new, as JSON says it.

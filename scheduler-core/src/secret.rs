@@ -115,6 +115,20 @@ mod tests {
         assert!(!format!("{value:?}").contains("canary"));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_secret_in_a_pipe_is_read_to_its_end() {
+        use std::io::Write as _;
+        use std::os::fd::AsRawFd as _;
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(b"canary\n").unwrap();
+        drop(write);
+
+        let secret = Secret::file(format!("/proc/self/fd/{}", read.as_raw_fd()));
+
+        assert_eq!(secret.resolve().unwrap().expose(), "canary");
+    }
+
     #[test]
     fn a_secret_names_exactly_one_place() {
         for text in ["{}", r#"{"env":"A","file":"b"}"#, r#"{"value":"x"}"#, r#""plain""#] {

@@ -243,3 +243,34 @@ fn a_wait_goes_on_while_redis_is_started_again_and_names_the_run_when_it_is_gone
     assert!(told.contains(&format!("run {run} was taken, and cannot be followed")), "{told}");
     assert!(told.contains("queue/unreachable"), "{told}");
 }
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn a_password_that_comes_in_a_pipe_is_read_once_by_whoever_needs_it() {
+    use std::io::Write as _;
+    let redis = crate::redis::Redis::start();
+    redis.order("CONFIG SET requirepass canary");
+    let settings = format!("{}password = {{ file = \"/dev/stdin\" }}\n", redis.settings());
+    let bench = Bench::new(&format!("{settings}{}", durable("invoice", "true", "")));
+    let with = |password: &str, arguments: &[&str]| {
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(password.as_bytes()).unwrap();
+        drop(write);
+        let mut command = bench.command(arguments);
+        command.stdin(read);
+        Answer::of(command)
+    };
+
+    let checked = with("", &["check"]);
+    assert!(!checked.stderr.contains("secret/missing"), "what is in a pipe is left there: {checked:?}");
+    let run = with("canary\n", &["trigger", "invoice", "-o", "json"]).json()["run_id"].clone();
+    let served = with("canary", &["run", "--for", "2s"]);
+    let shown = with("canary", &["show", run.as_str().unwrap(), "-o", "json"]);
+    let refused = with("wrong", &["queues", "-o", "json"]);
+
+    assert_eq!((served.code, &shown.json()["run"]["state"]), (0, &json!("succeeded")), "{served:?}");
+    assert_eq!(code(&refused), (3, "queue/refused".to_owned()), "{refused:?}");
+    for answer in [&checked, &served, &shown, &refused] {
+        assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
+    }
+}

@@ -27,12 +27,19 @@ impl Redis {
 
     /// Kills it and starts it again, with what it held.
     pub(crate) fn start_again(&mut self) {
-        let mut wire = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        wire.write_all(b"SAVE\r\n").unwrap();
-        assert!(wire.read(&mut [0; 16]).unwrap() > 0);
+        self.order("SAVE");
         self.end();
         self.shell = shell(self.port, self.folder.path());
         self.comes_up();
+    }
+
+    /// Has it do something.
+    pub(crate) fn order(&self, command: &str) {
+        let mut wire = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        wire.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 5];
+        wire.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+OK\r\n", "{command}");
     }
 
     fn comes_up(&self) {

@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::outside::json_of;
+use crate::letters::serve;
+use crate::outside::{durable, json_of};
 
 fn bench(name: &str, more: &str) -> Bench {
     let script = "until [ -e go ]; do sleep 0.05; done; echo x >> done";
@@ -36,6 +37,41 @@ fn a_trigger_of_a_kind_that_is_there_is_answered_with_its_run() {
     assert_eq!(ask("ana", &[])["enqueued"], "inserted", "it was cancelled");
     let explained = bench.run(&["explain", "invoice"]).stdout;
     assert!(explained.contains("by customer until done"), "{explained}");
+}
+
+/// What becomes of a trigger whose kind a run has that was forgotten, on a durable tier with these settings.
+fn meet_a_forgotten_run(settings: &str) {
+    let bench = Bench::new(&format!(
+        "{settings}[tasks.clean]\njob = \"cache_cleanup\"\ntimeout = \"60s\"\n\
+         args = {{ targets = [{{ kind = \"history\", backend = \"queue\", max_runs = 0 }}] }}\n{}",
+        durable("invoice", "true", "unique = { for = \"1h\" }")
+    ));
+    let first = json_of(&bench, &["trigger", "invoice"])["run_id"].clone();
+    serve(&bench);
+    assert_eq!(bench.run(&["exec", "clean"]).code, 0);
+    let id = first.as_str().unwrap();
+    assert_eq!(bench.run(&["show", id]).code, 4, "it is forgotten");
+
+    let again = json_of(&bench, &["trigger", "invoice"]);
+    assert_eq!((&again["enqueued"], &again["run_id"]), (&json!("duplicate"), &first), "{again}");
+    let waited = bench.run(&["trigger", "invoice", "--wait", "-o", "json"]);
+    let error = &waited.json()["error"];
+    assert_eq!((waited.code, &error["code"]), (4, &json!("run/unknown")), "{waited:?}");
+    let told = error["message"].as_str().unwrap();
+    assert_eq!(told, format!("run {id} was there already, and history has forgotten how it ended"));
+    assert!(error["help"].as_str().unwrap().contains("nothing was added"), "{waited:?}");
+}
+
+#[test]
+fn who_meets_a_run_that_was_forgotten_is_told_so() {
+    meet_a_forgotten_run("[backends.local]\n[backends.queue]\n");
+}
+
+#[cfg(feature = "queue-redis")]
+#[test]
+fn who_meets_a_run_that_was_forgotten_on_redis_is_told_so() {
+    let redis = crate::redis::Redis::start();
+    meet_a_forgotten_run(&redis.settings());
 }
 
 #[test]
