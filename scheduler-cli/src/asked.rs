@@ -6,12 +6,12 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use scheduler_core::{
     Adhoc, Clock, Enqueued, Name, Order, Outage, Priority, Run, RunId, RunState, Spelled, SystemClock, Tier,
-    Timestamp, TriggerRequest, Unique, UniqueUntil, parse_duration,
+    Timestamp, TriggerRequest, Unique, UniqueUntil,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::command_line::word;
+use crate::command_line::{duration, word};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputFlag};
@@ -37,7 +37,7 @@ pub(crate) struct RequestFlags {
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// How long from now, such as 10m.
-    #[arg(long = "in", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "at")]
+    #[arg(long = "in", value_name = "DURATION", value_parser = duration, conflicts_with = "at")]
     after: Option<Duration>,
     /// From 0 to 9, the highest first; that of the task unless given.
     #[arg(long, value_name = "LEVEL", value_parser = priority)]
@@ -60,7 +60,7 @@ struct UniqueFlags {
     #[arg(long, value_name = "PARAM", value_parser = NonEmptyStringValueParser::new())]
     unique_by: Option<String>,
     /// How long this run keeps later ones out from now on, such as 10m, also when it has succeeded meanwhile.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     unique_for: Option<Duration>,
     /// Until when this run keeps later ones out.
     #[arg(long, value_name = "WHEN", value_parser = word::<UniqueUntil>(UniqueUntil::ALL.iter().map(|until| until.as_str())))]
@@ -86,7 +86,7 @@ pub(crate) struct WaitFlags {
     #[arg(long)]
     wait: bool,
     /// Gives up waiting after this time, with exit code 124; the run goes on.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "wait")]
     timeout: Option<Duration>,
 }
 

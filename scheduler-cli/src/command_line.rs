@@ -194,3 +194,9 @@ where
     use clap::builder::{PossibleValuesParser, TypedValueParser};
     PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
 }
+
+/// Reads a duration of the command line; what is none learns how one is written.
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    scheduler_core::parse_duration(text)
+        .map_err(|error| format!("{error}; {}", scheduler_core::DURATION_FORMS))
+}

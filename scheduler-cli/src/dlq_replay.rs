@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use scheduler_core::{CanaryVerdict, ReplayPlan, ReplayRate, ReplayReport, RunId, RunState, parse_duration};
+use scheduler_core::{CanaryVerdict, ReplayPlan, ReplayRate, ReplayReport, RunId, RunState};
 use serde_json::{Map, Value};
 
 use crate::asked::param;
+use crate::command_line::duration;
 use crate::dlq_settle::{self, Settled, Settlement};
 use crate::exit::Exit;
 use crate::failure::{Failure, counted, waited_in_vain};
@@ -28,7 +29,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
     canary: usize,
     /// Gives up waiting for the canaries after this time, with exit code 124; the others are left alone.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "canary")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "canary")]
     timeout: Option<Duration>,
     #[command(flatten)]
     edit: Edit,

@@ -1,5 +1,6 @@
 //! `scheduler dlq`: looks after dead letters, the runs that failed for good and are kept.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use scheduler_core::{RunId, RunState};
 use serde::Serialize;
@@ -50,7 +51,7 @@ struct Hold {
     /// The run that failed.
     run: RunId,
     /// Why; it is shown with the letter.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: String,
     #[command(flatten)]
     output: OutputFlag,

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use scheduler_core::{Name, Pause, QueueDrained, Run, Timestamp, parse_duration};
+use clap::builder::NonEmptyStringValueParser;
+use scheduler_core::{Name, Pause, QueueDrained, Run, Timestamp};
 use serde::Serialize;
 
 use crate::asker::Asker;
+use crate::command_line::duration;
 use crate::data_dir::{self, Holder};
 use crate::drain_wish::{Answer, Wish};
 use crate::exit::Exit;
@@ -40,10 +42,10 @@ pub(crate) struct Flags {
     #[arg(long)]
     daemon: bool,
     /// How long to wait for what is under way; as long as it takes unless given. A daemon cuts off what is left then.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// Why; it is shown to everybody who looks.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
     #[command(flatten)]
     asker: Asker,

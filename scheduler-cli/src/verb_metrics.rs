@@ -7,10 +7,11 @@ use std::time::Duration;
 use builtin_jobs::metrics_collection;
 use builtin_jobs::metrics_series::{Point, Series, SeriesFile};
 use clap::Args;
-use scheduler_core::{Timestamp, parse_duration};
+use scheduler_core::Timestamp;
 use serde::Serialize;
 
 use crate::checked::Checked;
+use crate::command_line::duration;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::metrics_text;
@@ -29,7 +30,7 @@ pub(crate) struct Flags {
     /// Only those of this name, in which `*` stands for anything; then each point is shown.
     name: Option<String>,
     /// How far to look back.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     since: Duration,
     /// The file, if it is not that of the task in the configuration.
     #[arg(long, value_name = "FILE")]

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
-use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Timestamp, parse_duration};
+use clap::builder::NonEmptyStringValueParser;
+use scheduler_core::{BackendQueue, Error, ErrorKind, Name, Pause, Timestamp};
 use serde::Serialize;
 
 use crate::asker::Asker;
+use crate::command_line::duration;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlag};
@@ -31,7 +33,7 @@ pub(crate) struct PauseFlags {
     #[command(flatten)]
     which: Which,
     /// Why; it is shown to everybody who looks.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
     #[command(flatten)]
     asker: Asker,
@@ -39,7 +41,7 @@ pub(crate) struct PauseFlags {
     #[arg(long = "until", value_name = "TIME")]
     until_when: Option<Timestamp>,
     /// How long it lasts, such as 1h.
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "until_when")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "until_when")]
     length: Option<Duration>,
     #[command(flatten)]
     output: OutputFlag,

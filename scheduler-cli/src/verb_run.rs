@@ -10,6 +10,7 @@ use scheduler_core::{Drained, Error, RunFilter, RunId, RunState, Scheduler, Syst
 use tracing::{error, info, warn};
 
 use crate::checked::Checked;
+use crate::command_line::duration;
 use crate::data_dir::{DataDirLock, Holder};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::drain_wish::{Answer, Wish};
@@ -24,7 +25,6 @@ use crate::session::Session;
 use crate::signals::StopSignals;
 use crate::tally::Tally;
 use crate::verb_check::{print_warnings, summary};
-use scheduler_core::parse_duration;
 
 /// More abandoned runs than this are counted, not named.
 const NAMED: usize = 10;
@@ -36,7 +36,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     /// Stops by itself after this time, such as 10s.
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     run_for: Option<Duration>,
     /// How to write the log: text on a terminal, else JSON, unless given.
     #[arg(long, value_enum, value_name = "FORMAT")]

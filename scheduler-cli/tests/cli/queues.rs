@@ -97,6 +97,23 @@ fn who_pauses_is_known_also_where_the_shell_has_no_name() {
 }
 
 #[test]
+fn what_says_nothing_is_refused_and_a_time_learns_how_it_is_written() {
+    let bench = bench();
+    let no_letter = "01m8jrjr9bq6chttxssn1btb7v";
+    let verbs: [&[&str]; 3] =
+        [&["pause", "--queue", "mail"], &["drain", "--queue", "mail"], &["dlq", "hold", no_letter]];
+    for verb in verbs {
+        let refused = bench.run(&[verb, &["--reason", ""]].concat());
+        assert!(refused.code == 2 && refused.stderr.contains("--reason <TEXT>"), "{refused:?}");
+    }
+    for verb in [&["pause", "--queue", "mail", "--for", "5"], &["drain", "--queue", "mail", "--timeout", "5"]]
+    {
+        let refused = bench.run(verb);
+        assert!(refused.code == 2 && refused.stderr.contains("such as \"30s\" or \"1h30m\""), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_daemon_that_starts_during_a_pause_keeps_to_it_until_it_ends_by_itself() {
     let bench = bench();
     told(&bench, &["pause", "--queue", "mail", "--for", "3s"]);
