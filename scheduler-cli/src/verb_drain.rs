@@ -19,7 +19,7 @@ use crate::output::{self, OutputFlag};
 use crate::outside;
 use crate::relative::relative;
 use crate::session::Session;
-use crate::verb_queues::unknown;
+use crate::verb_queues::{replaced, unknown};
 
 /// Why a queue is paused that is drained.
 const WHY: &str = "drain";
@@ -61,6 +61,8 @@ struct OfQueue<'a> {
     #[serde(flatten)]
     how: &'a QueueDrained,
     paused: &'a Pause,
+    /// The pause of somebody else, in whose place this came.
+    replaced: Option<&'a Pause>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +85,8 @@ fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, F
     let pause = Pause { by: flags.asker.name(), reason: Some(why), until: None };
     outside::open(session, async |outside| {
         outside.prepare()?;
+        let which = (queue, flags.backend.as_ref());
+        let replaced = replaced(outside, which, &pause, flags.output.format).await;
         let began = Instant::now();
         let drain = outside.scheduler.drain_queue(flags.backend.as_ref(), queue, &pause, flags.timeout);
         let how = match drain.await {
@@ -91,11 +95,13 @@ fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, F
                 let is_over = flags.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
                 return Err(waited_in_vain(error, is_over));
             }
-            Err(error) => return Err(unknown(error, (queue, flags.backend.as_ref()), outside).await),
+            Err(error) => return Err(unknown(error, which, outside).await),
         };
         let drained = how.running == 0;
-        output::one(flags.output.format, &OfQueue { queue, drained, how: &how, paused: &pause }, || {
-            match drained {
+        output::one(
+            flags.output.format,
+            &OfQueue { queue, drained, how: &how, paused: &pause, replaced: replaced.as_ref() },
+            || match drained {
                 true => {
                     let waiting = counted(how.waiting, "run");
                     format!(
@@ -103,8 +109,8 @@ fn drain_queue(session: &Session, flags: &Flags, queue: &Name) -> Result<Exit, F
                     )
                 }
                 false => format!("{}queue {queue} is paused and not drained yet\n", still(&how)),
-            }
-        })?;
+            },
+        )?;
         Ok(if drained { Exit::Done } else { Exit::TimedOut })
     })
 }

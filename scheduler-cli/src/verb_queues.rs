@@ -13,7 +13,8 @@ use crate::asker::Asker;
 use crate::command_line::duration;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, OutputFlag};
+use crate::origin::printable;
+use crate::output::{self, Format, OutputFlag};
 use crate::outside::{self, Outside};
 use crate::relative::relative;
 use crate::session::Session;
@@ -72,6 +73,8 @@ struct Report<'a> {
     /// Where it is paused, or was until now.
     backends: Vec<Name>,
     paused: Option<&'a Pause>,
+    /// The pause of somebody else, in whose place this came.
+    replaced: Option<&'a Pause>,
 }
 
 pub(crate) fn execute(session: &Session, flags: &Flags) -> Result<Exit, Failure> {
@@ -125,6 +128,7 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
     let Which { queue, backend } = &flags.which;
     outside::open(session, async |outside| {
         outside.prepare()?;
+        let replaced = replaced(outside, flags.which.pair(), &pause, flags.output.format).await;
         // How long it lasts is counted by the clock that ends it.
         let scheduler = &outside.scheduler;
         let paused = match scheduler.pause_queue(backend.as_ref(), queue, &pause, length).await {
@@ -133,9 +137,11 @@ pub(crate) fn pause(session: &Session, flags: &PauseFlags) -> Result<Exit, Failu
         };
         let kept = paused.first().map_or(&pause, |(_, kept)| kept);
         let backends = paused.iter().map(|(backend, _)| backend.clone()).collect();
-        output::one(flags.output.format, &Report { queue, backends, paused: Some(kept) }, || {
-            format!("queue {queue} is {}; runs under way go on\n", said(kept, now))
-        })?;
+        output::one(
+            flags.output.format,
+            &Report { queue, backends, paused: Some(kept), replaced: replaced.as_ref() },
+            || format!("queue {queue} is {}; runs under way go on\n", said(kept, now)),
+        )?;
         Ok(Exit::Done)
     })
 }
@@ -148,12 +154,40 @@ pub(crate) fn resume(session: &Session, flags: &ResumeFlags) -> Result<Exit, Fai
             Err(error) => return Err(unknown(error, flags.which.pair(), outside).await),
         };
         let was_paused = !backends.is_empty();
-        output::one(flags.output.format, &Report { queue, backends, paused: None }, || match was_paused {
-            true => format!("queue {queue} is paused no more\n"),
-            false => format!("queue {queue} was not paused\n"),
+        output::one(flags.output.format, &Report { queue, backends, paused: None, replaced: None }, || {
+            match was_paused {
+                true => format!("queue {queue} is paused no more\n"),
+                false => format!("queue {queue} was not paused\n"),
+            }
         })?;
         Ok(Exit::Done)
     })
+}
+
+/// The pause of somebody else, or for another reason, in whose place one comes. It is gone with that, so it is said.
+pub(crate) async fn replaced(
+    outside: &Outside,
+    (queue, backend): (&Name, Option<&Name>),
+    pause: &Pause,
+    format: Format,
+) -> Option<Pause> {
+    // What does not answer does not pause either.
+    let queues = outside.scheduler.queues().await.ok()?;
+    let is_meant = |other: &BackendQueue| {
+        other.status.queue == *queue && backend.is_none_or(|backend| other.backend == *backend)
+    };
+    let before = queues.into_iter().filter(is_meant).find_map(|queue| queue.status.paused)?;
+    if (&before.by, &before.reason) == (&pause.by, &pause.reason) {
+        return None;
+    }
+    if format == Format::Table {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        eprintln!(
+            "queue {queue} was {}; this takes its place, and `scheduler resume` ends it",
+            printable(&said(&before, now))
+        );
+    }
+    Some(before)
 }
 
 impl Which {

@@ -114,6 +114,25 @@ fn what_says_nothing_is_refused_and_a_time_learns_how_it_is_written() {
 }
 
 #[test]
+fn a_pause_or_a_drain_in_the_place_of_somebody_elses_pause_says_so() {
+    let bench = bench();
+    let by = |verb: &str, name: &str, more: &[&str]| {
+        bench.run(&[&[verb, "--queue", "mail", "--by", name], more].concat())
+    };
+    let first = by("pause", "ana", &["--reason", "provider is down"]);
+    let again = by("pause", "ana", &["--reason", "provider is down", "--for", "1h"]);
+    assert!(first.stderr.is_empty() && again.stderr.is_empty(), "it is her own: {first:?} {again:?}");
+
+    let drained = by("drain", "bo", &[]);
+    let told = ["queue mail was paused by ana, over in ", ": provider is down; this takes its place"];
+    assert!(drained.code == 0 && told.iter().all(|text| drained.stderr.contains(text)), "{drained:?}");
+    let paused = by("pause", "ana", &["-o", "json"]).json();
+    assert_eq!(paused["replaced"], json!({"by": "bo", "reason": "drain", "until": null}), "{paused}");
+    let drained = by("drain", "bo", &["-o", "json"]).json();
+    assert_eq!(drained["replaced"]["by"], "ana", "{drained}");
+}
+
+#[test]
 fn a_daemon_that_starts_during_a_pause_keeps_to_it_until_it_ends_by_itself() {
     let bench = bench();
     told(&bench, &["pause", "--queue", "mail", "--for", "3s"]);
