@@ -386,3 +386,25 @@ async fn a_run_behind_many_that_were_cancelled_begins_without_a_wait() {
         [pushed[300].run.id]
     );
 }
+
+#[tokio::test]
+async fn what_waits_in_lines_is_counted_however_much_it_is_and_few_of_it_are_looked_at() {
+    const MANY: usize = 2_400;
+    let store = fresh().await;
+    store.push((0..MANY).map(|_| of("ana")).collect()).await.unwrap();
+    store.push(vec![of("bo"), of("bo")]).await.unwrap();
+    let limits = by_customer(Some(1), None);
+    let queue = async || store.queues().await.unwrap().remove(0);
+    while a_step(&store, &limits).await.has_more {}
+
+    let stands = queue().await;
+    assert_eq!((stands.running, stands.waiting), (2, MANY), "{stands:?}");
+    // The first of a line are looked at.
+    let first = store.link.base.clone() + "line:default/=ana";
+    let members: Vec<Vec<u8>> = store.link.ask(redis::cmd("ZRANGE").arg(first).arg(0).arg(9)).await.unwrap();
+    for member in members {
+        let id = String::from_utf8(member[7..].to_vec()).unwrap().parse().unwrap();
+        assert!(matches!(store.cancel(id, "asked").await.unwrap(), Cancel::Ended(_)));
+    }
+    assert_eq!(queue().await.waiting, MANY - 10, "what was cancelled in its line");
+}

@@ -12,9 +12,9 @@ use crate::sqlite_ready::{ReadyRun, longest, told};
 use crate::sqlite_row::{columns, lossy};
 use crate::store::{Claim, DEFAULT_QUEUE, QueueState, Share, called};
 
-/// How far runs that wait are counted, and how far those that wait in lines, each of which is looked at.
+/// How far runs that wait are counted, and how many of those in lines are looked at for the oldest.
 const COUNTED: i64 = 100_000;
-const COUNTED_IN_LINES: i64 = 10_000;
+const LOOKED_AT: i64 = 10_000;
 
 /// Whether the pause in a row of `queue` holds, at the time in the second argument.
 macro_rules! holds {
@@ -244,18 +244,20 @@ pub(crate) async fn queues(
         "WITH RECURSIVE named (queue) AS (VALUES (NULL) UNION ALL SELECT (SELECT min(queue) FROM run \
          WHERE namespace = ?1 AND state = 2 AND line IS NOT NULL AND queue > coalesce(named.queue, '')) AS next \
          FROM named WHERE next IS NOT NULL) \
-         SELECT queue, (SELECT json_array(count(*), min(fire_time)) FROM (SELECT fire_time FROM run \
-         WHERE namespace = ?1 AND state = 2 AND line IS NOT NULL AND run.queue IS named.queue LIMIT ?2)) AS told \
-         FROM named",
+         SELECT queue, (SELECT count(*) FROM (SELECT 1 FROM run WHERE namespace = ?1 AND state = 2 \
+         AND line IS NOT NULL AND run.queue IS named.queue LIMIT ?2)) AS count, \
+         (SELECT min(fire_time) FROM (SELECT fire_time FROM run WHERE namespace = ?1 AND state = 2 \
+         AND line IS NOT NULL AND run.queue IS named.queue LIMIT ?3)) AS first FROM named",
     )
     .bind(namespace)
-    .bind(COUNTED_IN_LINES)
+    .bind(COUNTED)
+    .bind(LOOKED_AT)
     .fetch_all(&mut *connection)
     .await?;
     for row in in_lines {
-        let (count, first): (usize, Option<i64>) =
-            serde_json::from_str(row.try_get("told")?).unwrap_or_default();
-        if let Some(queue) = entry(&mut queues, &row).filter(|_| count > 0) {
+        let count = usize::try_from(row.try_get::<i64, _>("count")?).unwrap_or(0);
+        let first: Option<i64> = row.try_get("first")?;
+        if let Some(queue) = entry(&mut queues, &row) {
             queue.waiting += count;
             // Each goes on as old as it is.
             let first = first.map(|first| Timestamp::from_millis(first).min(now()));

@@ -3,8 +3,8 @@
 -- Arguments: none; or, where too many are under way to be counted here, 1, and of each place where runs are that are
 -- ready how many of its runs are under way. Answers whether it could count them, and the queues.
 local RUNNING = 10000
--- How many members of lines are looked at, of all queues that have some together.
-local IN_LINES = 10000
+-- How many members of lines are looked at, of all queues that have some together, and how many lines of each.
+local IN_LINES = 2000
 local names, running = { default = true }, {}
 if ARGV[1] then
   for i = 2, #ARGV, 2 do running[ARGV[i]] = tonumber(ARGV[i + 1]) end
@@ -30,13 +30,13 @@ for name in pairs(names) do
   if call('EXISTS', LINES .. name) == 1 then lined[#lined + 1] = name end
 end
 
--- How many runs of a queue wait in lines, of so many members that are looked at, and since when the oldest of them is due.
--- What was cancelled, or has left its line by itself, is still a member.
+-- How many runs of a queue wait in lines, and since when the oldest of so many that are looked at is due. What was cancelled,
+-- or has left its line by itself, is still a member; of those that are not looked at it counts.
 local function in_lines(name, most)
   local count, oldest = 0, nil
-  for _, key in ipairs(call('ZRANGE', LINES .. name, 0, most - 1)) do
-    if most <= 0 then break end
-    local members, ids = call('ZRANGE', base .. 'line:' .. name .. '/' .. key, 0, most - 1), {}
+  for _, key in ipairs(call('ZRANGE', LINES .. name, 0, IN_LINES - 1)) do
+    local line, members, ids = base .. 'line:' .. name .. '/' .. key, {}, {}
+    if most > 0 then members = call('ZRANGE', line, 0, most - 1) end
     for i = 1, #members do ids[i] = sub(members[i], 8) end
     local runs = fields(RUN, ids)
     for i = 1, #members do
@@ -47,7 +47,8 @@ local function in_lines(name, most)
         oldest = math.min(oldest or now, (parse('>i8', run, 43)))
       end
     end
-    most = most - math.max(1, #members)
+    if #members >= most then count = count + call('ZCARD', line) - #members end
+    most = math.max(0, most - math.max(1, #members))
   end
   return count, oldest
 end
