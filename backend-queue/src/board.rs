@@ -14,15 +14,15 @@ use apalis_core::backend::codec::Codec;
 use apalis_core::backend::finalize::Durable;
 use apalis_core::backend::queue::Queue;
 use apalis_core::backend::{Backend as ApalisBackend, BackendConfig, FetchById, WireFormatBackend};
-use apalis_core::task::Task as ApalisTask;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::metadata::MetadataStore;
 use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
+use apalis_core::task::{ExecutionContext, Task as ApalisTask};
 use apalis_core::worker::context::WorkerContext;
 use futures_util::Sink;
 use scheduler_core::{
-    Adhoc, Backend, Error, Name, Result, Run, RunFilter, RunId, RunRequest, RunState, Timestamp,
+    Adhoc, Backend, Error, Name, Priority, Result, Run, RunFilter, RunId, RunRequest, RunState, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -63,15 +63,25 @@ impl Board {
     ///
     /// # Errors
     /// `board/no_order`.
-    fn order(&self, task: ApalisTask<Value>) -> Result<RunRequest> {
+    pub(crate) fn order(&self, task: ApalisTask<Value>) -> Result<RunRequest> {
         let fault = |fault: String| {
             let form = r#"write {"task": NAME, "params": {…}} or {"job": NAME, "args": {…}}"#;
             Error::invalid("board/no_order", format!("what was pushed asks for no run: {fault}; {form}"))
         };
-        if task.idempotency_key().is_some() {
-            return Err(fault("a board takes no idempotency key".to_owned()));
+        let refused = [
+            ("idempotency key", task.idempotency_key().is_some()),
+            ("id of its own", task.task_id().is_some()),
+            ("number of attempts", task.max_attempts().is_some()),
+        ];
+        if let Some((what, _)) = refused.iter().find(|(_, is_given)| *is_given) {
+            return Err(fault(format!("a board takes no {what}")));
         }
-        let later = task.run_at().and_then(|at| i64::try_from(at).ok()?.checked_mul(1_000));
+        let level = |asked: usize| {
+            let priority = u8::try_from(asked).ok().and_then(Priority::new);
+            priority.ok_or_else(|| fault(format!("its priority is {asked}, and not one of 0 to 9")))
+        };
+        let priority = task.priority().map(level).transpose()?;
+        let later = task.run_at().map(|at| i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(1_000));
         let order: Order = serde_json::from_value(task.args).map_err(|error| fault(error.to_string()))?;
         let (name, adhoc) = match order {
             Order { task: Some(task), job: None, args: Value::Null, .. } => (task, None),
@@ -79,9 +89,10 @@ impl Board {
             Order { .. } => return Err(fault("it names not just one of a task and a job".to_owned())),
         };
         let now = Timestamp::from(std::time::SystemTime::now());
-        let mut request = RunRequest::manual(RunId::manual(now), name, now);
+        let at = later.map_or(now, |at| Timestamp::from_millis(at).max(now));
+        let mut request = RunRequest::manual(RunId::manual(now), name, at);
         (request.adhoc, request.params, request.queue) = (adhoc, order.params, Some(self.queue.clone()));
-        request.due = later.map_or(now, |at| Timestamp::from_millis(at).max(now));
+        request.priority = priority;
         Ok(request)
     }
 }
@@ -133,8 +144,42 @@ pub(crate) fn shown(run: &Run) -> ApalisTask<Value> {
         .queue(Queue::from(called(run.queue.as_ref())))
         .run_at_timestamp(seconds(run.next_attempt_at.unwrap_or(run.fire_time)))
         .done_at(run.finished_at.map(seconds))
-        .with_metadata(MetadataStore::from_map(notes));
-    task.build()
+        .with_metadata(MetadataStore::from_map(notes))
+        .build();
+    match why(run) {
+        Some(why) => task.map_context(|ctx| with_error(&ctx, run, &why).map_or(ctx, Arc::new)),
+        None => task,
+    }
+}
+
+/// Why it did not succeed, and as what it stands.
+fn why(run: &Run) -> Option<String> {
+    if !matches!(status(run.state), Status::Failed | Status::Killed) {
+        return None;
+    }
+    let state = run.state.as_str();
+    let why = run.reason.as_ref().or(run.failures.last().map(|failure| &failure.error));
+    Some(why.map_or_else(|| state.to_owned(), |why| format!("{state}: {why}")))
+}
+
+/// The same with the result of the last attempt: the pages show that, and no notes. A context with results comes only
+/// from reading one.
+fn with_error(ctx: &ExecutionContext, run: &Run, error: &str) -> Option<ExecutionContext> {
+    let mut written = serde_json::to_value(ctx).ok()?;
+    let ended = run.finished_at.or(run.failures.last().map(|failure| failure.at));
+    let attempt = json!({
+        "result": {
+            "task_id": run.id.to_string(),
+            "attempt": run.attempt,
+            "status": status(run.state),
+            "result": {"Err": error},
+        },
+        "lock_at": seconds(run.started_at.unwrap_or(run.fire_time)),
+        "lock_by": run.backend,
+        "done_at": ended.map(seconds),
+    });
+    written.as_object_mut()?.insert("runs".to_owned(), json!([attempt]));
+    serde_json::from_value(written).ok()
 }
 
 pub(crate) fn seconds(at: Timestamp) -> u64 {
@@ -216,7 +261,8 @@ impl WireFormatBackend for Board {
 
 impl FetchById for Board {
     async fn fetch_by_id(&mut self, id: &TaskId) -> Result<Option<ApalisTask<Value>>> {
-        let id: RunId = id.to_string().parse()?;
+        // What is no id is the id of no run.
+        let Ok(id) = id.to_string().parse::<RunId>() else { return Ok(None) };
         let page = self.backend.runs(&RunFilter::of_run(id)).await?;
         Ok(page.runs.iter().find(|run| self.has(run)).map(shown))
     }

@@ -14,14 +14,15 @@ use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
 use scheduler_core::{
-    Adhoc, Backend, BackendContext, JobDescriptor, JobError, Name, Output, Registry, RunFilter, RunId,
-    RunRequest, RunState, SystemClock, Way,
+    Adhoc, Backend, BackendContext, Clock, JobDescriptor, JobError, Name, Output, Priority, Registry,
+    RunFilter, RunId, RunRequest, RunState, SystemClock, Timestamp, Way,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::board::seconds;
 use crate::config::QueueSettings;
 use crate::{Board, QueueBackend, QueueConfig, Synchronous};
 
@@ -151,12 +152,18 @@ async fn the_pages_list_our_runs(stage: &Stage) {
     assert_eq!(killed.args["job"], "badly");
     assert_eq!(killed.metadata().get("state"), Some("failed"));
     assert!(killed.metadata().get("reason").unwrap().contains("it is broken"));
+    // The pages show the last result, and no metadata.
+    let result = killed.runs().last().unwrap().result.clone().unwrap();
+    assert_eq!((result.status, result.result), (Status::Killed, Err("failed: it is broken".to_owned())));
+    assert_eq!(killed.queue().unwrap().to_string(), "mail", "the rest is as it was");
+    assert_eq!((killed.status(), killed.attempt()), (Status::Killed, 1));
+    let done = mail.list_tasks(&filter(Some(Status::Done), 1, 1)).await.unwrap().remove(0);
+    assert!(done.runs().is_empty());
     let id = killed.task_id().unwrap().clone();
     assert!(mail.fetch_by_id(&id).await.unwrap().is_some());
     let mut other = stage.board("default");
     assert!(other.fetch_by_id(&id).await.unwrap().is_none(), "it is in another queue");
-    let unknown = mail.fetch_by_id(&TaskId::from_string("x")).await.unwrap_err();
-    assert_eq!(unknown.code(), "run/bad_id");
+    assert!(mail.fetch_by_id(&TaskId::from_string("x")).await.unwrap().is_none(), "it is no run's");
 }
 
 async fn what_is_pushed_is_asked_for_as_by_anybody(stage: &Stage) {
@@ -181,13 +188,38 @@ async fn what_is_pushed_is_asked_for_as_by_anybody(stage: &Stage) {
     TaskSink::<Value, Durable>::push_task(&mut mail, later).await.unwrap();
     let scheduled =
         stage.backend.runs(&RunFilter::all().in_states(&[RunState::Scheduled])).await.unwrap().runs;
-    assert_eq!(scheduled.iter().filter(|run| run.queue == Some(name("mail"))).count(), 1);
-    let keyed = TaskBuilder::new(json!({"job": "well"})).idempotency_key("k").build();
-    assert!(TaskSink::<Value, Durable>::push_task(&mut mail, keyed).await.is_err());
+    let later: Vec<RunId> =
+        scheduled.iter().filter(|run| run.queue == Some(name("mail"))).map(|run| run.id).collect();
+    assert_eq!(later.len(), 1);
+    let shown = mail.fetch_by_id(&TaskId::from_string(later[0].to_string())).await.unwrap().unwrap();
+    assert!(shown.run_at().unwrap() > seconds(SystemClock::new().now()) + 3_000, "when it is to run");
     TaskSink::<Value, Durable>::push_bulk(&mut mail, vec![json!({"job": "well"}), json!({"job": "well"})])
         .await
         .unwrap();
     stage.until_ended(7).await;
+}
+
+#[test]
+fn what_is_pushed_means_what_it_says_or_is_refused() {
+    let backend = Arc::new(QueueBackend::new(name("queue"), QueueConfig::default()));
+    let (_, board) = Board::of(&backend).remove(0);
+    let task = || TaskBuilder::new(json!({"job": "well"}));
+
+    let request = board.order(task().priority(9).run_at_timestamp(7_000_000_000).build()).unwrap();
+    assert_eq!(request.priority, Priority::new(9));
+    assert_eq!((seconds(request.due), seconds(request.fire_time)), (7_000_000_000, 7_000_000_000));
+    assert_eq!(board.order(task().build()).unwrap().priority, None);
+    assert_eq!(board.order(task().run_at_timestamp(u64::MAX).build()).unwrap().due, Timestamp::MAX);
+
+    for given in [
+        task().priority(10),
+        task().idempotency_key("k"),
+        task().task_id(TaskId::from_string("mine")),
+        task().max_attempts(2),
+    ] {
+        let given = given.build();
+        assert_eq!(board.order(given.clone()).unwrap_err().code(), "board/no_order", "{given:?}");
+    }
 }
 
 async fn a_board_shows_what_is_there(url: &str, namespace: Name) {
