@@ -15,17 +15,27 @@ use serde_json::Value;
 use crate::board::{Board, seconds, shown, status};
 use crate::store::called;
 
-/// How many runs are looked at for one page, the newest first.
+/// How many runs are looked at for one list or figure, the newest first.
 const LOOKED_AT: usize = 20_000;
 const PAGE: usize = 1_000;
 /// How many days a queue's activity is of.
 const DAYS: usize = 7;
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// What runs are counted by looking at them. Each kind is looked at for itself, so that however many there are of one,
+/// they hide none of another; the store counts those that wait and those that run.
+const COUNTED: [&[RunState]; 3] = [
+    &[RunState::Scheduled],
+    &[RunState::Retrying],
+    &[RunState::Succeeded, RunState::Failed, RunState::Cancelled, RunState::Skipped],
+];
+
 /// What was counted of a queue.
 #[derive(Clone, Debug, Default)]
-struct Counted {
+pub(crate) struct Counted {
     by_status: BTreeMap<Status, usize>,
+    /// Those of the killed that failed, and were not cancelled or skipped.
+    failed: usize,
     /// How many runs ended, by day, today last.
     ended: [usize; DAYS],
 }
@@ -33,6 +43,7 @@ struct Counted {
 impl Counted {
     fn note(&mut self, run: &Run, now: Timestamp) {
         *self.by_status.entry(status(run.state)).or_default() += 1;
+        self.failed += usize::from(run.state == RunState::Failed);
         let age = run.finished_at.map(|at| now.since(at).as_secs() / DAY.as_secs());
         if let Some(days @ 0..DAYS) = age.and_then(|days| usize::try_from(days).ok()) {
             self.ended[DAYS - 1 - days] += 1;
@@ -47,13 +58,14 @@ impl Counted {
         for (status, count) in &other.by_status {
             *self.by_status.entry(status.clone()).or_default() += count;
         }
+        self.failed += other.failed;
     }
 
-    /// Under the titles by which the board finds them.
-    fn statistics(&self) -> Vec<Statistic> {
+    /// Under the titles by which the board finds them; each that it does not know it calls the total.
+    pub(crate) fn statistics(&self) -> Vec<Statistic> {
         let figures = [
             ("PENDING_JOBS", self.of(&Status::Pending)),
-            ("QUEUED_JOBS", self.of(&Status::Queued)),
+            ("QUEUE_BACKLOG", self.of(&Status::Queued)),
             ("RUNNING_JOBS", self.of(&Status::Running)),
             ("FAILED_JOBS", self.of(&Status::Failed)),
             ("DONE_JOBS", self.of(&Status::Done)),
@@ -64,9 +76,9 @@ impl Counted {
             .into_iter()
             .map(|(title, count)| figure(title, StatType::Number, count.to_string()))
             .collect();
-        let (done, killed) = (self.of(&Status::Done), self.of(&Status::Killed));
-        if done + killed > 0 {
-            let rate = format!("{:.1}", 100.0 * done as f64 / (done + killed) as f64);
+        let (done, failed) = (self.of(&Status::Done), self.failed);
+        if done + failed > 0 {
+            let rate = format!("{:.1}", 100.0 * done as f64 / (done + failed) as f64);
             statistics.push(figure("SUCCESS_RATE", StatType::Percentage, rate));
         }
         statistics
@@ -84,10 +96,16 @@ impl Board {
         RunState::ALL.iter().copied().filter(meant).collect()
     }
 
-    /// Looks at runs, the newest first, until `look` has seen enough.
-    async fn look_at(&self, mut filter: RunFilter, mut look: impl FnMut(Run) -> bool + Send) -> Result<()> {
-        filter = filter.limited(PAGE);
-        for _ in 0..LOOKED_AT / PAGE {
+    /// Looks at runs, at `most` of them and the newest first, until `look` has seen enough.
+    async fn look_at(
+        &self,
+        states: &[RunState],
+        most: usize,
+        mut look: impl FnMut(Run) -> bool + Send,
+    ) -> Result<()> {
+        let page_size = PAGE.min(most);
+        let mut filter = RunFilter::all().in_states(states).limited(page_size);
+        for _ in 0..most / page_size {
             let page = self.backend.runs(&filter).await?;
             if page.runs.into_iter().any(&mut look) || page.next.is_none() {
                 return Ok(());
@@ -109,7 +127,7 @@ impl Board {
         if limit == 0 {
             return Ok(found);
         }
-        self.look_at(RunFilter::all().in_states(&Self::states(filter)), |run| {
+        self.look_at(&Self::states(filter), LOOKED_AT, |run| {
             if is_meant(&run) {
                 if skip > 0 {
                     skip -= 1;
@@ -123,18 +141,19 @@ impl Board {
         Ok(found)
     }
 
-    /// What there is, by queue.
-    async fn counted(&self) -> Result<BTreeMap<String, Counted>> {
+    /// What there is, by queue, after a look at `most` runs of each kind.
+    pub(crate) async fn counted(&self, most: usize) -> Result<BTreeMap<String, Counted>> {
         let now = Timestamp::from(std::time::SystemTime::now());
         let names = self.backend.config.queue_names();
         let mut counted: BTreeMap<String, Counted> =
             names.iter().map(|name| (name.to_string(), Counted::default())).collect();
-        self.look_at(RunFilter::all(), |run| {
-            counted.entry(called(run.queue.as_ref()).to_owned()).or_default().note(&run, now);
-            false
-        })
-        .await?;
-        // The store counts these, however many they are.
+        for states in COUNTED {
+            self.look_at(states, most, |run| {
+                counted.entry(called(run.queue.as_ref()).to_owned()).or_default().note(&run, now);
+                false
+            })
+            .await?;
+        }
         if let Some(store) = self.backend.found().await? {
             for state in store.queues().await? {
                 let counts =
@@ -170,7 +189,7 @@ impl ListQueues for Board {
             let workers = if is_served { workers.clone() } else { Vec::new() };
             QueueInfo { stats: counted.statistics(), workers, activity: counted.ended.to_vec(), name }
         };
-        Ok(self.counted().await?.into_iter().map(info).collect())
+        Ok(self.counted(LOOKED_AT).await?.into_iter().map(info).collect())
     }
 }
 
@@ -199,17 +218,11 @@ impl ListAllTasks for Board {
 impl Metrics for Board {
     async fn global(&self) -> Result<Vec<Statistic>> {
         let mut all = Counted::default();
-        self.counted().await?.values().for_each(|counted| all.add(counted));
-        let mut statistics = all.statistics();
-        if let Some(store) = self.backend.found().await?
-            && let Some(letters) = store.load().await?.dead_letters
-        {
-            statistics.push(figure("DEAD_LETTERS", StatType::Number, letters.to_string()));
-        }
-        Ok(statistics)
+        self.counted(LOOKED_AT).await?.values().for_each(|counted| all.add(counted));
+        Ok(all.statistics())
     }
 
     async fn fetch_by_queue(&self) -> Result<Vec<Statistic>> {
-        Ok(self.counted().await?.remove(self.queue.as_str()).unwrap_or_default().statistics())
+        Ok(self.counted(LOOKED_AT).await?.remove(self.queue.as_str()).unwrap_or_default().statistics())
     }
 }

@@ -26,6 +26,18 @@ use crate::board::seconds;
 use crate::config::QueueSettings;
 use crate::{Board, QueueBackend, QueueConfig, Synchronous};
 
+/// Of the titles that apalis-board 1.0 knows those that we have figures for.
+const TITLES: [&str; 8] = [
+    "PENDING_JOBS",
+    "QUEUE_BACKLOG",
+    "RUNNING_JOBS",
+    "FAILED_JOBS",
+    "DONE_JOBS",
+    "KILLED_JOBS",
+    "TOTAL_JOBS",
+    "SUCCESS_RATE",
+];
+
 /// Longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -135,8 +147,15 @@ async fn the_pages_list_our_queues(stage: &Stage) {
     assert_eq!(mail.list_workers().await.unwrap()[0].queue, "mail");
 
     let global = default.global().await.unwrap();
-    assert_eq!((value(&global, "TOTAL_JOBS"), value(&global, "DEAD_LETTERS")), ("6", "1"));
+    assert_eq!((value(&global, "TOTAL_JOBS"), value(&global, "QUEUE_BACKLOG")), ("6", "0"));
+    for statistic in global.iter().chain(&queues[1].stats) {
+        assert!(TITLES.contains(&statistic.title.as_str()), "the board has no title for {}", statistic.title);
+    }
     assert_eq!(value(&default.fetch_by_queue().await.unwrap(), "TOTAL_JOBS"), "2");
+
+    let counted = mail.counted(4).await.unwrap();
+    let total = |queue: &str| value(&counted[queue].statistics(), "TOTAL_JOBS").to_owned();
+    assert_eq!((total("mail"), total("default")), ("4".into(), "2".into()), "those for later hide no end");
 }
 
 async fn the_pages_list_our_runs(stage: &Stage) {
@@ -197,6 +216,11 @@ async fn what_is_pushed_is_asked_for_as_by_anybody(stage: &Stage) {
         .await
         .unwrap();
     stage.until_ended(7).await;
+
+    stage.backend.cancel(&later[0]).await.unwrap();
+    let statistics = mail.fetch_by_queue().await.unwrap();
+    assert_eq!((value(&statistics, "DONE_JOBS"), value(&statistics, "KILLED_JOBS")), ("6", "2"));
+    assert_eq!(value(&statistics, "SUCCESS_RATE"), "85.7", "what was cancelled has not failed");
 }
 
 #[test]
