@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use scheduler_core::{
-    Adhoc, Enqueued, Name, Order, Priority, RunId, Timestamp, TriggerRequest, Unique, UniqueUntil,
+    Adhoc, Enqueued, Error, Name, Order, Priority, RunId, Timestamp, TriggerRequest, Unique, UniqueUntil,
     parse_duration,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,10 @@ struct UniqueLine {
 
 impl UniqueLine {
     fn read(self) -> scheduler_core::Result<Unique> {
+        if self.param.as_deref() == Some("") {
+            let message = "`param` of `unique` is empty; leave it out, or name a parameter";
+            return Err(Error::invalid("enqueue/bad_line", message));
+        }
         let mut unique = Unique::default();
         (unique.param, unique.until) = (self.param, self.until);
         unique.window = self.window.as_deref().map(parse_duration).transpose()?;

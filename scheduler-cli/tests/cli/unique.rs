@@ -33,6 +33,10 @@ fn a_trigger_of_a_kind_that_is_there_is_answered_with_its_run() {
     let lines = json_of(&bench, &["enqueue", "--file", "lines"]);
     assert_eq!((&lines["duplicates"], &lines["runs"][0]["run_id"]), (&json!(1), &ana["run_id"]), "{lines}");
 
+    bench.write("lines", "{\"task\": \"invoice\", \"unique\": {\"param\": \"\"}}\n");
+    let nameless = bench.run(&["enqueue", "--file", "lines"]);
+    assert!(nameless.code == 2 && nameless.stderr.contains("`param` of `unique` is empty"), "{nameless:?}");
+
     json_of(&bench, &["cancel", ana["run_id"].as_str().unwrap()]);
     assert_eq!(ask("ana", &[])["enqueued"], "inserted", "it was cancelled");
     let explained = bench.run(&["explain", "invoice"]).stdout;
