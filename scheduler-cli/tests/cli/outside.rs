@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Answer, Bench, lines_of};
+use crate::bench::{Answer, Bench, Daemon, lines_of};
 use crate::daemon::appears;
 
 /// A durable task that runs when it is asked to.
@@ -252,25 +252,27 @@ fn a_password_that_comes_in_a_pipe_is_read_once_by_whoever_needs_it() {
     redis.order("CONFIG SET requirepass canary");
     let settings = format!("{}password = {{ file = \"/dev/stdin\" }}\n", redis.settings());
     let bench = Bench::new(&format!("{settings}{}", durable("invoice", "true", "")));
-    let with = |password: &str, arguments: &[&str]| {
+    let command = |password: &str, arguments: &[&str]| {
         let (read, mut write) = std::io::pipe().unwrap();
         write.write_all(password.as_bytes()).unwrap();
         drop(write);
         let mut command = bench.command(arguments);
         command.stdin(read);
-        Answer::of(command)
+        command
     };
+    let with = |password: &str, arguments: &[&str]| Answer::of(command(password, arguments));
 
     let checked = with("", &["check"]);
     assert!(!checked.stderr.contains("secret/missing"), "what is in a pipe is left there: {checked:?}");
-    let run = with("canary\n", &["trigger", "invoice", "-o", "json"]).json()["run_id"].clone();
-    let served = with("canary", &["run", "--for", "2s"]);
-    let shown = with("canary", &["show", run.as_str().unwrap(), "-o", "json"]);
+    let daemon = Daemon::of(command("canary", &["run", "--log", "text"]));
+    let ran = with("canary\n", &["trigger", "invoice", "--wait", "--timeout", "60s", "-o", "json"]);
+    daemon.signal(Signal::TERM);
+    let served = daemon.end();
     let refused = with("wrong", &["queues", "-o", "json"]);
 
-    assert_eq!((served.code, &shown.json()["run"]["state"]), (0, &json!("succeeded")), "{served:?}");
+    assert_eq!((served.0, &ran.json()["run"]["state"]), (0, &json!("succeeded")), "{served:?} {ran:?}");
     assert_eq!(code(&refused), (3, "queue/refused".to_owned()), "{refused:?}");
-    for answer in [&checked, &served, &shown, &refused] {
-        assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
+    for told in [format!("{checked:?}"), format!("{ran:?}"), format!("{served:?}"), format!("{refused:?}")] {
+        assert!(!told.contains("canary"), "{told}");
     }
 }
