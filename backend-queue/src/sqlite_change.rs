@@ -15,7 +15,7 @@ use crate::sqlite::SqliteStore;
 use crate::sqlite_error::{failed, is_busy};
 use crate::sqlite_offers::Along;
 use crate::sqlite_place::Identity;
-use crate::sqlite_schema;
+use crate::sqlite_schema::{self, LOOKS, wait_for};
 
 /// Writes something that was not there. A value that stays the same is not written at all.
 const PROOF: &str = "INSERT INTO meta VALUES ('proof', random()) \
@@ -107,6 +107,7 @@ impl SqliteStore {
         let mut connection = sqlite_schema::connect(&self.file, self.synchronous).await?;
         // Where this is not possible either, the change says why.
         let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await;
+        wait_for(&mut connection, LOOKS).await.map_err(|error| self.failed(error))?;
         Ok(connection)
     }
 }

@@ -71,6 +71,32 @@ async fn who_only_looks_into_a_file_waits_for_nobody_who_writes() {
     drop(writing);
 }
 
+#[tokio::test]
+async fn who_opens_a_file_waits_for_one_who_holds_all_of_it() {
+    let Bench { folder, store } = Bench::new().await;
+    let writer = store.writer.lock().await.take().unwrap();
+    writer.close().await.unwrap();
+    if let Some(reader) = store.reader.place.lock().await.take() {
+        reader.close().await.unwrap();
+    }
+    let mut holder = raw(folder.path(), false).await;
+    // As one does who is the last to leave a file.
+    sqlx::raw_sql("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let opening = open(folder.path());
+    let held = async {
+        // Longer than a change waits at once, and shorter than it waits at all.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        holder.close().await.unwrap();
+    };
+
+    let (opened, ()) = tokio::join!(opening, held);
+
+    opened.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_queue_that_many_make_at_the_same_moment_is_one() {
     for _ in 0..20 {

@@ -52,7 +52,7 @@ impl SqliteStore {
             _ => {
                 // The versions of one connection say nothing about those of another.
                 self.reader.seen.store(NO_VERSION, Ordering::Relaxed);
-                sqlite_schema::connect_to_read(&self.file, self.synchronous).await?
+                sqlite_schema::connect(&self.file, self.synchronous).await?
             }
         };
         if let Some(opened) = replaced {

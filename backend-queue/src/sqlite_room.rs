@@ -3,7 +3,7 @@
 use scheduler_core::Result;
 
 use crate::sqlite::SqliteStore;
-use crate::sqlite_schema::{GIVES_BACK, PAGE, room_beside, run_all};
+use crate::sqlite_schema::{BUSY, GIVES_BACK, LOOKS, PAGE, room_beside, run_all, wait_for};
 
 /// How many pages are given back in one change.
 const PAGES: i64 = 250;
@@ -72,7 +72,12 @@ impl SqliteStore {
     async fn outside_of_changes(&self, statements: &[&'static str]) -> Result<()> {
         let mut writer = self.writer.lock().await;
         let Some(mut connection) = writer.take() else { return Ok(()) };
-        let done = run_all(&mut connection, statements).await;
+        let done = async {
+            wait_for(&mut connection, BUSY).await?;
+            run_all(&mut connection, statements).await?;
+            wait_for(&mut connection, LOOKS).await
+        };
+        let done = done.await;
         if done.is_ok() {
             *writer = Some(connection);
         }

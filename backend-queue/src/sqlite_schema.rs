@@ -15,7 +15,8 @@ use crate::{sqlite_clock, sqlite_unique};
 const VERSION: i64 = 4;
 
 /// How long a change waits for another process that writes.
-const BUSY: Duration = if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
+pub(crate) const BUSY: Duration =
+    if cfg!(test) { Duration::from_millis(1_000) } else { Duration::from_secs(5) };
 
 /// How long the log beside the file becomes before what it holds is written into the file, in pages: four times as long
 /// as SQLite lets it by itself, since a page that is written again and again leaves it once, and the least.
@@ -29,7 +30,7 @@ pub(crate) const PAGE: u64 = 4_096;
 
 /// How long SQLite by itself waits for another process before it is asked again: the longer it waits, the more seldom it
 /// looks, down to ten times a second. One that makes change after change leaves the file free for a moment only.
-const LOOKS: Duration = Duration::from_millis(25);
+pub(crate) const LOOKS: Duration = Duration::from_millis(25);
 
 /// How soon opening is tried again that was refused without waiting.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
@@ -138,8 +139,8 @@ const FROM_3: &str = "ALTER TABLE run ADD COLUMN slot INTEGER; ALTER TABLE run A
 /// That a file can give back what is free in it.
 pub(crate) const GIVES_BACK: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 
-/// How a file is opened, and how long a statement waits for another process.
-fn options(file: &Path, synchronous: Synchronous, wait: Duration) -> SqliteConnectOptions {
+/// How a file is opened.
+fn options(file: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
     let synchronous = match synchronous {
         Synchronous::Full => SqliteSynchronous::Full,
         Synchronous::Normal => SqliteSynchronous::Normal,
@@ -147,7 +148,7 @@ fn options(file: &Path, synchronous: Synchronous, wait: Duration) -> SqliteConne
     SqliteConnectOptions::new()
         .filename(file)
         .synchronous(synchronous)
-        .busy_timeout(wait)
+        .busy_timeout(BUSY)
         .pragma("wal_autocheckpoint", longest_log(room_beside(file)).to_string())
         .disable_statement_logging()
 }
@@ -164,25 +165,22 @@ fn longest_log(room: u64) -> u64 {
     (room / SHARE_OF_LOG / PAGE).clamp(SHORTEST_LOG, LOG)
 }
 
-/// A connection that reads a file that is there.
-///
-/// # Errors
-/// Those of SQLite.
-pub(crate) async fn connect_to_read(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
-    let opened = options(file, synchronous, BUSY).connect().await;
-    opened.map_err(|error| failed(error, file))
-}
-
-/// A connection that changes a file that is there; its changes begin with [`begin`].
+/// Another connection to a file that is there.
 ///
 /// # Errors
 /// Those of SQLite.
 pub(crate) async fn connect(file: &Path, synchronous: Synchronous) -> Result<SqliteConnection> {
-    let opened = options(file, synchronous, LOOKS).connect().await;
+    let opened = options(file, synchronous).connect().await;
     opened.map_err(|error| failed(error, file))
 }
 
-/// Begins a change, once no other process makes one.
+/// Says how long SQLite waits by itself, for each statement of a connection: that many milliseconds.
+pub(crate) async fn wait_for(connection: &mut SqliteConnection, wait: Duration) -> sqlx::Result<()> {
+    let text = format!("PRAGMA busy_timeout = {}", wait.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(text)).execute(connection).await.map(drop)
+}
+
+/// Begins a change, once no other process makes one. The connection waits for [`LOOKS`].
 ///
 /// # Errors
 /// Those of SQLite; that somebody else writes only after a while.
@@ -213,7 +211,11 @@ pub(crate) async fn open(file: &Path, synchronous: Synchronous) -> Result<Sqlite
             Err(error) if error.code() == "queue/locked" && start.elapsed() < BUSY => {
                 tokio::time::sleep(BUSY_RETRY).await;
             }
-            prepared => return prepared.map(|()| connection),
+            prepared => {
+                prepared?;
+                wait_for(&mut connection, LOOKS).await.map_err(|error| failed(error, file))?;
+                return Ok(connection);
+            }
         }
     }
 }
